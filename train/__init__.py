@@ -1,0 +1,1 @@
+"""The trainer of vae_augment's VAEs: `python -m train mnist`."""

@@ -1,0 +1,123 @@
+"""Train a VAE and write a weights folder.
+
+python -m train mnist                       one of the recipes: sample, mnist, fashion-mnist
+python -m train mnist --steps 500 --vae.latent_dim 32
+python -m train --data folder:PATH --vae.channels 3 --vae.size 64 --vae.patch 8
+python -m train --config RUN/training.yaml  the same run again
+"""
+
+import argparse
+import dataclasses
+import difflib
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+from vae_augment import LatentBank, VAEConfig, Weights, hub
+from vae_augment.files import replace_file
+from vae_augment.strength import solve_gains
+
+from . import data as datasets
+from .card import model_card
+from .log import Log, WandbMode
+from .loop import train
+from .loss import evaluate, knn_purity
+from .pictures import contact_sheet
+from .recipes import RECIPES, Recipe
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = "python -m train " + shlex.join(arguments)
+    has_name = bool(arguments) and not arguments[0].startswith("-")
+    name = arguments[0] if has_name else None
+    if name is not None and name not in RECIPES:
+        sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}")
+    options = _parser(name).parse_args(arguments[has_name:])
+    try:
+        recipe = _recipe(options)
+        folder = Path(options.out or f"runs/{name or Path(recipe.data).name}")
+        run(recipe, folder, options.root, options.wandb, command)
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the last complete checkpoint, if it came that far, is checkpoint.pt in the run's folder")
+    except (OSError, ValueError, ArithmeticError) as error:
+        sys.exit(f"error: {error}")
+
+
+def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | None, command: str) -> Weights:
+    """Train, measure and write the weights folder: what `python -m train` does once its flags are read."""
+    text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
+    data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / "training.yaml", text.encode())
+    started = time.perf_counter()
+    with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode) as log:
+        vae = train(recipe, data, log, folder)
+        seconds = time.perf_counter() - started
+        images = data.train[:1000].float() / 255
+        bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
+        gains = solve_gains(vae, images[:512], None if bank is None else bank.whitened(vae))
+        quality = evaluate(vae, data.test, recipe.likelihood)
+        if data.test_labels is not None and len(data.test) > 10:
+            quality["knn_purity"] = knn_purity(vae, data.test, data.test_labels)
+        log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
+        sheet = contact_sheet(vae, data.test, gains["Noise"])
+        log.images(recipe.steps, {"contact_sheet": sheet})
+        if quality["active_units"] < 0.2 * recipe.vae.latent_dim:
+            log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
+    metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
+    metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
+    weights = Weights(vae, bank, gains, data.pool(), metrics)
+    sheet.save(folder / "samples.png")
+    hub.save(folder, weights, model_card(weights, text, command))
+    print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
+    print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
+    return weights
+
+
+class Parser(ArgumentParser):
+    """Says which flag or key was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        known = [action.dest for action in self._actions]
+        parts = [name.removeprefix("vae.") for name in known]
+        for word in re.findall(r"(?:--|')([\w.]+)", message):
+            if close := difflib.get_close_matches(word, known + parts, n=1, cutoff=0.7):
+                message += f"\nDid you mean {close[0]!r}?"
+        super().error(message, ex)
+
+
+def _parser(name: str | None) -> Parser:
+    parser = Parser(prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", action="config", help="a training.yaml to repeat")
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults(dataclasses.asdict(RECIPES[name or "sample"]))
+    parser.add_argument("--out", type=str | None, default=None, help="folder to write; default runs/NAME")
+    parser.add_argument(
+        "--root", type=str | None, default=None, help=f"of torchvision's data sets; default ${datasets.ROOT_VARIABLE}"
+    )
+    parser.add_argument(
+        "--wandb",
+        type=WandbMode | None,
+        default=None,
+        help="default: $WANDB_MODE, else online if logged in, else offline",
+    )
+    return parser
+
+
+def _recipe(options: Namespace) -> Recipe:
+    values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
+    return Recipe(**values | {"vae": VAEConfig(**vars(values["vae"]))})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The state of a run in one file, replaced whole: whenever a run is killed, the last complete one is there."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae_augment.files import replace_file
+
+NAME = "checkpoint.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Tensors, numbers and containers of them only, so that it loads with weights_only=True."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    replace_file(folder / NAME, buffer.getvalue())
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The last complete checkpoint of a run's folder, on the CPU."""
+    state: dict[str, Any] = torch.load(folder / NAME, map_location="cpu", weights_only=True)
+    return state

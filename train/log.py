@@ -1,0 +1,102 @@
+"""Where a run's numbers and pictures go: metrics.jsonl always, the console, and Weights & Biases when asked."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from PIL.Image import Image
+from tqdm import tqdm
+
+WandbMode = Literal["online", "offline", "disabled"]
+
+
+class Log:
+    """A context manager; `with Log(...) as log:`.
+
+    Args:
+        folder: of the run; `metrics.jsonl` is begun anew in it.
+        config: the full recipe, as W&B shows it.
+        steps: length of the progress bar.
+        wandb_mode: None: $WANDB_MODE, else online if a key is configured, else offline.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None) -> None:
+        self._file = open(folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+        # off a terminal the bar would be thousands of lines; the lines of `write` remain
+        self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._wandb = _start_wandb(folder, config, wandb_mode)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def step(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Numbers of a step, under their names."""
+        self._file.write(json.dumps({"step": step} | {k: round(v, 6) for k, v in metrics.items()}) + "\n")
+        self._file.flush()
+        self._bar.update(step - self._bar.n)
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in metrics.items() if "/" not in name})
+        if not self._bar.disable:
+            pass
+        elif step % 500 == 0 or "psnr_db" in metrics:
+            self.say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
+        self._send({"step": step, **metrics})
+
+    def images(self, step: int, grids: Mapping[str, Image]) -> None:
+        """Pictures, in W&B only."""
+        if self._wandb is not None:
+            import wandb
+
+            self._send({"step": step} | {name: wandb.Image(grid) for name, grid in grids.items()})
+
+    def say(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._file.close()
+        if self._wandb is not None:
+            self._guard(self._wandb.finish, exit_code=0 if kind is None else 1)
+
+    def _send(self, record: Mapping[str, Any]) -> None:
+        if self._wandb is not None:
+            self._guard(self._wandb.log, dict(record))
+
+    def _guard(self, call: Any, *args: Any, **kwargs: Any) -> None:
+        # tracking must never cost a run
+        try:
+            call(*args, **kwargs)
+        except Exception as error:
+            warnings.warn(f"W&B is off from here on, metrics.jsonl goes on: {error}", stacklevel=3)
+            self._wandb = None
+
+
+def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None) -> Any:
+    mode = mode or os.environ.get("WANDB_MODE")
+    if mode == "disabled":
+        return None
+    try:
+        import wandb
+    except ImportError:
+        if mode is not None:
+            raise
+        print("wandb is not installed (pip install wandb): only metrics.jsonl is written", file=sys.stderr)
+        return None
+    if mode is None:
+        mode = "online" if wandb.api.api_key else "offline"
+    for attempt in dict.fromkeys((mode, "offline")):
+        try:
+            run = wandb.init(project="vae-augment", dir=folder, config=dict(config), mode=attempt)  # type: ignore[arg-type]
+            run.define_metric("step")
+            run.define_metric("*", step_metric="step")  # our own axis
+            print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)
+            return run
+        except Exception as error:
+            print(f"W&B does not start {attempt}: {error}", file=sys.stderr)
+    return None

@@ -1,0 +1,46 @@
+"""Image grids of a run: what the VAE makes of held-out images."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from PIL.Image import Image
+from torch import Generator, Tensor
+from torchvision.transforms.v2.functional import to_pil_image
+from torchvision.utils import make_grid
+
+from vae_augment import VAE, VAEAugment
+
+COLUMNS = 16
+
+
+@torch.no_grad()
+def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
+    """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples: each `(16, C, S, S)` in [0, 1]."""
+    vae = copy.deepcopy(vae).cpu()
+    x = images[:COLUMNS].cpu().float() / 255
+    with torch.random.fork_rng(devices=[]):  # looking at a run must not change it
+        torch.default_generator.manual_seed(0)
+        augmented = VAEAugment(vae, gain=gain)(x)
+    eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
+    return {
+        "originals": x,
+        "reconstructions": vae.decode(vae.encode(x).mean),
+        "augmentations": augmented,
+        "prior_samples": vae.decode(vae.unwhiten(eps)),
+    }
+
+
+def grids(vae: VAE, images: Tensor) -> dict[str, Image]:
+    """The rows as pictures, for W&B."""
+    return {name: _picture(row) for name, row in rows(vae, images).items()}
+
+
+def contact_sheet(vae: VAE, images: Tensor, gain: float | None = None) -> Image:
+    """All rows in one picture, originals first."""
+    return _picture(torch.cat(list(rows(vae, images, gain).values())))
+
+
+def _picture(images: Tensor) -> Image:
+    picture: Image = to_pil_image(make_grid(images, nrow=COLUMNS, padding=1, pad_value=0.5))
+    return picture.resize((picture.width * 2, picture.height * 2), resample=0)

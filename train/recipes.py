@@ -1,0 +1,63 @@
+"""A recipe is everything that decides a run; a published model is one row of the table."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from vae_augment import VAEConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of a training run. Every field is a flag, a line of training.yaml and of the model card."""
+
+    data: str = "sample"
+    """mnist, fashion-mnist, sample (shipped Fashion-MNIST images), or folder:PATH in the layout of ImageFolder"""
+    vae: VAEConfig = field(default_factory=lambda: VAEConfig(latent_dim=48))
+    """the architecture"""
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    """of pixels given the latent; gaussian has one variance, the optimal one (Rybkin et al., sigma-VAE, ICML 2021)"""
+    beta: float = 1.0
+    """weight of the KL term (Higgins et al., beta-VAE, ICLR 2017); 1 is the evidence lower bound"""
+    kl_warmup: float = 0.1
+    """part of the steps over which beta rises from a tenth to its value"""
+    free_bits: float = 0.0
+    """nats of KL per latent dimension that cost nothing (Kingma et al., IAF, NeurIPS 2016)"""
+    steps: int = 4000
+    """gradient steps"""
+    batch_size: int = 256
+    """images per step"""
+    lr: float = 3e-3
+    """peak learning rate of AdamW; linear rise over 5 % of the steps, then a cosine to 0"""
+    weight_decay: float = 1e-3
+    """of AdamW"""
+    ema: float = 0.999
+    """decay per step of the averaged weights, which are the ones that are saved"""
+    grad_clip: float = 500.0
+    """largest norm of the gradient, whose loss is a sum over pixels"""
+    bf16: bool | None = None
+    """bfloat16 autocast; None: where the processor computes in it"""
+    bank_size: int = 10_000
+    """latents of training images saved beside the weights, at most 10000"""
+    seed: int = 0
+    """of weights, order and noise"""
+    device: str = "auto"
+    """cpu, cuda, mps, or auto"""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema must be from 0 to below 1, got {self.ema}")
+
+
+GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=4, width=48, neck=16)
+
+RECIPES = {
+    "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=300, batch_size=64),
+    "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=4000),
+    "fashion-mnist": Recipe(data="fashion-mnist", vae=GREY28,                         steps=4000),
+}  # fmt: skip

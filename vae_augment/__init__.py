@@ -1,0 +1,25 @@
+"""VAE augmentation for torchvision pipelines: `VAEAugment.from_pretrained("fashion-mnist")`."""
+
+from .augment import VAEAugment
+from .bank import LatentBank
+from .dataset import SyntheticDataset
+from .hub import Weights, WeightsError
+from .jitter import Extrapolate, Interpolate, Noise, PosteriorSample
+from .vae import VAE, Posterior, VAEConfig
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VAE",
+    "Extrapolate",
+    "Interpolate",
+    "LatentBank",
+    "Noise",
+    "Posterior",
+    "PosteriorSample",
+    "SyntheticDataset",
+    "VAEAugment",
+    "VAEConfig",
+    "Weights",
+    "WeightsError",
+]

@@ -1,0 +1,306 @@
+"""VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
+
+import inspect
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from . import hub
+from .bank import LatentBank
+from .image import is_image, is_pure_tensor, lead_shape, to_model
+from .jitter import Interpolate, Jitter, Noise
+from .replicas import Replicas
+from .strength import gain_name, is_calibrated, prior_images, solve_gain
+from .vae import VAE
+
+OnGeometry = Literal["passthrough", "warn", "error"]
+
+
+class VAEAugment(v2.Transform):
+    """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
+
+    Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
+    DataLoader workers. Put it before `Normalize`. It accepts PIL images (L, RGB, LA, RGBA; alpha is kept), uint8 tensors,
+    float tensors in [0, 1], `tv_tensors.Image` and `Video`, of any size and with any leading dimensions, and returns the
+    same kind, dtype, device and size. Everything else in the sample (labels, boxes, masks, ...) is returned untouched.
+    Each image of a batch is varied on its own; the frames of a video are varied together.
+
+    Args:
+        vae: the model; a frozen copy is kept, yours is not changed.
+        strength: how far to move, at least 0. 1 is the same visible change on every VAE: a root mean square change of a
+            fifth of the distance between two random images (see `vae_augment.strength`). 0 returns the image itself,
+            or with `residual=False` its reconstruction.
+        p: probability that an image is varied, drawn for each image of a batch.
+        jitter: any callable `(mean, std) -> z` on whitened latents; default `Noise()`. See `vae_augment.jitter`.
+        residual: add the decoded change to the image, `x + decode(z') - decode(z)`, which keeps the detail that a
+            small VAE cannot draw and serves images larger than the model; False returns the decoded image.
+        bank: latents of the pretraining pool, for the jitters that move toward neighbours.
+        gain: factor on the jitter's displacement at strength 1. None: the stored one of the weights, else solved
+            here on samples of the VAE; 1 for a jitter of your own.
+        per_frame: vary each frame of a `Video` on its own.
+        resize: False refuses images of another size than the model's instead of resizing for the network.
+        on_geometry: what to do when a sample holds boxes, masks or key points, which are never moved.
+
+    Raises:
+        TypeError: an input that would be damaged or silently ignored: ndarrays, PIL modes with a palette or more than
+            8 bits, integer tensors other than uint8.
+        ValueError: normalised pixels or floats in 0..255, a label where the image should be, channels that do not fit.
+
+    Method: sampling around an encoding to augment (Jorge et al., VISAPP 2018; Norouzi et al., Exemplar VAE, NeurIPS 2020).
+
+    Example:
+        >>> import torch
+        >>> from vae_augment import VAEAugment
+        >>> augment = VAEAugment.from_pretrained("fashion-mnist", strength=1.0)
+        >>> augment(torch.rand(8, 1, 28, 28)).shape
+        torch.Size([8, 1, 28, 28])
+    """
+
+    _transformed_types = (is_pure_tensor, PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
+
+    def __init__(
+        self,
+        vae: VAE,
+        *,
+        strength: float = 1.0,
+        p: float = 1.0,
+        jitter: Jitter | None = None,
+        residual: bool = True,
+        bank: LatentBank | None = None,
+        gain: float | None = None,
+        per_frame: bool = False,
+        resize: bool = True,
+        on_geometry: OnGeometry = "passthrough",
+    ) -> None:
+        super().__init__()
+        if not isinstance(vae, VAE):
+            raise TypeError(
+                f"vae must be a vae_augment.VAE, got {type(vae).__name__}; to load one by name: from_pretrained"
+            )
+        self.strength = _checked("strength", strength, high=math.inf)
+        self.p = _checked("p", p, high=1.0)
+        if gain is not None:
+            gain = _checked("gain", gain, high=math.inf)
+        if on_geometry not in get_args(OnGeometry):
+            raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
+        self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
+        self.source: str | None = None
+        self._replicas = Replicas(vae)  # not a registered submodule: see there
+        self._bank = bank
+        self._set_jitter(Noise() if jitter is None else jitter, gain)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        strength: float = 1.0,
+        p: float = 1.0,
+        jitter: Jitter | None = None,
+        residual: bool = True,
+        gain: float | None = None,
+        per_frame: bool = False,
+        resize: bool = True,
+        on_geometry: OnGeometry = "passthrough",
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> Self:
+        """The transform with trained weights: a bundled name, a local folder, or a Hugging Face Hub id `user/repo`.
+
+        Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results.
+
+        Raises:
+            FileNotFoundError: no such weights, or a file of them is missing.
+            vae_augment.WeightsError: the files are damaged, do not fit together, or are of a newer version.
+        """
+        weights = hub.load(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        if gain is None and (jitter is None or is_calibrated(jitter)):
+            gain = weights.gains.get(gain_name(Noise() if jitter is None else jitter))
+        augment = cls(
+            weights.vae,
+            strength=strength,
+            p=p,
+            jitter=jitter,
+            residual=residual,
+            bank=weights.bank,
+            gain=gain,
+            per_frame=per_frame,
+            resize=resize,
+            on_geometry=on_geometry,
+        )
+        augment.source = str(name)
+        return augment
+
+    @property
+    def vae(self) -> VAE:
+        """The frozen model, on the CPU."""
+        return self._replicas.master
+
+    def extra_repr(self) -> str:
+        source = f"{self.source!r}, " if self.source else ""
+        return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        if not any(isinstance(item, Tensor | PIL.Image.Image) for item in flat_inputs):
+            self._refuse_without_image(flat_inputs)
+        if self.on_geometry != "passthrough":
+            self._report_geometry(flat_inputs)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """All randomness: which images are varied (a mask for each leading shape) and the seed of the jitter."""
+        generator = _generator()
+        shapes = {lead_shape(image) for image in flat_inputs}
+        apply = {
+            shape: torch.rand(shape, generator=generator, dtype=torch.float32) < self.p if self.p < 1 else None
+            for shape in sorted(shapes)
+        }
+        return {"apply": apply, "seed": int(torch.randint(2**62, (), generator=generator))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """The varied image; with equal params the same image, bit for bit."""
+        apply = params["apply"][lead_shape(inpt)]
+        if self._is_identity or (apply is not None and not apply.any()):
+            to_model(inpt, self.vae.config.channels, self.vae.config.size, self.resize)  # mistakes are still told
+            return inpt
+        if isinstance(inpt, Tensor) and not inpt.numel():
+            return inpt
+        if apply is None or apply.all():
+            return self._vary_image(inpt, params["seed"])
+        pixels = inpt.as_subclass(Tensor)
+        chosen = apply.to(pixels.device)
+        part = pixels[chosen]  # (..., [T,] C, H, W) -> (B, [T,] C, H, W)
+        varied = pixels.clone()
+        if isinstance(inpt, tv_tensors.Video):
+            varied[chosen] = self._vary_image(tv_tensors.Video(part), params["seed"]).as_subclass(Tensor)
+            return tv_tensors.wrap(varied, like=inpt)
+        varied[chosen] = self._vary_image(part, params["seed"])
+        return tv_tensors.wrap(varied, like=inpt) if isinstance(inpt, tv_tensors.Image) else varied
+
+    def vary_all(self, images: Sequence[Any]) -> list[Any]:
+        """Single images, each varied on its own, in one pass of the network; they may differ in kind and size.
+
+        What one call per image does, `p` drawn for each, at the price of a batch. `SyntheticDataset` uses it.
+        """
+        seed = self.make_params([])["seed"]
+        chosen = torch.rand(len(images), generator=_generator(), dtype=torch.float32) < self.p
+        out = list(images)
+        positions = chosen.nonzero()[:, 0].tolist()
+        pairs = [to_model(images[i], self.vae.config.channels, self.vae.config.size, self.resize) for i in positions]
+        if self._is_identity or not pairs:
+            return out
+        counts = [len(x) for x, _ in pairs]
+        y, base = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
+        ys = y.split(counts)
+        bases = [None] * len(ys) if base is None else base.split(counts)
+        for position, (_, restore), part, start in zip(positions, pairs, ys, bases, strict=True):
+            out[position] = restore(part, start)
+        return out
+
+    @property
+    def _is_identity(self) -> bool:
+        return self.strength == 0 and self.residual
+
+    def _vary_image(self, image: Any, seed: int) -> Any:
+        x, restore = to_model(image, self.vae.config.channels, self.vae.config.size, self.resize)
+        frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
+        return restore(*self._vary(x, frames, seed))
+
+    # no_grad, not inference_mode: the user's network trains on these pixels
+    @torch.no_grad()
+    def _vary(self, x: Tensor, frames: int, seed: int) -> tuple[Tensor, Tensor | None]:
+        """x -> decode(z') and, for the residual, decode(z); `frames` consecutive images share one move."""
+        vae = self._replicas.on(x.device)
+        posterior = vae.encode(x)
+        mean, std = (part.unflatten(0, (-1, frames)).mean(1) for part in vae.whiten(posterior))  # (B / frames, L)
+        move = self._call_jitter(mean, std, seed) - mean
+        step = (self.strength * self.gain) * move.repeat_interleave(frames, 0)
+        z = posterior.mean
+        moved = z + step * vae.latent_std
+        if not self.residual:
+            return vae.decode(moved), None
+        y, base = vae.decode(torch.cat([moved, z])).chunk(2)
+        return y, base
+
+    def _call_jitter(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
+        if self._jitter_takes_generator:
+            z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(seed)
+                z = self.jitter(mean, std)
+        if not isinstance(z, Tensor) or z.shape != mean.shape:
+            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(
+                f"jitter must return z of the shape of mean, {tuple(mean.shape)}, got {got}: {self.jitter!r}"
+            )
+        return z
+
+    def _set_jitter(self, jitter: Jitter, gain: float | None) -> None:
+        if not callable(jitter):
+            raise TypeError(f"jitter must be a callable (mean, std) -> z, got {jitter!r}")
+        bank = self._bank.whitened(self.vae) if self._bank is not None else None
+        if isinstance(jitter, Interpolate) and jitter.bank is None:
+            if bank is None:
+                raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
+            jitter = jitter.with_bank(bank)
+        if gain is None:
+            gain = solve_gain(self.vae, jitter, prior_images(self.vae)) if is_calibrated(jitter) else 1.0
+        self.jitter, self.gain = jitter, gain
+        self._jitter_takes_generator = _takes_generator(jitter)
+
+    def _refuse_without_image(self, flat_inputs: list[Any]) -> None:
+        for item in flat_inputs:
+            if isinstance(item, np.ndarray):
+                raise TypeError("VAEAugment does not read ndarrays: convert with v2.ToImage() before it")
+        if len(flat_inputs) == 1:
+            kind = type(flat_inputs[0])
+            raise TypeError(
+                f"VAEAugment expects a PIL image or a tensor of pixels, got {kind.__module__}.{kind.__name__}"
+            )
+
+    def _report_geometry(self, flat_inputs: list[Any]) -> None:
+        kinds = {type(i).__name__ for i in flat_inputs if isinstance(i, tv_tensors.TVTensor) and not is_image(i)}
+        if not kinds:
+            return
+        message = f"VAEAugment moves edges but not {', '.join(sorted(kinds))}: they may no longer fit at high strength"
+        if self.on_geometry == "error":
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=3)
+
+
+def _checked(name: str, value: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high or math.isinf(value):
+        raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
+    return float(value)
+
+
+def _takes_generator(jitter: Jitter) -> bool:
+    try:
+        return "generator" in inspect.signature(jitter).parameters
+    except ValueError:  # callables of C have no signature
+        return False
+
+
+def _generator() -> torch.Generator | None:
+    # torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
+    get = getattr(torch, "thread_safe_generator", None)
+    return get() if get is not None else None

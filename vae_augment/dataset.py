@@ -1,0 +1,178 @@
+"""SyntheticDataset: a data set with synthetic samples added."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence, Sized
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils.data import Dataset
+
+from . import hub
+from .augment import VAEAugment
+from .image import is_image, is_pure_tensor, to_model
+from .raw import raw_reader
+
+LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
+
+
+class SyntheticDataset(Dataset[Any]):
+    """`base` followed by synthetic samples: variations of its own images, with the rest of the sample kept.
+
+    Indices of `base` keep their meaning; synthetic ones come after them. A base with its own transform (torchvision's,
+    also inside `Subset` and `ConcatDataset`) is read before it, and its transform is then applied to the synthetic
+    image as to the real one. DataLoader fetches whole batches, whose synthetic images cost one pass of the network.
+
+    Args:
+        base: any map-style data set, or list, of images or of samples that hold one image: `(image, label, ...)`, dicts.
+        ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`.
+        augment: what makes a synthetic image of a real one: a `VAEAugment`, or any callable on images. None: the bundled
+            weights that reconstruct these images best.
+        seed: an integer gives the same synthetic image at an index every time; None a fresh one, from torch's generator.
+
+    Raises:
+        TypeError: `base` has no length or no indexing.
+        ValueError: `augment` is None and no bundled weights fit the images.
+
+    Example:
+        >>> import torch
+        >>> from vae_augment import SyntheticDataset, VAEAugment
+        >>> base = [(torch.rand(1, 28, 28), 3)] * 10
+        >>> dataset = SyntheticDataset(base, ratio=0.5, augment=VAEAugment.from_pretrained("mnist"))
+        >>> len(dataset), dataset.is_synthetic(12), dataset[12][1]
+        (15, True, 3)
+    """
+
+    def __init__(
+        self,
+        base: Dataset[Any] | Sequence[Any],
+        ratio: float = 0.5,
+        augment: Callable[[Any], Any] | None = None,
+        *,
+        seed: int | None = None,
+    ) -> None:
+        if not isinstance(base, Sized) or not hasattr(base, "__getitem__"):
+            raise TypeError(
+                f"base must be a map-style data set, with a length and indexing, got {type(base).__name__}; "
+                "put an iterable one into a list, or use VAEAugment on its batches"
+            )
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < math.inf:
+            raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
+        if augment is not None and not callable(augment):
+            raise TypeError(f"augment must be a VAEAugment or another callable on images, got {augment!r}")
+        if seed is not None:
+            seed = operator.index(seed)
+        self.base, self.ratio, self.seed = base, ratio, seed
+        self._count = len(base)
+        self._synthetic = round(ratio * self._count)
+        self._reader = raw_reader(base)  # type: ignore[arg-type]  # lists read alike
+        self.augment = augment
+        if augment is None and self._synthetic:
+            self.augment = VAEAugment.from_pretrained(self._bundled_that_fits())
+
+    def __len__(self) -> int:
+        return self._count + self._synthetic
+
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The samples at these indices, their synthetic images made in one batch. DataLoader calls it."""
+        indices = [self._checked(index) for index in indices]
+        synthetic = iter(self._make([index for index in indices if self.is_synthetic(index)]))
+        return [next(synthetic) if self.is_synthetic(index) else self.base[index] for index in indices]
+
+    def is_synthetic(self, index: int) -> bool:
+        """Whether the sample at this index is synthetic."""
+        return self._checked(index) >= self._count
+
+    def source(self, index: int) -> int:
+        """The index in `base` of the sample that this one is, or was made from; spread evenly over `base`."""
+        index = self._checked(index)
+        return (index - self._count) * self._count // self._synthetic if index >= self._count else index
+
+    def __repr__(self) -> str:
+        return (
+            f"SyntheticDataset({self._count} real + {self._synthetic} synthetic, ratio={self.ratio}, "
+            f"augment={self.augment}, base={type(self.base).__name__})"
+        )
+
+    def _checked(self, index: int) -> int:
+        """The index as an int from 0 to len - 1; negative ones count from the end."""
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
+        return position % len(self)
+
+    def _make(self, indices: list[int]) -> list[Any]:
+        read = [self._reader.read(self.source(index)) for index in indices]
+        parts = [_split_image(sample) for sample, _ in read]
+        images = self._vary([image for image, _ in parts], indices)
+        return [finish(join(image)) for (_, join), (_, finish), image in zip(parts, read, images, strict=True)]
+
+    def _vary(self, images: list[Any], indices: list[int]) -> list[Any]:
+        assert self.augment is not None or not images
+        if self.seed is not None:
+            return [self._vary_seeded(image, index) for image, index in zip(images, indices, strict=True)]
+        if isinstance(self.augment, VAEAugment):
+            return self.augment.vary_all(images)
+        return [self.augment(image) for image in images]  # type: ignore[misc]
+
+    def _vary_seeded(self, image: Any, index: int) -> Any:
+        # one by one: in a batch, rounding would depend on which other images are in it
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed((self.seed * 0x9E3779B97F4A7C15 + index) % 2**63)  # type: ignore[operator]
+            return self.augment(image)  # type: ignore[misc]
+
+    def _bundled_that_fits(self) -> str:
+        """The bundled weights that reconstruct a few images of `base` best."""
+        some = [self._reader.read(i * self._count // 16)[0] for i in range(min(16, self._count))]
+        images = [_split_image(sample)[0] for sample in some]
+        shapes = {name: hub.load(name).vae.config for name in hub.bundled()}
+        quality = {
+            name: _psnr(hub.load(name).vae, images)
+            for name, config in shapes.items()
+            if all(_shape(image) == (config.channels, config.size, config.size) for image in images)
+        }
+        if not quality or max(quality.values()) < LEAST_PSNR:
+            listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in shapes.items())
+            best = f", at best {max(quality.values()):.1f} dB PSNR" if quality else ""
+            raise ValueError(
+                f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: pass "
+                "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
+            )
+        return max(quality, key=lambda name: quality[name])
+
+
+def _split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A sample -> its image, and the function that puts another image in its place."""
+    flat, spec = tree_flatten(sample)
+    explicit = [i for i, item in enumerate(flat) if is_image(item) and not is_pure_tensor(item)]
+    tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]
+    found = explicit or tensors
+    if not found:
+        kinds = ", ".join(type(item).__name__ for item in flat)
+        raise TypeError(
+            f"a sample of base holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with "
+            "v2.ToImage()"
+        )
+    return flat[found[0]], lambda image: _joined(flat, spec, found[0], image)
+
+
+def _joined(flat: list[Any], spec: TreeSpec, position: int, image: Any) -> Any:
+    return tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
+
+
+def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:
+    if isinstance(image, PIL.Image.Image):
+        return (len(image.getbands()), image.height, image.width)
+    return tuple(image.shape)
+
+
+@torch.no_grad()
+def _psnr(vae: Any, images: list[Any]) -> float:
+    x = torch.cat([to_model(image, vae.config.channels, vae.config.size)[0] for image in images])
+    return -10 * math.log10(max(float((vae.decode(vae.encode(x).mean) - x).square().mean()), 1e-12))

@@ -1,0 +1,242 @@
+"""A weights folder: what training writes, what is bundled, and what the Hugging Face Hub holds.
+
+    config.json            architecture, gains of strength, description of the pool, measured metrics, checksums
+    model.safetensors      the network and its latent statistics
+    bank.safetensors       latents of the pretraining pool (optional)
+    README.md              the model card
+
+Files from elsewhere are untrusted: only safetensors and JSON are read, sizes are checked before memory is spent, and
+what does not fit exactly is an error.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .bank import LARGEST_BANK, LatentBank
+from .files import replace_file
+from .vae import VAE, VAEConfig
+
+FORMAT_VERSION = 1
+BUNDLED = Path(__file__).parent / "weights"
+FILES = ("config.json", "model.safetensors", "bank.safetensors")
+LARGEST_CONFIG = 1_000_000  # bytes
+
+
+class WeightsError(ValueError):
+    """A weights folder that is damaged, inconsistent, or written by a newer version."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded weights folder.
+
+    Args:
+        vae: the network, in eval mode, on the CPU.
+        bank: latents of the pool it was trained on, or None.
+        gains: for each calibrated jitter, its factor at strength 1.
+        pool: what it was trained on: name, number of images, sha256 of their pixels.
+        metrics: measured on the test set, with units in the names.
+    """
+
+    vae: VAE
+    bank: LatentBank | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    pool: Mapping[str, str | int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def bundled() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Weights:
+    """Load a bundled name, a local folder or a Hub id `user/repo`, whole or not at all.
+
+    Raises:
+        FileNotFoundError: no such weights, or a file is missing.
+        WeightsError: the files are damaged, do not fit together, or are of a newer version.
+    """
+    if isinstance(name, str) and name in bundled():
+        return load_folder(BUNDLED / name)
+    if Path(name).is_dir():
+        return load_folder(Path(name))
+    if not _is_hub_id(name):
+        raise FileNotFoundError(_not_found(name))
+    from huggingface_hub import snapshot_download
+
+    from . import __version__
+
+    # one snapshot, so that config and weights are of one commit even while the branch moves
+    folder = snapshot_download(
+        str(name),
+        revision=revision,
+        token=token,
+        cache_dir=None if cache_dir is None else Path(cache_dir),
+        local_files_only=local_files_only,
+        force_download=force_download,
+        allow_patterns=list(FILES),
+        library_name="vae-augment",
+        library_version=__version__,
+    )
+    return load_folder(Path(folder))
+
+
+def load_folder(folder: Path) -> Weights:
+    """Load a folder; see `load`."""
+    config = _read_config(folder / "config.json")
+    checksums = config["sha256"]
+    if "model.safetensors" not in checksums:
+        raise WeightsError(f"{folder / 'config.json'}: sha256 does not name model.safetensors")
+    with torch.device("meta"):  # names and shapes only, before memory is spent
+        vae = VAE(config["vae"])
+    expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
+    state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
+    vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    vae.eval()
+    bank = None
+    if "bank.safetensors" in checksums:
+        expected = {"latents": (None, *vae.latent_shape)}
+        bank = LatentBank(**_read_tensors(folder / "bank.safetensors", expected, checksums["bank.safetensors"]))
+    return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
+
+
+def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
+    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
+
+    `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
+    contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
+    if weights.bank is not None:
+        latents = weights.bank.latents.detach().cpu().half().contiguous()
+        contents["bank.safetensors"] = safetensors.torch.save({"latents": latents}, metadata={"format": "pt"})
+    config = {
+        "format_version": FORMAT_VERSION,
+        "vae": weights.vae.config.to_dict(),
+        "gains": dict(weights.gains),
+        "pool": dict(weights.pool),
+        "metrics": dict(weights.metrics),
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    }
+    contents["README.md"] = card.encode()
+    contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    for name, content in contents.items():
+        replace_file(folder / name, content)
+
+
+def _is_hub_id(name: str | os.PathLike[str]) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    if not isinstance(name, str) or name.count("/") != 1 or name.startswith((".", "~")):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _not_found(name: str | os.PathLike[str]) -> str:
+    close = difflib.get_close_matches(str(name), bundled(), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return (
+        f"no weights named {str(name)!r}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
+        "nor a Hub id of the form user/repo"
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """config.json, checked field by field; `vae` is a VAEConfig."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes, more than any config this version writes")
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} does not hold a JSON object")
+    version = config.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise WeightsError(f"{path} has no format_version: it was not written by vae-augment")
+    if version > FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has format_version {version}, this vae-augment reads up to {FORMAT_VERSION}: pip install -U vae-augment"
+        )
+    keys = {"format_version", "vae", "gains", "pool", "metrics", "sha256"}
+    _same_keys(path, "keys", set(config), keys)
+    for key in keys - {"format_version"}:
+        if not isinstance(config[key], dict):
+            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r}")
+    _same_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
+    for key, gain in config["gains"].items():
+        if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain < 1e6:
+            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r}")
+    try:
+        return config | {"vae": VAEConfig(**config["vae"])}
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: {error}") from None
+
+
+def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None:
+    if unknown := sorted(got - expected):
+        raise WeightsError(f"{path}: unknown {what}: {', '.join(unknown)}")
+    if missing := sorted(expected - got):
+        raise WeightsError(f"{path}: missing {what}: {', '.join(missing)}")
+
+
+def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], checksum: str) -> dict[str, Tensor]:
+    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+            _check_shapes(path, shapes, expected)
+            tensors = {key: file.get_tensor(key).clone() for key in shapes}
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+        raise WeightsError(
+            f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
+        )
+    for key, tensor in tensors.items():
+        if not tensor.dtype.is_floating_point or not tensor.isfinite().all():
+            raise WeightsError(f"{path}: {key} holds values that are not finite floats")
+    return tensors
+
+
+def _check_shapes(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int | None, ...]]
+) -> None:
+    _same_keys(path, "tensors", set(shapes), set(expected))
+    for key, shape in shapes.items():
+        wanted = expected[key]
+        fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
+        if not fits or (wanted[:1] == (None,) and shape[0] > LARGEST_BANK):
+            raise WeightsError(f"{path}: {key} has shape {shape}, config.json asks for {wanted}")

@@ -1,0 +1,137 @@
+"""Any kind of image <-> model space, each way returned with its inverse.
+
+Model space is what the VAE reads and writes: float32 `(B, C, S, S)` in [0, 1]. An image is a PIL image (L, RGB, LA,
+RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with any leading dimensions.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+Restore = Callable[..., Any]
+"""`restore(y)` is the image with its pixels replaced by y; `restore(y, base)` only carries the change `y - base` over
+to the image, at the image's own resolution. Both return the kind, size and dtype of the image it was made for."""
+
+# Interpolation on floats overshoots by a few per cent; normalised or 0..255 images overshoot by far more.
+TOLERANCE = 0.25
+
+PIL_REMEDY = {
+    "1": 'convert it: image.convert("L")',
+    "P": 'convert it: image.convert("RGB")',
+    "CMYK": 'convert it: image.convert("RGB")',
+    "YCbCr": 'convert it: image.convert("RGB")',
+    "HSV": 'convert it: image.convert("RGB")',
+    "LAB": 'convert it: image.convert("RGB")',
+}
+PIL_SCALE_REMEDY = "scale it to a float tensor in [0, 1] first: converting to L or RGB would lose its range"
+
+
+def is_image(item: Any) -> bool:
+    """Whether VAEAugment may read this object as an image: PIL image, plain tensor, tv_tensors Image or Video."""
+    return isinstance(item, PIL.Image.Image | tv_tensors.Image | tv_tensors.Video) or is_pure_tensor(item)
+
+
+def is_pure_tensor(item: Any) -> bool:
+    return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
+
+
+def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple[Tensor, Restore]:
+    """Image -> `(x, restore)`, x: float32 `(B, channels, size, size)` in [0, 1], B the product of the leading dims.
+
+    Another size is resized to the model's (`resize=False`: refused), one channel is repeated to three, three are
+    reduced to their luminance.
+
+    Raises:
+        TypeError: a PIL mode or dtype that would be damaged.
+        ValueError: pixels outside [0, 1], channels that do not match, a tensor without a channel dimension.
+    """
+    pixels, rebuild = _unpack(image)
+    _check(pixels, channels, size, resize)
+    flat = pixels.reshape(-1, *pixels.shape[-3:])  # (..., C, H, W) -> (B, C, H, W)
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+    x = _resize(_match_channels(flat.float() / scale, channels), (size, size))
+
+    def restore(y: Tensor, base: Tensor | None = None) -> Any:
+        change = _match_channels(_resize(y if base is None else y - base, flat.shape[-2:]), flat.shape[1]) * scale
+        if base is not None:
+            # added in the image's own precision, so that no change is no change; autograd sees the identity
+            change = flat.to(torch.promote_types(flat.dtype, torch.float32)) + change
+        out = change.clamp(0, scale)
+        if flat.dtype == torch.uint8:
+            out = out.round()
+        return rebuild(out.to(flat.dtype).reshape(pixels.shape))
+
+    return x, restore
+
+
+def lead_shape(image: Any) -> tuple[int, ...]:
+    """The leading dimensions that count images: `()` for PIL and `(C, H, W)`, the clips of a Video."""
+    if isinstance(image, tv_tensors.Video):
+        return tuple(image.shape[:-4])
+    return tuple(image.shape[:-3]) if isinstance(image, Tensor) else ()
+
+
+def _unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """Image -> its pixels as a plain tensor (..., C, H, W), and the function from such pixels to the same kind."""
+    if isinstance(image, PIL.Image.Image):
+        if image.mode in ("L", "RGB"):
+            return F.pil_to_tensor(image), F.to_pil_image
+        if image.mode in ("LA", "RGBA"):
+            return F.pil_to_tensor(image)[:-1], lambda pixels: _with_alpha(F.to_pil_image(pixels), image)
+        remedy = PIL_REMEDY.get(image.mode, PIL_SCALE_REMEDY)
+        raise TypeError(f"VAEAugment takes PIL images of mode L, RGB, LA or RGBA, not {image.mode!r}: {remedy}")
+    if isinstance(image, tv_tensors.TVTensor):
+        return image.as_subclass(Tensor), lambda pixels: tv_tensors.wrap(pixels, like=image)
+    return image, lambda pixels: pixels
+
+
+def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
+    image.putalpha(original.getchannel("A"))
+    return image
+
+
+def _check(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
+    if pixels.ndim < 3:
+        raise ValueError(
+            f"VAEAugment expects images (..., C, H, W), got a tensor of shape {tuple(pixels.shape)}. If it is a label, put "
+            "the image before it; if it is an image without a channel dimension, add one: image[None]"
+        )
+    if pixels.dtype != torch.uint8 and not pixels.dtype.is_floating_point:
+        raise TypeError(
+            f"VAEAugment expects uint8 pixels in 0..255 or floats in [0, 1], got {pixels.dtype}: convert with "
+            "v2.ToDtype(torch.uint8, scale=True) or v2.ToDtype(torch.float32, scale=True)"
+        )
+    if pixels.dtype.is_floating_point and pixels.numel():
+        low, high = (float(v) for v in torch.aminmax(pixels.detach()))
+        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so written that NaN is refused too
+            raise ValueError(
+                f"VAEAugment expects float pixels in [0, 1], got values from {low:.4g} to {high:.4g}: put it before "
+                "Normalize, and divide pixels in 0..255 by 255 (v2.ToDtype(torch.float32, scale=True))"
+            )
+    if pixels.shape[-3] != channels and {pixels.shape[-3], channels} != {1, 3}:
+        raise ValueError(f"this VAE was trained on {channels}-channel images, got {pixels.shape[-3]} channels")
+    if not resize and pixels.shape[-2:] != (size, size):
+        raise ValueError(
+            f"this VAE works at {size}x{size} pixels, got {pixels.shape[-2]}x{pixels.shape[-1]} with resize=False"
+        )
+
+
+def _match_channels(x: Tensor, channels: int) -> Tensor:
+    """(B, 1 or 3, H, W) -> (B, channels, H, W): grey repeated, colour reduced to its luminance (ITU-R 601)."""
+    if x.shape[1] == channels:
+        return x
+    if channels == 3:
+        return x.expand(-1, 3, -1, -1)
+    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    if x.shape[-2:] == tuple(size):
+        return x
+    return interpolate(x, size=tuple(size), mode="bilinear", antialias=True)

@@ -1,0 +1,107 @@
+"""How a latent moves: a jitter is any callable `(mean, std) -> z`.
+
+`mean` and `std` are an image's posterior, `(B, L)` or `(B, L, h, w)`, in whitened units: 1 is the spread of the training
+images' latents in that dimension. `VAEAugment` moves the latent by `strength * gain * (z - mean)`, where the gain of the
+jitters here was solved so that strength 1 is the same visible change on every VAE (`strength.py`); your own has gain 1.
+
+A jitter with a `generator` parameter is given a seeded `torch.Generator` and should draw from it, on the CPU: the same
+images then come out on every device. One without may use torch's global generator, which is seeded for the call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
+
+Jitter = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise of one size in every whitened dimension: `z = mean + scale * eps`.
+
+    Example:
+        >>> import torch
+        >>> mean, std = torch.zeros(4, 32), torch.ones(4, 32)
+        >>> Noise(scale=0.5)(mean, std).shape
+        torch.Size([4, 32])
+    """
+
+    scale: float = 1.0
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return mean + self.scale * _randn_like(mean, generator)
+
+
+@dataclass(frozen=True)
+class PosteriorSample:
+    """A sample of the VAE's own posterior, its std multiplied by a temperature: `z = mean + temperature * std * eps`.
+
+    Moves most where the encoder is least certain (Kingma & Welling, 2014).
+    """
+
+    temperature: float = 1.0
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return mean + self.temperature * std * _randn_like(mean, generator)
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """Part of the way to one of the k nearest latents of the bank: `z = mean + t * (neighbour - mean)`, t ~ U(0, 1).
+
+    `bank` is `(N, L)`, whitened; `VAEAugment` fills in the one that came with its weights.
+    Nearest is by cosine, where neighbours agree with the class more often than by distance.
+    """
+
+    k: int = 10
+    bank: Tensor | None = field(default=None, repr=False, compare=False)
+
+    _directions: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"k, the number of neighbours to choose from, must be at least 1, got {self.k}")
+        if self.bank is not None:  # normalised once: at every call it would cost more than the network
+            object.__setattr__(self, "_directions", normalize(self.bank.float().flatten(1)))
+
+    def with_bank(self, bank: Tensor) -> Self:
+        """The same jitter, moving toward the whitened latents of this bank, `(N, L)`."""
+        return replace(self, bank=bank)
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return mean + self._step(mean, generator)
+
+    def _step(self, mean: Tensor, generator: Generator | None) -> Tensor:
+        if self.bank is None or self._directions is None:
+            raise ValueError(
+                f"{self!r} needs a bank of latents: use weights that come with one, or "
+                f"{type(self).__name__}(bank=whitened_latents)"
+            )
+        if self.bank.shape[1:] != mean.shape[1:]:
+            raise ValueError(f"{self!r} has a bank of {tuple(self.bank.shape)} for latents of {tuple(mean.shape)}")
+        bank, directions = self.bank.to(mean), self._directions.to(mean)
+        similarity = mean.flatten(1) @ directions.T  # (B, N); the length of mean does not change the order
+        nearest = similarity.topk(min(self.k, len(bank)), dim=1).indices  # (B, k)
+        pick = torch.randint(nearest.shape[1], (len(mean), 1), generator=generator).to(mean.device)
+        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32).to(mean)
+        return t * (bank[nearest.gather(1, pick).squeeze(1)] - mean)
+
+
+@dataclass(frozen=True)
+class Extrapolate(Interpolate):
+    """As far away from a neighbour as `Interpolate` goes toward it: `z = mean - t * (neighbour - mean)`.
+
+    DeVries & Taylor, "Dataset Augmentation in Feature Space" (2017), found it more useful than interpolation.
+    """
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return mean - self._step(mean, generator)
+
+
+def _randn_like(mean: Tensor, generator: Generator | None) -> Tensor:
+    # drawn on the CPU in float32 whatever mean is: one seed, one image, on every device
+    return torch.randn(mean.shape, generator=generator, dtype=torch.float32).to(mean)

@@ -1,0 +1,67 @@
+"""What strength means: the same visible change on every VAE, solved once and stored with the weights.
+
+The change is measured in the image, not in the latent: `rho = E||D(z') - D(z)||^2 / E||x_i - x_j||^2`, the squared
+change of a decoded image over that between two random images. Strength 1 is `rho = 0.04`: a root mean square change of
+a fifth of the distance between two images. A latent distance means something else on every VAE; rho does not.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from .jitter import Extrapolate, Interpolate, Jitter, Noise, PosteriorSample
+from .vae import VAE
+
+RHO = 0.04
+LARGEST_GAIN = 16.0
+
+
+def gain_name(jitter: Jitter) -> str:
+    """The key of a jitter's gain in `config.json`."""
+    return type(jitter).__name__
+
+
+def is_calibrated(jitter: Jitter) -> bool:
+    """Whether the gain of this jitter is solved: those of `jitter.py`; a user's own moves as far as it says."""
+    return type(jitter) in (Noise, PosteriorSample, Interpolate, Extrapolate)
+
+
+@torch.no_grad()
+def solve_gain(vae: VAE, jitter: Jitter, images: Tensor, rho: float = RHO) -> float:
+    """The gain at which `jitter` changes decoded images by `rho`, by bisection.
+
+    Args:
+        vae: in eval mode; `jitter`: one of `jitter.py`, at its own scale, temperature or k.
+        images: float32 `(N, C, S, S)` in [0, 1]; some hundred are enough.
+
+    Returns:
+        The factor on the jitter's displacement, at most 16 (a VAE whose decoder ignores its latent has none).
+    """
+    posterior = vae.encode(images)
+    mean, std = vae.whiten(posterior)
+    move = jitter(mean, std, generator=Generator().manual_seed(0)) - mean
+    before = vae.decode(posterior.mean)
+    between = (images - images.roll(1, 0)).square().mean()
+
+    def change(gain: float) -> Tensor:
+        return (vae.decode(vae.unwhiten(mean + gain * move)) - before).square().mean()
+
+    low, high = 0.0, LARGEST_GAIN
+    for _ in range(16):
+        middle = (low + high) / 2
+        low, high = (middle, high) if change(middle) < rho * between else (low, middle)
+    return round((low + high) / 2, 4)
+
+
+def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[str, float]:
+    """The gains of every jitter that these weights can serve; `bank`: whitened latents, or None."""
+    jitters: list[Jitter] = [Noise(), PosteriorSample()]
+    if bank is not None and len(bank):
+        jitters += [Interpolate(bank=bank), Extrapolate(bank=bank)]
+    return {gain_name(jitter): solve_gain(vae, jitter, images) for jitter in jitters}
+
+
+@torch.no_grad()
+def prior_images(vae: VAE, count: int = 256) -> Tensor:
+    """Decoded samples of the aggregate posterior, to calibrate on when no images are at hand."""
+    eps = torch.randn(count, *vae.latent_shape, generator=Generator().manual_seed(0), dtype=torch.float32)
+    return vae.decode(vae.unwhiten(eps))

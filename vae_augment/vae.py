@@ -1,0 +1,205 @@
+"""The VAE: encode(x) -> Posterior(mean, std); decode(z) -> x. Kingma & Welling, "Auto-Encoding Variational Bayes" (2014)."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+# What a config may ask for: files come from elsewhere, so nothing is built before it is known to be small.
+LARGEST = {
+    "channels": 64,
+    "size": 1024,
+    "latent_dim": 4096,
+    "patch": 64,
+    "width": 2048,
+    "neck": 1024,
+    "encoder_blocks": 64,
+    "decoder_blocks": 64,
+}
+MAX_PARAMETERS = 200_000_000
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """The architecture, in JSON types.
+
+    Args:
+        channels, size: of the images, `(channels, size, size)`; size is a multiple of patch.
+        latent_dim: L, length of the latent vector, or channels of a spatial latent.
+        spatial: False: one vector per image, whose neighbours tend to share a class; True: a latent `(L, h, h)` with
+            h = size / patch, which keeps more detail of larger colour images.
+        patch: pixels per side of the patches that the network works on; the cost is set here.
+        width: channels inside; multiples of 16 are fast.
+        neck: channels per patch between the convolutions and the latent vector.
+        encoder_blocks, decoder_blocks: residual blocks on each side.
+
+    Raises:
+        TypeError, ValueError: naming the field that does not fit.
+    """
+
+    channels: int = 1
+    size: int = 28
+    latent_dim: int = 32
+    spatial: bool = False
+    patch: int = 4
+    width: int = 48
+    neck: int = 16
+    encoder_blocks: int = 1
+    decoder_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"VAEConfig.{name} must be an int, got {value!r}")
+            least = 0 if name.endswith("blocks") else 1
+            if not least <= value <= most:
+                raise ValueError(f"VAEConfig.{name} must be from {least} to {most}, got {value}")
+        if not isinstance(self.spatial, bool):
+            raise TypeError(f"VAEConfig.spatial must be true or false, got {self.spatial!r}")
+        if self.size % self.patch:
+            raise ValueError(f"VAEConfig.size must be a multiple of patch, got size={self.size}, patch={self.patch}")
+        if (count := _parameter_estimate(self)) > MAX_PARAMETERS:
+            raise ValueError(
+                f"{self} has about {count:.2g} parameters, more than the {MAX_PARAMETERS:.2g} allowed here"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches per side."""
+        return self.size // self.patch
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one image's latent: `(L,)` or `(L, h, h)`."""
+        return (self.latent_dim, self.grid, self.grid) if self.spatial else (self.latent_dim,)
+
+    def to_dict(self) -> dict[str, int | bool]:
+        return dataclasses.asdict(self)
+
+
+class Posterior(NamedTuple):
+    """The diagonal Gaussian q(z|x): mean and std, float32 `(B, *latent_shape)`."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class VAE(nn.Module):
+    """A small convolutional VAE on patches.
+
+    `latent_mean` and `latent_std` are the statistics of the training images' aggregate posterior, per dimension; the
+    trainer sets them at its end. Until then they are 0 and 1.
+
+    Example:
+        >>> import torch
+        >>> vae = VAE(VAEConfig(channels=1, size=28, latent_dim=32))
+        >>> mean, std = vae.encode(torch.rand(2, 1, 28, 28))
+        >>> mean.shape, vae.decode(mean).shape
+        (torch.Size([2, 32]), torch.Size([2, 1, 28, 28]))
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder(config)
+        self.decoder = decoder(config)
+        per_dim = (config.latent_dim,) + (1,) * (len(config.latent_shape) - 1)
+        self.register_buffer("latent_mean", torch.zeros(per_dim))
+        self.register_buffer("latent_std", torch.ones(per_dim))
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        return self.config.latent_shape
+
+    def encode(self, x: Tensor) -> Posterior:
+        """Images `(B, C, S, S)` in [0, 1] -> posterior of their latents, `(B, L)` or `(B, L, h, h)`."""
+        expected = (self.config.channels, self.config.size, self.config.size)
+        if x.ndim != 4 or x.shape[1:] != expected:
+            raise ValueError(f"this VAE encodes images of shape (B, *{expected}), got {tuple(x.shape)}")
+        mean, raw = self.encoder(x).float().chunk(2, dim=1)  # (B, 2L, ...) -> 2 x (B, L, ...)
+        # log-variance in (-10, 2), by tanh: a clamp would have no gradient outside. In float32: exp overflows early in half
+        return Posterior(mean, torch.exp(0.5 * (6 * torch.tanh(raw / 6) - 4)))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents -> images `(B, C, S, S)`, float32 in [0, 1]."""
+        return torch.sigmoid(self.decode_logits(z))
+
+    def decode_logits(self, z: Tensor) -> Tensor:
+        """Latents -> images before the sigmoid, which the Bernoulli likelihood needs."""
+        logits: Tensor = self.decoder(z)
+        return logits.float()
+
+    def whiten(self, posterior: Posterior) -> Posterior:
+        """Latent units -> whitened units, in which the training images' latents have mean 0 and std 1."""
+        return Posterior((posterior.mean - self.latent_mean) / self.latent_std, posterior.std / self.latent_std)
+
+    def unwhiten(self, z: Tensor) -> Tensor:
+        """Whitened units -> latent units."""
+        return z * self.latent_std + self.latent_mean
+
+
+def encoder(c: VAEConfig) -> nn.Sequential:
+    """(B, C, S, S) -> (B, 2L) or (B, 2L, h, h): mean and raw log-variance."""
+    head: list[nn.Module] = [nn.Conv2d(c.width, 2 * c.latent_dim, 1)]
+    if not c.spatial:
+        head = [
+            nn.Conv2d(c.width, c.neck, 1),
+            nn.Flatten(),
+            nn.Linear(c.neck * c.grid**2, 2 * c.latent_dim),
+        ]
+    return nn.Sequential(
+        nn.PixelUnshuffle(c.patch),  # (B, C, S, S) -> (B, C p p, h, h)
+        nn.Conv2d(c.channels * c.patch**2, c.width, 1),
+        *[ResBlock(c.width) for _ in range(c.encoder_blocks)],
+        nn.SiLU(),
+        *head,
+    )
+
+
+def decoder(c: VAEConfig) -> nn.Sequential:
+    """(B, L) or (B, L, h, h) -> (B, C, S, S), before the sigmoid."""
+    stem: list[nn.Module] = [nn.Conv2d(c.latent_dim, c.width, 1)]
+    if not c.spatial:
+        stem = [
+            nn.Linear(c.latent_dim, c.neck * c.grid**2),
+            nn.Unflatten(1, (c.neck, c.grid, c.grid)),
+            nn.Conv2d(c.neck, c.width, 1),
+        ]
+    return nn.Sequential(
+        *stem,
+        *[ResBlock(c.width) for _ in range(c.decoder_blocks)],
+        nn.SiLU(),
+        nn.Conv2d(c.width, c.channels * c.patch**2, 1),
+        nn.PixelShuffle(c.patch),  # (B, C p p, h, h) -> (B, C, S, S)
+    )
+
+
+class ResBlock(nn.Module):
+    """x + conv1x1(silu(conv3x3(silu(x))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.column = nn.Sequential(
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.column(x)
+        return out
+
+
+def _parameter_estimate(c: VAEConfig) -> int:
+    """Parameters of the convolutions and linears, biases left out, before anything is built."""
+    blocks = (c.encoder_blocks + c.decoder_blocks) * 10 * c.width**2
+    patches = 2 * c.channels * c.patch**2 * c.width
+    heads = 3 * c.latent_dim * (c.width if c.spatial else c.neck * c.grid**2) + 2 * c.width * c.neck
+    return blocks + patches + heads
