@@ -42,7 +42,8 @@ def model_card(weights: Weights, recipe: str, command: str) -> str:
 # VAE for augmentation: {pool["name"]}
 
 A small variational autoencoder ({parameters:,} parameters, latent of {latent}) of
-{config.channels}x{config.size}x{config.size} images for [vae-augment](https://pypi.org/project/vae-augment): it varies images in a torchvision pipeline.
+{config.channels}x{config.size}x{config.size} images, for
+[vae-augment](https://pypi.org/project/vae-augment): it varies images in a torchvision pipeline.
 
 ```python
 from vae_augment import VAEAugment

@@ -136,6 +136,6 @@ def _pick_device() -> str:
 
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # processors without the instructions emulate it, slower than float32
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

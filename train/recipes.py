@@ -57,7 +57,7 @@ class Recipe:
 GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=4, width=48, neck=16)
 
 RECIPES = {
-    "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=300, batch_size=64),
+    "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=600, batch_size=64),
     "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=4000),
-    "fashion-mnist": Recipe(data="fashion-mnist", vae=GREY28,                         steps=4000),
+    "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=4000),
 }  # fmt: skip

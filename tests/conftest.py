@@ -1,0 +1,84 @@
+"""One fixture makes the tiny VAE, one lists the image kinds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from vae_augment import VAE, VAEAugment, VAEConfig
+from vae_augment.sample import fashion_sample
+
+IMAGES = fashion_sample()[0]
+
+
+def grey() -> Tensor:
+    return IMAGES[3].clone()  # uint8 (1, 28, 28)
+
+
+def colour() -> Tensor:
+    return torch.cat([IMAGES[3], IMAGES[3].flip(-1), IMAGES[4]])  # uint8 (3, 28, 28)
+
+
+def with_alpha(mode: str) -> PIL.Image.Image:
+    image = F.to_pil_image(grey() if mode == "LA" else colour())
+    image.putalpha(F.to_pil_image(IMAGES[7]))
+    return image
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "PIL L": lambda: F.to_pil_image(grey()),
+    "PIL RGB": lambda: F.to_pil_image(colour()),
+    "PIL LA": lambda: with_alpha("LA"),
+    "PIL RGBA": lambda: with_alpha("RGBA"),
+    "uint8": grey,
+    "float16": lambda: grey().to(torch.float16) / 255,
+    "bfloat16": lambda: grey().to(torch.bfloat16) / 255,
+    "float32": lambda: grey() / 255,
+    "float64": lambda: grey().double() / 255,
+    "colour tensor": colour,
+    "batch": lambda: IMAGES[:5].clone(),
+    "batch of batches": lambda: IMAGES[:6].clone().view(2, 3, 1, 28, 28),
+    "not contiguous": lambda: IMAGES[:5].clone().transpose(-1, -2),
+    "channels last": lambda: torch.stack([colour()] * 2).contiguous(memory_format=torch.channels_last),
+    "tv Image": lambda: tv_tensors.Image(grey()),
+    "tv Image float batch": lambda: tv_tensors.Image(IMAGES[:5] / 255),
+    "tv Video": lambda: tv_tensors.Video(IMAGES[:4].clone()),
+    "tv Video batch": lambda: tv_tensors.Video(IMAGES[:6].clone().view(2, 3, 1, 28, 28)),
+    "larger": lambda: F.resize(colour(), [50, 37]),
+    "smaller PIL": lambda: F.to_pil_image(F.resize(grey(), [13, 20])),
+}
+
+
+@pytest.fixture(params=KINDS)
+def image(request: pytest.FixtureRequest) -> Any:
+    """Every kind of image that VAEAugment accepts."""
+    return KINDS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def vae() -> VAE:
+    """A tiny VAE with random weights and a decoder that depends on its latent."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return VAE(VAEConfig(latent_dim=8, width=16, neck=4))
+
+
+@pytest.fixture
+def augment(vae: VAE) -> VAEAugment:
+    return VAEAugment(vae)
+
+
+def pixels(image: Any) -> Tensor:
+    """Any image as a plain tensor, for comparisons."""
+    return F.pil_to_tensor(image) if isinstance(image, PIL.Image.Image) else image.as_subclass(Tensor)
+
+
+def same_kind(a: Any, b: Any) -> bool:
+    if isinstance(a, PIL.Image.Image):
+        return isinstance(b, PIL.Image.Image) and (a.mode, a.size) == (b.mode, b.size)
+    return type(a) is type(b) and (a.dtype, a.shape, a.device) == (b.dtype, b.shape, b.device)

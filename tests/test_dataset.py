@@ -1,0 +1,258 @@
+import pickle
+
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from torchvision import tv_tensors
+from torchvision.datasets import ImageFolder, VisionDataset, wrap_dataset_for_transforms_v2
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import IMAGES
+from vae_augment import SyntheticDataset, VAEAugment
+from vae_augment.sample import fashion_sample
+
+TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+NORMALISE = v2.Compose([TO_TENSOR, v2.Normalize([0.3], [0.3])])
+
+
+class Garments(VisionDataset):
+    """The shipped sample as torchvision's MNIST reads its files: PIL images, transforms applied inside."""
+
+    def __init__(self, transform=None, target_transform=None):
+        super().__init__("", transform=transform, target_transform=target_transform)
+        self.data, self.targets = fashion_sample()
+
+    def __getitem__(self, index):
+        image, target = F.to_pil_image(self.data[index]), int(self.targets[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
+
+    def __len__(self):
+        return len(self.data)
+
+
+class OwnDataset(Dataset):
+    """What people write themselves: a `transform` attribute, used without asking whether it is there."""
+
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __getitem__(self, index):
+        return {"image": self.transform(F.to_pil_image(IMAGES[index])), "label": index}
+
+    def __len__(self):
+        return 20
+
+
+def negated(label):
+    return -label
+
+
+def test_real_items_keep_their_place_and_synthetic_ones_follow(augment):
+    base = [(IMAGES[i], i) for i in range(10)]
+    dataset = SyntheticDataset(base, ratio=0.5, augment=augment)
+    assert len(dataset) == 15
+    for i in range(10):
+        assert dataset[i] is base[i]
+        assert not dataset.is_synthetic(i)
+        assert dataset.source(i) == i
+    for i in range(10, 15):
+        image, label = dataset[i]
+        assert dataset.is_synthetic(i)
+        assert label == dataset.source(i)
+        assert image.dtype == torch.uint8
+        assert not torch.equal(image, IMAGES[label])
+    assert [dataset.source(i) for i in range(10, 15)] == [0, 2, 4, 6, 8]
+    assert dataset[-1][1] == 8
+
+
+@pytest.mark.parametrize(("ratio", "extra"), [(0, 0), (0.25, 5), (1, 20), (2.5, 50), (0.01, 0)])
+def test_length_and_even_sources(augment, ratio, extra):
+    dataset = SyntheticDataset([(IMAGES[i], i) for i in range(20)], ratio=ratio, augment=augment)
+    assert len(dataset) == 20 + extra
+    counts = torch.bincount(
+        torch.tensor([dataset.source(i) for i in range(20, len(dataset))], dtype=torch.int64), minlength=20
+    )
+    assert counts.max() - counts.min() <= 1
+
+
+def test_index_errors(augment):
+    dataset = SyntheticDataset([(IMAGES[i], i) for i in range(4)], augment=augment)
+    for index in (6, -7):
+        with pytest.raises(IndexError, match="out of range for 6"):
+            dataset[index]
+    assert len(list(dataset)) == 6  # iteration ends by IndexError
+    with pytest.raises(TypeError):
+        dataset["a"]
+    assert dataset[torch.tensor(5)][1] == dataset.source(5)
+
+
+def test_torchvision_transform_is_applied_to_real_and_synthetic_alike(augment):
+    base = Garments(transform=NORMALISE, target_transform=negated)
+    dataset = SyntheticDataset(base, ratio=1, augment=augment)
+    for index in (0, len(base)):
+        image, target = dataset[index]
+        assert image.dtype == torch.float32
+        assert image.min() == pytest.approx(-1.0, abs=1e-5)  # black, normalised
+        assert target == -int(base.targets[0])
+    assert base.transform is NORMALISE, "the data set was changed"
+
+
+def test_transform_may_be_replaced_after_wrapping(augment):
+    base = Garments(transform=NORMALISE)
+    dataset = SyntheticDataset(base, ratio=1, augment=augment)
+    base.transform = TO_TENSOR
+    assert dataset[len(base)][0].min() == 0
+
+
+def test_subsets_and_concatenations_are_read_raw(augment):
+    base = Garments(transform=NORMALISE)
+    nested = ConcatDataset([Subset(base, range(3)), Subset(Subset(base, range(100)), [50, 51]), Garments(TO_TENSOR)])
+    dataset = SyntheticDataset(nested, ratio=1, augment=augment)
+    n = len(nested)
+    for position, (target, low) in {0: (0, -1), 3: (50, -1), 5: (0, 0)}.items():
+        image, label = dataset[n + position]
+        assert label == int(base.targets[target])
+        assert image.min() == pytest.approx(low, abs=1e-5)
+
+
+def test_subclass_of_subset_with_its_own_transform_is_refused_with_the_remedy(augment):
+    class Transformed(Subset):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return NORMALISE(image), label
+
+        def __getitems__(self, indices):
+            return [self[i] for i in indices]
+
+    dataset = SyntheticDataset(Transformed(Garments(), range(5)), augment=augment)
+    with pytest.raises(ValueError, match="before Normalize"):
+        dataset[6]
+
+
+def test_own_dataset_with_a_transform_and_dict_samples(augment):
+    dataset = SyntheticDataset(OwnDataset(NORMALISE), ratio=0.5, augment=augment)
+    with pytest.raises(ValueError, match="before Normalize"):
+        SyntheticDataset([OwnDataset(NORMALISE)[0]], ratio=1, augment=augment)[1]
+    sample = dataset[20]
+    assert sample["label"] == 0
+    assert sample["image"].min() == pytest.approx(-1, abs=1e-5)
+
+
+def test_joint_transforms_and_tv_tensor_wrapper(augment):
+    class Joint(Garments):
+        def __init__(self):
+            VisionDataset.__init__(self, "", transforms=lambda image, target: (TO_TENSOR(image), target + 100))
+            self.data, self.targets = fashion_sample()
+
+        def __getitem__(self, index):
+            image, target = F.to_pil_image(self.data[index]), int(self.targets[index])
+            return (image, target) if self.transforms is None else self.transforms(image, target)
+
+    image, target = SyntheticDataset(Joint(), ratio=1, augment=augment)[500 + 9]
+    assert target == 109
+    assert isinstance(image, tv_tensors.Image)
+
+
+def test_image_folder_and_its_tv_tensor_wrapper(augment, tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        F.to_pil_image(IMAGES[3]).save(tmp_path / label / "0.png")
+    for wrap in (lambda folder: folder, wrap_dataset_for_transforms_v2):
+        base = wrap(ImageFolder(str(tmp_path), transform=NORMALISE))
+        image, label = SyntheticDataset(base, ratio=1, augment=augment)[3]
+        assert label == 1
+        assert image.shape == (3, 28, 28)
+        assert image.min() == pytest.approx(-1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        list(IMAGES[:6]),
+        [F.to_pil_image(image) for image in IMAGES[:6]],
+        IMAGES[:6] / 255,
+        TensorDataset(IMAGES[:6], torch.arange(6)),
+        [(F.to_pil_image(IMAGES[i]), i, {"name": str(i)}) for i in range(6)],
+        [[tv_tensors.Image(IMAGES[i]), i] for i in range(6)],
+    ],
+    ids=["tensors", "PIL", "one tensor", "TensorDataset", "PIL, label, dict", "lists"],
+)
+def test_bases_of_many_kinds(augment, base):
+    dataset = SyntheticDataset(base, ratio=1, augment=augment)
+    real, synthetic = dataset[2], dataset[8]
+    assert type(real) is type(synthetic)
+    if isinstance(real, tuple | list):
+        assert [type(a) for a in real] == [type(a) for a in synthetic]
+        assert list(real[1:]) == list(synthetic[1:])
+
+
+def test_a_batch_costs_one_pass_and_equals_no_duplicates(augment):
+    dataset = SyntheticDataset([(IMAGES[0], 0)] * 4, ratio=1, augment=augment)
+    images = [image for image, _ in dataset.__getitems__([0, 4, 5, 6, 7])]
+    assert all(not torch.equal(images[1], other) for other in (images[0], *images[2:]))
+
+
+def test_seed_fixes_the_synthetic_images_only(augment):
+    base = [(IMAGES[i], i) for i in range(6)]
+    dataset, same = (SyntheticDataset(base, ratio=1, augment=augment, seed=3) for _ in range(2))
+    state = torch.get_rng_state()
+    assert torch.equal(dataset[7][0], dataset[7][0])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(dataset.__getitems__([8, 7, 11])[1][0], same[7][0])
+    assert not torch.equal(dataset[7][0], SyntheticDataset(base, ratio=1, augment=augment, seed=4)[7][0])
+    fresh = SyntheticDataset(base, ratio=1, augment=augment)
+    assert not torch.equal(fresh[7][0], fresh[7][0])
+
+
+def test_any_callable_may_augment():
+    dataset = SyntheticDataset([(IMAGES[i], i) for i in range(4)], ratio=1, augment=v2.RandomHorizontalFlip(p=1))
+    assert torch.equal(dataset[5][0], IMAGES[1].flip(-1))
+
+
+def test_augment_none_picks_bundled_weights_that_fit():
+    assert SyntheticDataset(Garments()).augment.source == "fashion-mnist"
+    assert SyntheticDataset([(IMAGES[0], 0)], ratio=0).augment is None
+    with pytest.raises(ValueError, match=r"fashion-mnist \(1x28x28\)"):
+        SyntheticDataset([torch.rand(3, 32, 32)], ratio=1)
+    with pytest.raises(ValueError, match="dB PSNR"):
+        SyntheticDataset([torch.rand(1, 28, 28) for _ in range(4)], ratio=1)
+
+
+def test_splits_loaders_and_pickling(augment):
+    dataset = SyntheticDataset(Garments(TO_TENSOR), ratio=0.5, augment=augment)
+    parts = random_split(dataset, [0.8, 0.2])
+    assert sum(len(part) for part in parts) == 750
+    images, labels = next(iter(DataLoader(parts[0], batch_size=32, shuffle=True)))
+    assert images.shape == (32, 1, 28, 28)
+    assert labels.shape == (32,)
+    assert len(pickle.loads(pickle.dumps(dataset))) == 750
+    copy = pickle.loads(pickle.dumps(SyntheticDataset(Garments(NORMALISE), ratio=1, augment=augment, seed=0)))
+    assert copy[500][0].min() == pytest.approx(-1, abs=1e-5)
+    assert "500 real + 250 synthetic" in repr(dataset)
+
+
+def test_bad_arguments(augment):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            yield 1
+
+    with pytest.raises(TypeError, match="map-style"):
+        SyntheticDataset(Stream(), augment=augment)
+    for ratio in (-0.1, float("inf"), float("nan"), "1", True):
+        with pytest.raises(ValueError, match="ratio"):
+            SyntheticDataset([IMAGES[0]], ratio=ratio, augment=augment)
+    with pytest.raises(TypeError, match="augment"):
+        SyntheticDataset([IMAGES[0]], augment="mnist")
+    with pytest.raises(TypeError, match="holds no image"):
+        SyntheticDataset([("a", 1)], ratio=1, augment=augment)[1]
+
+
+def test_bundled_weights_serve_a_quick_dataset():
+    dataset = SyntheticDataset(Garments(), ratio=0.1, augment=VAEAugment.from_pretrained("fashion-mnist"))
+    assert len(dataset) == 550
+    assert dataset[549][0].mode == "L"

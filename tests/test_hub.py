@@ -1,0 +1,227 @@
+"""A weights folder loads whole or not at all."""
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import torch
+
+from tests.conftest import IMAGES
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
+
+
+@pytest.fixture
+def folder(vae, tmp_path):
+    weights = Weights(
+        vae, LatentBank.from_images(vae, IMAGES), {"Noise": 0.5}, {"name": "sample", "images": 500}, {"psnr": 1.0}
+    )
+    hub.save(tmp_path / "weights", weights, "# card\n")
+    return tmp_path / "weights"
+
+
+def test_saved_loaded_equal(folder, vae):
+    loaded = hub.load(folder)
+    assert loaded.vae.config == vae.config
+    for key, value in vae.state_dict().items():
+        assert torch.equal(loaded.vae.state_dict()[key], value.half().float())
+    assert (loaded.gains, loaded.pool["images"], loaded.metrics) == ({"Noise": 0.5}, 500, {"psnr": 1.0})
+    again = folder.parent / "again"
+    hub.save(again, loaded, "# card\n")
+    for name in ("config.json", "model.safetensors", "bank.safetensors", "README.md"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_files_are_readable_by_others_and_nothing_temporary_stays(folder):
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "bank.safetensors",
+        "README.md",
+    }
+    umask = os.umask(0)
+    os.umask(umask)
+    assert all(path.stat().st_mode & 0o777 == 0o666 & ~umask for path in folder.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    from vae_augment.files import replace_file
+
+    replace_file(tmp_path / "a", b"old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        replace_file(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_transform_from_a_folder(folder):
+    augment = VAEAugment.from_pretrained(folder, strength=0.5)
+    assert augment.gain == 0.5
+    assert repr(augment).startswith(f"VAEAugment({str(folder)!r}, strength=0.5")
+    assert augment(IMAGES[:2].clone()).shape == (2, 1, 28, 28)
+
+
+def test_loading_leaves_the_global_rng_alone(folder):
+    state = torch.get_rng_state()
+    VAEAugment.from_pretrained(folder)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def edit_config(**changes):
+    def damage(folder):
+        config = json.loads((folder / "config.json").read_text())
+        for key, value in changes.items():
+            if value is None:
+                del config[key]
+            else:
+                config[key] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
+def edit_vae(**changes):
+    return lambda folder: edit_config(vae=json.loads((folder / "config.json").read_text())["vae"] | changes)(folder)
+
+
+def rewrite(name, tensors):
+    return lambda folder: safetensors.torch.save_file(tensors(folder), folder / name)
+
+
+def cut(name, keep):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:keep])
+
+
+def flip(name, position):
+    def damage(folder):
+        content = bytearray((folder / name).read_bytes())
+        content[position] ^= 0xFF
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def model(folder):
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+DAMAGE = {
+    "empty config": (lambda f: (f / "config.json").write_text(""), WeightsError, "not JSON"),
+    "config of something else": (lambda f: (f / "config.json").write_text('{"a": 1}'), WeightsError, "format_version"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), WeightsError, "object"),
+    "deep config": (lambda f: (f / "config.json").write_text("[" * 100_000), WeightsError, "not JSON"),
+    "newer format": (edit_config(format_version=99), WeightsError, "99.*pip install -U"),
+    "unknown key": (edit_config(surprise=1), WeightsError, "unknown keys: surprise"),
+    "missing key": (edit_config(gains=None), WeightsError, "missing keys: gains"),
+    "wrong type": (edit_config(pool=3), WeightsError, "pool must be an object"),
+    "bad gain": (edit_config(gains={"Noise": "x"}), WeightsError, "gain of Noise"),
+    "unknown architecture key": (edit_vae(depth=3), WeightsError, "unknown keys of vae: depth"),
+    "huge architecture": (edit_vae(width=2048, decoder_blocks=64), WeightsError, "parameters"),
+    "other architecture": (edit_vae(width=32), WeightsError, "shape"),
+    "more blocks": (edit_vae(decoder_blocks=2), WeightsError, "tensors"),
+    "no model": (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "model.safetensors"),
+    "no bank": (lambda f: (f / "bank.safetensors").unlink(), FileNotFoundError, "bank.safetensors"),
+    "no config": (lambda f: (f / "config.json").unlink(), FileNotFoundError, "config.json"),
+    "empty folder": (lambda f: (shutil.rmtree(f), f.mkdir()), FileNotFoundError, "not a weights folder"),
+    "cut model": (cut("model.safetensors", 5000), WeightsError, "cut off"),
+    "cut to nothing": (cut("model.safetensors", 0), WeightsError, "cut off"),
+    "flipped bit": (flip("model.safetensors", -1), WeightsError, "sha256"),
+    "flipped bit of the bank": (flip("bank.safetensors", -1), WeightsError, "sha256|finite"),
+    "pickle": (
+        lambda f: (f / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
+        WeightsError,
+        "not a safetensors",
+    ),
+    "torch.save": (lambda f: torch.save({"a": 1}, f / "model.safetensors"), WeightsError, "not a safetensors"),
+    "missing tensor": (
+        rewrite("model.safetensors", lambda f: dict(list(model(f).items())[1:])),
+        WeightsError,
+        "missing tensors",
+    ),
+    "extra tensor": (
+        rewrite("model.safetensors", lambda f: model(f) | {"a": torch.ones(1)}),
+        WeightsError,
+        "unknown tensors: a",
+    ),
+    "other weights": (
+        rewrite("model.safetensors", lambda f: {k: v + 1 for k, v in model(f).items()}),
+        WeightsError,
+        "sha256",
+    ),
+    "huge bank": (
+        rewrite("bank.safetensors", lambda _: {"latents": torch.zeros(20_000, 8).half()}),
+        WeightsError,
+        "shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_each_damage_is_one_clear_error(folder, damage):
+    change, error, message = DAMAGE[damage]
+    change(folder)
+    with pytest.raises(error, match=message) as raised:
+        VAEAugment.from_pretrained(folder)
+    assert str(folder) in str(raised.value)
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(FileNotFoundError, match=r"Did you mean 'mnist'\?.*fashion-mnist, mnist"):
+        VAEAugment.from_pretrained("mnits")
+    with pytest.raises(FileNotFoundError, match="neither"):
+        VAEAugment.from_pretrained("/no/such/folder")
+
+
+def test_a_hub_id_that_is_not_cached_fails_without_network(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        VAEAugment.from_pretrained("someone/something", local_files_only=True, cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_bundled_weights_reconstruct(name):
+    weights = hub.load(name)
+    assert weights.vae.config.channels == 1
+    assert len(weights.bank) == 10_000
+    assert set(weights.gains) == {"Noise", "PosteriorSample", "Interpolate", "Extrapolate"}
+    x = IMAGES / 255
+    mse = (weights.vae.decode(weights.vae.encode(x).mean) - x).square().mean()
+    psnr = -10 * mse.log10().item()
+    # the shipped sample is Fashion-MNIST: its own weights know it, MNIST's only roughly
+    assert psnr > (20 if name == "fashion-mnist" else 9)
+    # a bank latent decodes to an image that encodes to about the same latent
+    z = weights.bank.latents[:100].float()
+    back = weights.vae.encode(weights.vae.decode(z)).mean
+    assert torch.nn.functional.cosine_similarity(z, back).mean() > 0.9
+
+
+def test_bundled_cards_state_quality_and_time():
+    for name in hub.bundled():
+        card = (hub.BUNDLED / name / "README.md").read_text()
+        assert "PSNR" in card
+        assert "k = 10" in card
+        assert "Training time" in card
+        assert sum(f.stat().st_size for f in (hub.BUNDLED / name).iterdir()) < 2_000_000
+
+
+def test_import_is_light_and_touches_no_network():
+    code = """
+import socket, sys
+def refuse(*a, **k): raise OSError("network")
+socket.socket.connect = refuse
+socket.getaddrinfo = refuse
+import vae_augment
+assert not {"wandb", "train", "jsonargparse", "sklearn", "huggingface_hub"} & set(sys.modules), sorted(sys.modules)
+vae_augment.VAEAugment.from_pretrained("mnist")
+assert not {"wandb", "train", "huggingface_hub"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_user_vae_can_be_saved(tmp_path):
+    hub.save(tmp_path, Weights(VAE(VAEConfig(channels=3, size=32, spatial=True, latent_dim=8))), "card")
+    assert VAEAugment.from_pretrained(tmp_path)(torch.rand(2, 3, 32, 32)).shape == (2, 3, 32, 32)

@@ -1,0 +1,112 @@
+import PIL.Image
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from tests.conftest import IMAGES, colour, grey, pixels, same_kind
+from vae_augment.image import lead_shape, to_model
+
+
+def test_model_space_is_float32_in_0_1(image):
+    x, _ = to_model(image, channels=1, size=28)
+    assert x.shape[1:] == (1, 28, 28)
+    assert x.dtype == torch.float32
+    assert x.min() >= 0
+    assert x.max() <= 1
+
+
+def test_restore_without_change_is_the_image_itself(image):
+    x, restore = to_model(image, channels=1, size=28)
+    out = restore(x, x)
+    assert same_kind(out, image)
+    assert torch.equal(pixels(out), pixels(image))
+
+
+def test_restore_replaces_pixels_of_same_size(vae):
+    x, restore = to_model(grey(), channels=1, size=28)
+    assert torch.equal(restore(x), grey())
+    assert torch.equal(restore(x.flip(-1)), grey().flip(-1))
+
+
+def test_change_is_carried_over_at_full_resolution():
+    big = torch.full((3, 56, 56), 100, dtype=torch.uint8)
+    x, restore = to_model(big, channels=3, size=28)
+    assert torch.equal(restore(x + 10 / 255, x), big + 10)
+
+
+def test_rounds_and_does_not_wrap():
+    image = torch.tensor([0, 128, 255], dtype=torch.uint8).repeat_interleave(28 * 28).view(3, 28, 28)
+    x, restore = to_model(image, channels=3, size=28)
+    assert restore(x + 0.6 / 255, x).flatten(1)[:, 0].tolist() == [1, 129, 255]
+    assert restore(x - 1.0, x).max() == 0
+
+
+def test_colour_becomes_luminance_and_grey_is_repeated():
+    x, _ = to_model(colour(), channels=1, size=28)
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    assert torch.allclose(x[0], (colour() / 255 * weights).sum(0, keepdim=True))
+    x, restore = to_model(grey(), channels=3, size=28)
+    assert torch.equal(x[0], (grey() / 255).expand(3, -1, -1))
+    assert torch.equal(restore(x), grey())
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "I", "I;16", "F", "CMYK", "YCbCr", "HSV", "PA"])
+def test_refused_pil_modes_are_named_with_the_fix(mode):
+    with pytest.raises(TypeError, match=rf"'{mode}'.*(convert|scale)"):
+        to_model(PIL.Image.new(mode, (28, 28)), 1, 28)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.complex64, torch.uint16])
+def test_refused_dtypes_are_named(dtype):
+    with pytest.raises(TypeError, match=str(dtype).removeprefix("torch.")):
+        to_model(torch.zeros(1, 28, 28, dtype=dtype), 1, 28)
+
+
+@pytest.mark.parametrize(
+    "image", [IMAGES[:2].float(), (IMAGES[:2] / 255 - 0.29) / 0.35, torch.full((1, 28, 28), torch.nan)]
+)
+def test_floats_outside_0_1_are_refused(image):
+    with pytest.raises(ValueError, match="before Normalize"):
+        to_model(image, 1, 28)
+
+
+def test_slight_overshoot_of_interpolation_is_accepted():
+    x = torch.rand(1, 28, 28) * 1.1 - 0.05
+    assert to_model(x, 1, 28)[1](x[None]).shape == x.shape
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channel_mismatch_names_both_counts(channels):
+    with pytest.raises(ValueError, match=f"1-channel.*{channels} channels"):
+        to_model(torch.rand(channels, 28, 28), 1, 28)
+
+
+def test_missing_channel_dimension():
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        to_model(torch.rand(28, 28), 1, 28)
+
+
+def test_resize_can_be_refused():
+    with pytest.raises(ValueError, match="30x28"):
+        to_model(torch.rand(1, 30, 28), 1, 28, resize=False)
+
+
+def test_input_is_not_changed(image):
+    before = pixels(image).clone()
+    x, restore = to_model(image, 1, 28)
+    restore(x * 0 + 0.5)
+    restore(x * 0 + 0.5, x)
+    assert torch.equal(pixels(image), before)
+
+
+def test_lead_shape_counts_images():
+    assert lead_shape(torch.empty(3, 28, 28)) == ()
+    assert lead_shape(torch.empty(2, 5, 3, 28, 28)) == (2, 5)
+    assert lead_shape(tv_tensors.Video(torch.empty(2, 5, 3, 28, 28))) == (2,)
+
+
+def test_gradient_of_the_residual_is_the_identity():
+    image = torch.rand(1, 28, 28, requires_grad=True)
+    x, restore = to_model(image * 0.5 + 0.2, 1, 28)
+    restore(x.detach() + 0.01, x.detach()).sum().backward()
+    assert torch.allclose(image.grad, torch.full((1, 28, 28), 0.5))

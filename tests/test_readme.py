@@ -1,0 +1,88 @@
+"""The README's code blocks, extracted and run: they cannot go stale."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), names)
+    assert names["augment"](names["batch"]).shape == (64, 1, 28, 28)
+    dataset = names["dataset"]
+    assert (len(names["base"]), len(dataset), dataset.is_synthetic(500), dataset.source(500)) == (500, 750, True, 0)
+
+
+def commands() -> list[str]:
+    lines = "\n".join(blocks("bash")).splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.startswith("python ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command, tmp_path):
+    """Examples and `train sample` in full; training that needs a data set up to its parsed configuration."""
+    words = shlex.split(command)
+    if words[1].endswith(".py"):
+        words[1] = str(ROOT / words[1])
+    elif words[:4] != ["python", "-m", "train", "sample"]:
+        words.append("--print_config")
+    subprocess.run([sys.executable, *words[1:]], cwd=tmp_path, env=os.environ | {"WANDB_MODE": "disabled"}, check=True)
+    assert words[-1] != "sample" or (tmp_path / "runs" / "sample" / "config.json").exists()
+
+
+def test_develop_block_is_what_ci_runs():
+    (develop,) = (block for block in blocks("bash") if "ruff" in block)
+    install, check = develop.splitlines()
+    script = (ROOT / ".ci" / "run").read_text()
+    assert check in script
+    assert install.removeprefix("pip install ") in script
+
+
+def test_figures_are_those_of_the_weights():
+    from vae_augment import hub
+
+    for name in hub.bundled():
+        metrics = hub.load(name).metrics
+        (row,) = re.findall(rf"^\| `{name}` .*$", README, re.MULTILINE)
+        for figure in (
+            f"{metrics['test_psnr_db']:.1f} dB",
+            f"{metrics['test_bits_per_dim']:.2f}",
+            f"{metrics['test_knn_purity']:.3f}",
+            f"{metrics['train_seconds']:.0f} s",
+        ):
+            assert f" {figure} " in row
+
+
+def test_the_tree_names_every_file():
+    (tree,) = (block for block in blocks("") if "vae_augment/" in block)
+    for package in ("vae_augment", "train"):
+        for path in (ROOT / package).glob("*.py"):
+            assert path.name == "__init__.py" or path.name in tree, path
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_examples_run_offline(example, tmp_path):
+    code = (
+        "import runpy, socket, sys\n"
+        "def refuse(*a, **k): raise OSError('network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        f"runpy.run_path({str(example)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout
+    if example.name == "quickstart.py":
+        assert (tmp_path / "quickstart.png").stat().st_size > 5000

@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from tests.conftest import IMAGES
+from vae_augment import Extrapolate, Interpolate, LatentBank, Noise, PosteriorSample, VAEAugment, hub
+from vae_augment.strength import RHO, solve_gain, solve_gains
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+@pytest.mark.parametrize("jitter", [Noise(), PosteriorSample(), Interpolate(), Extrapolate()], ids=repr)
+def test_strength_1_is_the_same_visible_change_on_every_vae(name, jitter):
+    """On images the gain was not solved on: a fifth of the distance between two images, within a tenth."""
+    augment = VAEAugment.from_pretrained(name, jitter=jitter, strength=1.0)
+    torch.manual_seed(0)
+    samples = augment.vae.decode(augment.vae.unwhiten(augment._bank.whitened(augment.vae)[::20]))
+    x = IMAGES / 255 if name == "fashion-mnist" else samples
+    y, base = augment._vary(x, 1, seed=0)
+    rho = (y - base).square().mean() / (x - x.roll(1, 0)).square().mean()
+    assert rho.sqrt().item() == pytest.approx(RHO**0.5, rel=0.15)
+
+
+def test_change_grows_with_strength():
+    change = []
+    for strength in (0.25, 0.5, 1.0):
+        torch.manual_seed(0)
+        augment = VAEAugment.from_pretrained("fashion-mnist", strength=strength)
+        change.append((augment(IMAGES / 255) - IMAGES / 255).square().mean().sqrt().item())
+    assert change[0] < change[1] < change[2]
+    assert change[1] / change[0] == pytest.approx(2, rel=0.2)
+
+
+def test_gains_are_stored_and_found_again():
+    weights = hub.load("fashion-mnist")
+    bank = weights.bank.whitened(weights.vae)
+    solved = solve_gains(weights.vae, IMAGES / 255, bank)
+    assert solved.keys() == weights.gains.keys()
+    for name, gain in weights.gains.items():
+        assert solved[name] == pytest.approx(gain, rel=0.15)
+
+
+def test_a_vae_without_stored_gains_is_calibrated_on_its_own_samples():
+    weights = hub.load("fashion-mnist")
+    assert VAEAugment(weights.vae).gain == pytest.approx(weights.gains["Noise"], rel=0.25)
+    assert VAEAugment(weights.vae, gain=0.3).gain == 0.3
+    assert VAEAugment(weights.vae, jitter=lambda mean, std: mean).gain == 1.0
+
+
+def test_calibrating_leaves_the_global_rng_alone(vae):
+    state = torch.get_rng_state()
+    VAEAugment(vae)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_decoder_that_ignores_its_latent_has_a_bounded_gain(vae):
+    import copy
+
+    dead = copy.deepcopy(vae)
+    torch.nn.init.zeros_(dead.decoder[0].weight)
+    assert solve_gain(dead, Noise(), IMAGES[:50] / 255) <= 16
+
+
+def test_bank_from_images_is_whitened_by_the_statistics(vae):
+    bank = LatentBank.from_images(vae, IMAGES, size=100)
+    assert len(bank) == 100
+    assert bank.latents.dtype == torch.float16
+    assert torch.allclose(bank.latents.float(), vae.encode(IMAGES[::5] / 255).mean, atol=1e-2)

@@ -1,0 +1,234 @@
+"""The trainer as people run it: one command in a fresh process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import IMAGES
+from train import checkpoint
+from train import data as datasets
+from train.log import Log
+from train.loop import schedule, set_latent_statistics, update_average, warmup
+from train.recipes import RECIPES, Recipe
+from vae_augment import VAE, VAEAugment, VAEConfig, hub
+
+SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
+FILES = {
+    "README.md",
+    "bank.safetensors",
+    "checkpoint.pt",
+    "config.json",
+    "metrics.jsonl",
+    "model.safetensors",
+    "samples.png",
+    "training.yaml",
+}
+
+
+def python_m_train(*arguments, cwd, env=None, check=True):
+    clean = (
+        {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"WANDB_MODE": "disabled"} | (env or {})
+    )
+    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, check=False, timeout=240)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run on the shipped sample."""
+    cwd = tmp_path_factory.mktemp("trained")
+    done = python_m_train("sample", *SHORT, "--out", "run", cwd=cwd)
+    return cwd / "run", done
+
+
+def test_writes_a_weights_folder_that_loads(trained):
+    folder, done = trained
+    assert {path.name for path in folder.iterdir()} == FILES
+    weights = hub.load(folder)
+    assert len(weights.bank) == 50
+    assert weights.metrics["test_psnr_db"] > 5
+    assert weights.metrics["train_seconds"] > 0
+    assert (weights.vae.latent_std > 0).all()
+    assert str(folder.name) in done.stdout
+    augment = VAEAugment.from_pretrained(folder)
+    assert augment(IMAGES[:3].clone()).shape == (3, 1, 28, 28)
+
+
+def test_metrics_are_one_json_line_a_record(trained):
+    lines = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "total", "recon", "kl", "beta", "lr", "grad_norm"} <= lines[0].keys()
+    assert "test/psnr_db" in lines[-1]
+    assert "test/knn_purity" in lines[-1]
+
+
+def test_card_renders_with_front_matter_recipe_and_quality(trained):
+    card = (trained[0] / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["library_name"] == "vae-augment"
+    assert "python -m train sample --steps 30" in card
+    assert "latent_dim: 4" in card
+    assert "dB" in card
+
+
+def test_config_repeats_a_run_exactly(trained, tmp_path):
+    folder, _ = trained
+    python_m_train("--config", folder / "training.yaml", "--out", "again", cwd=tmp_path)
+    for name in ("model.safetensors", "bank.safetensors", "training.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
+    done = python_m_train("--config", trained[0] / "training.yaml", "--lr", "2e-4", "--print_config", cwd=tmp_path)
+    printed = yaml.safe_load(done.stdout)
+    assert float(printed["lr"]) == 2e-4
+    assert printed["vae"]["latent_dim"] == 4
+    assert {field.name for field in fields(Recipe)} - {"bf16"} <= printed.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mnits"], "sample, mnist, fashion-mnist"),
+        (["sample", "--stepz", "5"], "Did you mean 'steps'?"),
+        (["sample", "--vae.widht", "5"], "Did you mean 'vae.width'?"),
+        (["sample", "--steps", "many"], "many"),
+        (["sample", "--steps", "0"], "steps must be at least 1"),
+        (["sample", "--vae.size", "30"], "multiple of patch"),
+        (["sample", "--likelihood", "gauss"], "gaussian"),
+        (["--data", "folder:nowhere"], "nowhere"),
+        (["--data", "cifar"], "mnist, fashion-mnist, sample, or folder:PATH"),
+    ],
+)
+def test_mistakes_are_one_clear_error(arguments, message, tmp_path):
+    done = python_m_train(*arguments, cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_key_in_a_config_is_an_error(tmp_path):
+    (tmp_path / "a.yaml").write_text("steps: 3\nlearning_rat: 1\nweight_decai: 1\n")
+    done = python_m_train("--config", "a.yaml", cwd=tmp_path, check=False)
+    assert done.returncode != 0
+    assert "weight_decay" in done.stderr or "learning_rat" in done.stderr
+
+
+def test_a_missing_data_set_says_how_to_get_it(tmp_path):
+    offline = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    done = python_m_train("mnist", "--root", tmp_path, cwd=tmp_path, env=offline, check=False)
+    assert done.returncode != 0
+    for part in ("MNIST", "download=True", datasets.ROOT_VARIABLE, "--root", "train sample"):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupt_leaves_the_last_checkpoint_whole(tmp_path):
+    command = [sys.executable, "-m", "train", "sample", "--steps", "100000", "--batch_size", "16", "--out", "run"]
+    env = os.environ | {"WANDB_MODE": "disabled"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not (tmp_path / "run" / checkpoint.NAME).exists():
+        assert time.time() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "checkpoint" in error
+    assert "Traceback" not in error
+    state = checkpoint.load(tmp_path / "run")
+    assert state["step"] % 500 == 0
+    VAE(RECIPES["sample"].vae).load_state_dict(state["average"])
+    assert not (tmp_path / "run" / "config.json").exists(), "half a weights folder"
+    assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
+
+
+def test_wandb_offline_is_read_back(tmp_path):
+    arguments = ["sample", *SHORT, "--steps", "1000", "--out", "run", "--wandb", "offline"]
+    python_m_train(*arguments, cwd=tmp_path, env={"WANDB_MODE": "online"})
+    (run,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    wandb = os.path.join(os.path.dirname(sys.executable), "wandb")
+    read = subprocess.run([wandb, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
+    assert '"total"' in read.stdout
+    for name in ("recon", "kl", "test/psnr_db", "contact_sheet"):
+        assert name in read.stdout, name
+    assert list((run / "files" / "media" / "images").glob("*.png"))
+
+
+def test_training_ends_well_without_key_and_network(tmp_path):
+    env = {
+        "WANDB_MODE": "",
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "HOME": str(tmp_path),
+        "WANDB_CONFIG_DIR": str(tmp_path),
+    }
+    done = python_m_train("sample", *SHORT, "--out", "run", cwd=tmp_path, env=env)
+    assert "offline" in done.stderr
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_folder_of_images(tmp_path):
+    from torchvision.transforms.v2 import functional as F
+
+    for i in range(60):
+        path = tmp_path / "photos" / str(i % 2)
+        path.mkdir(parents=True, exist_ok=True)
+        F.to_pil_image(IMAGES[i].repeat(3, 1, 1)).resize((40 + i, 30)).save(path / f"{i}.jpg")
+    python_m_train("--data", "folder:photos", "--vae.channels", "3", "--vae.size", "32", *SHORT, cwd=tmp_path)
+    weights = hub.load(tmp_path / "runs" / "folder:photos")
+    assert weights.vae.config.channels == 3
+    assert weights.pool["images"] == 54
+
+
+def test_non_finite_steps_are_skipped_counted_and_end_in_a_clear_error(tmp_path):
+    from train.loop import train
+
+    recipe = Recipe(vae=VAEConfig(latent_dim=4, width=16), steps=100, batch_size=8, lr=1e30, bf16=False)
+    data = datasets.load("sample", 1, 28)
+    with (
+        Log(tmp_path, {}, 100, "disabled") as log,
+        pytest.raises(ArithmeticError, match="not finite for 20 steps.*lower lr"),
+    ):
+        train(recipe, data, log, tmp_path)
+
+
+def test_schedules():
+    assert schedule(0.05) == pytest.approx(1, abs=0.01)
+    assert schedule(1.0) == pytest.approx(0)
+    assert schedule(0.025) == pytest.approx(0.5, abs=0.01)
+    assert [warmup(p, 0.1) for p in (0, 0.1, 1)] == pytest.approx([0.1, 1, 1])
+    assert warmup(0.0, 0.0) == 1
+
+
+def test_average_moves_toward_the_weights(vae):
+    average = VAE(vae.config)
+    before = [p.clone() for p in average.parameters()]
+    update_average(average, vae, 0.9)
+    for old, new, target in zip(before, average.parameters(), vae.parameters(), strict=True):
+        assert torch.allclose(new, 0.9 * old + 0.1 * target, atol=1e-6)
+
+
+def test_latent_statistics_whiten_the_training_images(vae):
+    vae = VAE(vae.config)
+    set_latent_statistics(vae, IMAGES)
+    mean, std = vae.whiten(vae.encode(IMAGES / 255))
+    assert torch.allclose(mean.mean(0), torch.zeros(8), atol=1e-4)
+    assert torch.allclose(mean.var(0, correction=0) + std.square().mean(0), torch.ones(8), atol=1e-4)
+
+
+def test_held_out_images_are_not_trained_on():
+    data = datasets.load("sample", 1, 28)
+    train, test = ({image.numpy().tobytes() for image in part} for part in (data.train, data.test))
+    assert not train & test
+    assert (len(data.train), len(data.test)) == (450, 50)
+    assert len(data.test_labels.unique()) > 5

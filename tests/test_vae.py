@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+
+from vae_augment import VAE, VAEConfig
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        VAEConfig(),
+        VAEConfig(channels=3, size=32, latent_dim=8, spatial=True),
+        VAEConfig(channels=3, size=64, patch=8, encoder_blocks=0, decoder_blocks=2),
+    ],
+)
+def test_shapes_and_ranges(config):
+    vae = VAE(config)
+    x = torch.rand(2, config.channels, config.size, config.size)
+    mean, std = vae.encode(x)
+    assert mean.shape == std.shape == (2, *config.latent_shape)
+    y = vae.decode(mean)
+    assert y.shape == x.shape
+    assert y.dtype == torch.float32
+    assert y.min() >= 0
+    assert y.max() <= 1
+
+
+def test_posterior_stays_finite_for_any_input(vae):
+    mean, std = vae.encode(torch.full((1, 1, 28, 28), 1e4))
+    assert mean.isfinite().all()
+    assert (std > 0.006).all()
+    assert (std < 2.8).all()
+
+
+def test_log_variance_bound_has_a_gradient_everywhere():
+    raw = torch.linspace(-30, 30, 61, requires_grad=True)
+    torch.exp(0.5 * (6 * torch.tanh(raw / 6) - 4)).sum().backward()
+    assert (raw.grad > 0).all()
+
+
+def test_whitening_is_undone(vae):
+    vae = VAE(vae.config)
+    vae.latent_mean.normal_()
+    vae.latent_std.uniform_(0.5, 2)
+    posterior = vae.encode(torch.rand(3, 1, 28, 28))
+    mean, std = vae.whiten(posterior)
+    assert torch.allclose(vae.unwhiten(mean), posterior.mean, atol=1e-6)
+    assert torch.allclose(std * vae.latent_std, posterior.std)
+
+
+def test_wrong_shape_is_named(vae):
+    with pytest.raises(ValueError, match=r"\(B, \*\(1, 28, 28\)\), got \(1, 3, 28, 28\)"):
+        vae.encode(torch.rand(1, 3, 28, 28))
+
+
+def test_config_is_json():
+    config = VAEConfig(channels=3, size=32, spatial=True)
+    assert VAEConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"size": 30}, "multiple of patch"),
+        ({"latent_dim": 0}, "latent_dim"),
+        ({"width": 10**9}, "width"),
+        ({"width": 2048, "decoder_blocks": 64}, "parameters"),
+        ({"encoder_blocks": -1}, "encoder_blocks"),
+    ],
+)
+def test_bad_values_name_the_field(fields, name):
+    with pytest.raises(ValueError, match=name):
+        VAEConfig(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"size": 28.0}, {"channels": True}, {"latent_dim": "32"}, {"spatial": 1}])
+def test_bad_types_name_the_field(fields):
+    with pytest.raises(TypeError, match=next(iter(fields))):
+        VAEConfig(**fields)
+
+
+def test_parameter_estimate_is_close():
+    from vae_augment.vae import _parameter_estimate
+
+    for config in (VAEConfig(), VAEConfig(channels=3, size=64, patch=8, width=96, spatial=True, decoder_blocks=3)):
+        count = sum(p.numel() for p in VAE(config).parameters())
+        assert 0.9 * count < _parameter_estimate(config) < 1.1 * count

@@ -1,0 +1,100 @@
+"""Real DataLoader workers: every start method, two workers differ, one seed repeats, nothing leaks."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import IMAGES
+from vae_augment import SyntheticDataset, VAEAugment
+
+
+class SameGarment(Dataset):
+    """One PIL image under every index, so that any difference comes from the augmentation."""
+
+    def __init__(self, length: int = 32) -> None:
+        self.length = length
+        self.transform = transforms.Compose([VAEAugment.from_pretrained("fashion-mnist"), transforms.ToTensor()])
+
+    def __getitem__(self, index):
+        return self.transform(F.to_pil_image(IMAGES[3])), index
+
+    def __len__(self):
+        return self.length
+
+
+def epoch(dataset, method, seed):
+    torch.manual_seed(seed)
+    context = multiprocessing.get_context(method)
+    loader = DataLoader(dataset, batch_size=8, num_workers=2, multiprocessing_context=context, timeout=120)
+    return torch.cat([images for images, _ in loader])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_differ_and_a_seed_repeats(method):
+    dataset = SameGarment()
+    images = epoch(dataset, method, seed=1)
+    assert images.shape == (32, 1, 28, 28)
+    assert len(images.flatten(1).unique(dim=0)) == 32, "two workers, or two batches, drew the same jitter"
+    assert torch.equal(epoch(dataset, method, seed=1), images)
+    assert not torch.equal(epoch(dataset, method, seed=2), images)
+
+
+def test_fork_after_the_parent_ran_the_network_on_many_threads():
+    dataset = SameGarment(16)
+    dataset.transform.transforms[0](IMAGES.clone())
+    assert len(epoch(dataset, "fork", seed=0)) == 16
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_synthetic_dataset_in_workers(method):
+    dataset = SyntheticDataset(SameGarment(8), ratio=1)
+    # ToTensor has run inside SameGarment already; its output is in [0, 1], so it can be varied again
+    assert len(epoch(dataset, method, seed=0)) == 16
+
+
+def test_in_collate_fn_and_after_the_loader():
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    base = [(IMAGES[i], i) for i in range(16)]
+    for loader in (
+        DataLoader(base, batch_size=8, collate_fn=lambda batch: augment(*torch.utils.data.default_collate(batch))),
+        (augment(*batch) for batch in DataLoader(base, batch_size=8)),
+    ):
+        images, labels = next(iter(loader))
+        assert images.dtype == torch.uint8
+        assert labels.tolist() == list(range(8))
+
+
+LEAK = """
+import resource, torch
+from torchvision.transforms.v2 import functional as F
+from vae_augment import VAEAugment
+from vae_augment.sample import fashion_sample
+
+torch.set_num_threads(1)
+augment = VAEAugment.from_pretrained("fashion-mnist")
+images = [F.to_pil_image(image) for image in fashion_sample()[0]]
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+for i in range(1000):
+    augment(images[i % 500])
+before = resident()
+for i in range(10_000):
+    augment(images[i % 500])
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's process statistics")
+def test_ten_thousand_images_leak_no_memory():
+    out = subprocess.run([sys.executable, "-c", LEAK], check=True, capture_output=True, text=True)
+    assert float(out.stdout) < 8, f"resident memory grew by {out.stdout} MiB"
