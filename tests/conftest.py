@@ -41,7 +41,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "float32": lambda: grey() / 255,
     "float64": lambda: grey().double() / 255,
     "colour tensor": colour,
-    "batch": lambda: IMAGES[:5].clone(),
+    "batch": IMAGES[:5].clone,
     "batch of batches": lambda: IMAGES[:6].clone().view(2, 3, 1, 28, 28),
     "not contiguous": lambda: IMAGES[:5].clone().transpose(-1, -2),
     "channels last": lambda: torch.stack([colour()] * 2).contiguous(memory_format=torch.channels_last),

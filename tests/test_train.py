@@ -197,7 +197,7 @@ def test_non_finite_steps_are_skipped_counted_and_end_in_a_clear_error(tmp_path)
     data = datasets.load("sample", 1, 28)
     with (
         Log(tmp_path, {}, 100, "disabled") as log,
-        pytest.raises(ArithmeticError, match="not finite for 20 steps.*lower lr"),
+        pytest.raises(ArithmeticError, match=r"not finite for 20 steps.*lower lr"),
     ):
         train(recipe, data, log, tmp_path)
 
