@@ -74,10 +74,10 @@ def test_jitter_is_drawn_per_image(vae):
 def test_frames_of_a_clip_move_together(vae):
     still = (IMAGES[:1] / 255).repeat(3, 1, 1, 1)
     out = VAEAugment(vae)(tv_tensors.Video(still))
-    assert torch.allclose(out[0], out[1])
-    assert torch.allclose(out[0], out[2])
+    assert torch.allclose(out[0], out[1], atol=1e-4)
+    assert torch.allclose(out[0], out[2], atol=1e-4)
     clips = VAEAugment(vae)(tv_tensors.Video(torch.stack([still, still])))
-    assert torch.allclose(clips[0, 0], clips[0, 2])
+    assert torch.allclose(clips[0, 0], clips[0, 2], atol=1e-4)
     assert not torch.allclose(clips[0, 0], clips[1, 0])
     own = VAEAugment(vae, per_frame=True)(tv_tensors.Video(still))
     assert not torch.allclose(own[0], own[1])
