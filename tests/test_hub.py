@@ -110,6 +110,10 @@ def model(folder):
     return safetensors.torch.load_file(folder / "model.safetensors")
 
 
+def bank_of(count):
+    return {"latents": torch.zeros(count, 8).half(), "neighbours": torch.zeros(count, 3).short()}
+
+
 DAMAGE = {
     "empty config": (lambda f: (f / "config.json").write_text(""), WeightsError, "not JSON"),
     "config of something else": (lambda f: (f / "config.json").write_text('{"a": 1}'), WeightsError, "format_version"),
@@ -153,10 +157,11 @@ DAMAGE = {
         WeightsError,
         "sha256",
     ),
-    "huge bank": (
-        rewrite("bank.safetensors", lambda _: {"latents": torch.zeros(20_000, 8).half()}),
+    "huge bank": (rewrite("bank.safetensors", lambda _: bank_of(20_000)), WeightsError, "shape"),
+    "bank without graph": (
+        rewrite("bank.safetensors", lambda _: {"latents": torch.zeros(9, 8).half()}),
         WeightsError,
-        "shape",
+        "missing tensors: neighbours",
     ),
 }
 

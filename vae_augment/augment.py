@@ -16,13 +16,16 @@ from torchvision.transforms import v2
 
 from . import hub
 from .bank import LatentBank
+from .classes import ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, Noise
+from .labelled import plain_label, read_labelled
 from .replicas import Replicas
 from .strength import gain_name, is_calibrated, prior_images, solve_gain
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
+DECODE_CHUNK = 256  # images at a time; more leave the processor's cache
 
 
 class VAEAugment(v2.Transform):
@@ -94,8 +97,12 @@ class VAEAugment(v2.Transform):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
         self.source: str | None = None
+        self._labels: tuple[Any, ...] | None = None
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
+        self.jitter: Jitter
+        self.gain: float
+        self._is_default_jitter = jitter is None
         self._set_jitter(Noise() if jitter is None else jitter, gain)
 
     @classmethod
@@ -155,6 +162,74 @@ class VAEAugment(v2.Transform):
         """The frozen model, on the CPU."""
         return self._replicas.master
 
+    @property
+    def can_fit(self) -> bool:
+        """Whether `fit` would replace nothing that was chosen: there is a bank, the default jitter, and no fit yet."""
+        return self._bank is not None and self._is_default_jitter and self._labels is None
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """The labels that `fit` has seen, in the order of `numpy.unique`; None before it."""
+        return self._labels
+
+    def fit(self, labelled: Any, *, keep: float | None = None) -> Self:
+        """Learn the classes of a few labelled images, so that new images are drawn from an image's own class.
+
+        The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
+        nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
+        replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
+        `SyntheticDataset`), and put a classical policy after it. 100 images take about half a second.
+
+        Args:
+            labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
+                labels are integers or strings.
+            keep: part of each class that is kept; None: as large as the part of the labelled images (at most 100)
+                whose label the others predict.
+
+        Returns:
+            The transform itself.
+
+        Raises:
+            ValueError: the weights have no bank, there are fewer than two classes, or the bank holds no such images.
+
+        Example:
+            >>> from vae_augment.sample import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
+            >>> augment.sample([9, 9, 0]).shape
+            torch.Size([3, 1, 28, 28])
+        """
+        if self._bank is None:
+            raise ValueError(
+                "fit needs a bank of latents, and these weights have none: pass bank=LatentBank.from_images(...)"
+            )
+        images, labels = read_labelled(labelled, self.vae.config.channels, self.vae.config.size)
+        names = tuple(sorted(set(labels)))
+        if len(names) < 2:
+            raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
+        index = torch.tensor([names.index(label) for label in labels])
+        self.jitter = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
+        self.gain, self.residual, self._labels = 1.0, False, names
+        self._jitter_takes_generator = True
+        return self
+
+    @torch.no_grad()
+    def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
+        """New images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. `fit` first.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+            ValueError: a label that it has not seen.
+        """
+        if not isinstance(self.jitter, ClassLatents) or self._labels is None:
+            raise RuntimeError("sample needs classes: call fit(labelled) first")
+        wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
+        if unknown := sorted(set(wanted) - set(self._labels)):
+            raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
+        index = torch.tensor([self._labels.index(label) for label in wanted], dtype=torch.int64)
+        latents = self.vae.unwhiten(self.jitter.draw(index, _generator()))
+        return torch.cat([self.vae.decode(part) for part in latents.split(DECODE_CHUNK)])
+
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
         return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
@@ -195,10 +270,11 @@ class VAEAugment(v2.Transform):
         varied[chosen] = self._vary_image(part, params["seed"])
         return tv_tensors.wrap(varied, like=inpt) if isinstance(inpt, tv_tensors.Image) else varied
 
-    def vary_all(self, images: Sequence[Any]) -> list[Any]:
+    def vary_all(self, images: Sequence[Any], labels: Sequence[Any] | None = None) -> list[Any]:
         """Single images, each varied on its own, in one pass of the network; they may differ in kind and size.
 
-        What one call per image does, `p` drawn for each, at the price of a batch. `SyntheticDataset` uses it.
+        What one call per image does, `p` drawn for each, at the price of a batch. With `labels`, after `fit`, each is
+        replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
         """
         seed = self.make_params([])["seed"]
         chosen = torch.rand(len(images), generator=_generator(), dtype=torch.float32) < self.p
@@ -208,7 +284,12 @@ class VAEAugment(v2.Transform):
         if self._is_identity or not pairs:
             return out
         counts = [len(x) for x, _ in pairs]
-        y, base = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
+        base: Tensor | None = None
+        if labels is not None:
+            wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
+            y = self.sample(wanted).to(pairs[0][0].device)
+        else:
+            y, base = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
         ys = y.split(counts)
         bases = [None] * len(ys) if base is None else base.split(counts)
         for position, (_, restore), part, start in zip(positions, pairs, ys, bases, strict=True):

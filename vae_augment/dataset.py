@@ -1,5 +1,6 @@
 """SyntheticDataset: a data set with synthetic samples added."""
 
+import copy
 import math
 import operator
 from collections.abc import Callable, Sequence, Sized
@@ -8,19 +9,23 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from torch.utils.data import Dataset
 
 from . import hub
 from .augment import VAEAugment
-from .image import is_image, is_pure_tensor, to_model
+from .image import to_model
+from .labelled import label_of, split_image
 from .raw import raw_reader
 
+MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
 
 
 class SyntheticDataset(Dataset[Any]):
-    """`base` followed by synthetic samples: variations of its own images, with the rest of the sample kept.
+    """`base` followed by synthetic samples: new images of the same class, or variations of its own; the rest is kept.
+
+    If `augment` has a bank of latents and `base` has labels, it is fitted to them (a copy of it, on at most 100 images a
+    class): a synthetic image is then a new one of its source's class. Otherwise it is its source's image, varied.
 
     Indices of `base` keep their meaning; synthetic ones come after them. A base with its own transform (torchvision's,
     also inside `Subset` and `ConcatDataset`) is read before it, and its transform is then applied to the synthetic
@@ -31,6 +36,7 @@ class SyntheticDataset(Dataset[Any]):
         ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`.
         augment: what makes a synthetic image of a real one: a `VAEAugment`, or any callable on images. None: the bundled
             weights that reconstruct these images best.
+        fit: False keeps a `VAEAugment` that was not fitted as it is.
         seed: an integer gives the same synthetic image at an index every time; None a fresh one, from torch's generator.
 
     Raises:
@@ -52,6 +58,7 @@ class SyntheticDataset(Dataset[Any]):
         ratio: float = 0.5,
         augment: Callable[[Any], Any] | None = None,
         *,
+        fit: bool = True,
         seed: int | None = None,
     ) -> None:
         if not isinstance(base, Sized) or not hasattr(base, "__getitem__"):
@@ -72,6 +79,8 @@ class SyntheticDataset(Dataset[Any]):
         self.augment = augment
         if augment is None and self._synthetic:
             self.augment = VAEAugment.from_pretrained(self._bundled_that_fits())
+        if fit and self._synthetic and isinstance(self.augment, VAEAugment) and self.augment.can_fit:
+            self.augment = self._fitted(self.augment)
 
     def __len__(self) -> int:
         return self._count + self._synthetic
@@ -109,28 +118,45 @@ class SyntheticDataset(Dataset[Any]):
 
     def _make(self, indices: list[int]) -> list[Any]:
         read = [self._reader.read(self.source(index)) for index in indices]
-        parts = [_split_image(sample) for sample, _ in read]
-        images = self._vary([image for image, _ in parts], indices)
+        parts = [split_image(sample) for sample, _ in read]
+        labels = [label_of(sample) for sample, _ in read]
+        images = self._vary([image for image, _ in parts], labels, indices)
         return [finish(join(image)) for (_, join), (_, finish), image in zip(parts, read, images, strict=True)]
 
-    def _vary(self, images: list[Any], indices: list[int]) -> list[Any]:
-        assert self.augment is not None or not images
-        if self.seed is not None:
-            return [self._vary_seeded(image, index) for image, index in zip(images, indices, strict=True)]
+    def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Any]:
+        if self.seed is None:
+            return self._vary_fresh(images, labels)
+        # one by one: in a batch, rounding would depend on which other images are in it
+        varied = []
+        for image, label, index in zip(images, labels, indices, strict=True):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed((self.seed * 0x9E3779B97F4A7C15 + index) % 2**63)
+                varied += self._vary_fresh([image], [label])
+        return varied
+
+    def _vary_fresh(self, images: list[Any], labels: list[int | str | None]) -> list[Any]:
         if isinstance(self.augment, VAEAugment):
-            return self.augment.vary_all(images)
+            return self.augment.vary_all(images, None if self.augment.classes is None else labels)
         return [self.augment(image) for image in images]  # type: ignore[misc]
 
-    def _vary_seeded(self, image: Any, index: int) -> Any:
-        # one by one: in a batch, rounding would depend on which other images are in it
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed((self.seed * 0x9E3779B97F4A7C15 + index) % 2**63)  # type: ignore[operator]
-            return self.augment(image)  # type: ignore[misc]
+    def _fitted(self, augment: VAEAugment) -> VAEAugment:
+        """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
+        some = range(0, self._count, max(1, self._count // MOST_READ))
+        samples = [self._reader.read(index)[0] for index in some]
+        by_class: dict[int | str, list[Any]] = {}
+        for sample in samples:
+            if (label := label_of(sample)) is None:
+                return augment
+            by_class.setdefault(label, []).append(sample)
+        if len(by_class) < 2:
+            return augment
+        chosen = [sample for members in by_class.values() for sample in members[:: -(-len(members) // MOST_PER_CLASS)]]
+        return copy.copy(augment).fit(chosen)
 
     def _bundled_that_fits(self) -> str:
         """The bundled weights that reconstruct a few images of `base` best."""
         some = [self._reader.read(i * self._count // 16)[0] for i in range(min(16, self._count))]
-        images = [_split_image(sample)[0] for sample in some]
+        images = [split_image(sample)[0] for sample in some]
         shapes = {name: hub.load(name).vae.config for name in hub.bundled()}
         quality = {
             name: _psnr(hub.load(name).vae, images)
@@ -145,25 +171,6 @@ class SyntheticDataset(Dataset[Any]):
                 "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
             )
         return max(quality, key=lambda name: quality[name])
-
-
-def _split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """A sample -> its image, and the function that puts another image in its place."""
-    flat, spec = tree_flatten(sample)
-    explicit = [i for i, item in enumerate(flat) if is_image(item) and not is_pure_tensor(item)]
-    tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]
-    found = explicit or tensors
-    if not found:
-        kinds = ", ".join(type(item).__name__ for item in flat)
-        raise TypeError(
-            f"a sample of base holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with "
-            "v2.ToImage()"
-        )
-    return flat[found[0]], lambda image: _joined(flat, spec, found[0], image)
-
-
-def _joined(flat: list[Any], spec: TreeSpec, position: int, image: Any) -> Any:
-    return tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
 
 
 def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:

@@ -116,8 +116,7 @@ def load_folder(folder: Path) -> Weights:
     vae.eval()
     bank = None
     if "bank.safetensors" in checksums:
-        expected = {"latents": (None, *vae.latent_shape)}
-        bank = LatentBank(**_read_tensors(folder / "bank.safetensors", expected, checksums["bank.safetensors"]))
+        bank = _read_bank(folder / "bank.safetensors", vae.latent_shape, checksums["bank.safetensors"])
     return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
 
 
@@ -131,8 +130,9 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
-        latents = weights.bank.latents.detach().cpu().half().contiguous()
-        contents["bank.safetensors"] = safetensors.torch.save({"latents": latents}, metadata={"format": "pt"})
+        bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
+        bank = {k: v.detach().cpu().contiguous() for k, v in bank.items()}
+        contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
     config = {
         "format_version": FORMAT_VERSION,
         "vae": weights.vae.config.to_dict(),
@@ -226,9 +226,21 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if not tensor.dtype.is_floating_point or not tensor.isfinite().all():
+        if key != "neighbours" and not (tensor.dtype.is_floating_point and tensor.isfinite().all()):
             raise WeightsError(f"{path}: {key} holds values that are not finite floats")
     return tensors
+
+
+def _read_bank(path: Path, latent_shape: tuple[int, ...], checksum: str) -> LatentBank:
+    bank = LatentBank(**_read_tensors(path, {"latents": (None, *latent_shape), "neighbours": (None, None)}, checksum))
+    neighbours = bank.neighbours
+    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.shape[1]:
+        raise WeightsError(
+            f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
+        )
+    if not (int(neighbours.min()) >= 0 and int(neighbours.max()) < len(bank)):
+        raise WeightsError(f"{path}: neighbours point outside the {len(bank)} latents")
+    return bank
 
 
 def _check_shapes(

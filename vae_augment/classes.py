@@ -1,0 +1,74 @@
+"""ClassLatents: latents whose classes are known, drawn by class."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import normalize
+
+from .bank import LatentBank
+from .vae import VAE
+
+
+@dataclass(frozen=True, eq=False)
+class ClassLatents:
+    """Latents sorted by class, and as a jitter: one drawn from the class that an image's latent is nearest to.
+
+    Args:
+        latents: float16 `(M, *latent_shape)`, whitened, sorted by class.
+        ends: int64 `(C,)`: where each class ends.
+        labelled: float16 `(N, *latent_shape)`, whitened: the labelled images themselves, to recognise a class by.
+        labels: int64 `(N,)`: their classes.
+    """
+
+    latents: Tensor
+    ends: Tensor
+    labelled: Tensor
+    labels: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def from_bank(
+        cls, vae: VAE, bank: LatentBank, images: Tensor, labels: Tensor, classes: int, keep: float | None = None
+    ) -> Self:
+        """Spread the labels of a few images over a bank and keep the confident part of each class.
+
+        Args:
+            images: float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
+            keep: part of each class that is kept; None: as large as the part of the labelled images whose label the
+                others predict.
+        """
+        links = bank.links(vae, images)
+        scores = bank.spread(links, labels, classes)
+        if keep is None:
+            keep = bank.agreement(links, labels, classes)
+        confidence, predicted = scores.max(1)
+        mean = vae.encode(images).mean
+        own = (mean - vae.latent_mean) / vae.latent_std
+        parts = []
+        for c in range(classes):
+            members = (predicted == c).nonzero()[:, 0]
+            best = members[confidence[members].argsort(descending=True)[: round(keep * len(members))]]
+            # a class that no latent was given keeps the labelled images' own
+            parts.append(bank.whitened(vae)[best] if len(best) else own[labels == c])
+        ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+        return cls(torch.cat(parts).half(), ends, own.half(), labels)
+
+    def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
+        """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""
+        starts = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])
+        counts = self.ends - starts
+        part = torch.rand(len(classes), generator=generator, dtype=torch.float32)
+        return self.latents[starts[classes] + (part * counts[classes]).long()].float()
+
+    def nearest_class(self, mean: Tensor) -> Tensor:
+        """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
+        directions = normalize(self.labelled.float().flatten(1))
+        return self.labels[(mean.cpu().flatten(1) @ directions.T).argmax(1)]
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return self.draw(self.nearest_class(mean), generator).to(mean)
+
+    def __repr__(self) -> str:
+        return f"ClassLatents({len(self.latents)} latents of {len(self.ends)} classes)"
