@@ -61,7 +61,7 @@ def test_synthetic_dataset_in_workers(method):
 
 def test_in_collate_fn_and_after_the_loader():
     augment = VAEAugment.from_pretrained("fashion-mnist")
-    base = [(IMAGES[i], i) for i in range(16)]
+    base = [(IMAGES[i].clone(), i) for i in range(16)]
     for loader in (
         DataLoader(base, batch_size=8, collate_fn=lambda batch: augment(*torch.utils.data.default_collate(batch))),
         (augment(*batch) for batch in DataLoader(base, batch_size=8)),

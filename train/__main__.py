@@ -78,7 +78,7 @@ def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | 
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
     weights = Weights(vae, bank, gains, data.pool(), metrics)
     sheet.save(folder / "samples.png")
-    hub.save(folder, weights, model_card(weights, text, command))
+    hub.save(folder, weights, model_card(weights, folder.name, text, command))
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights

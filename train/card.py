@@ -16,8 +16,11 @@ LABELS = {
 }
 
 
-def model_card(weights: Weights, recipe: str, command: str) -> str:
-    """Markdown with the front matter that the Hub reads; `recipe` is the text of training.yaml."""
+def model_card(weights: Weights, name: str, recipe: str, command: str) -> str:
+    """Markdown with the front matter that the Hub reads.
+
+    `name` is what `from_pretrained` takes, `recipe` the text of training.yaml.
+    """
     front = yaml.safe_dump(
         {
             "library_name": "vae-augment",
@@ -35,7 +38,11 @@ def model_card(weights: Weights, recipe: str, command: str) -> str:
         for name, (title, form) in LABELS.items()
         if name in weights.metrics
     )
-    bank = f"{len(weights.bank)} latents of the pool, without labels" if weights.bank is not None else "none"
+    bank = (
+        f"{len(weights.bank)} latents of the pool and the graph of their nearest neighbours, without labels"
+        if weights.bank is not None
+        else "none"
+    )
     return f"""---
 {front}---
 
@@ -48,7 +55,7 @@ A small variational autoencoder ({parameters:,} parameters, latent of {latent}) 
 ```python
 from vae_augment import VAEAugment
 
-augment = VAEAugment.from_pretrained("THIS FOLDER OR HUB ID", strength=1.0)
+augment = VAEAugment.from_pretrained("{name}", strength=1.0)
 ```
 
 ![originals, reconstructions, augmentations at strength 1, prior samples](samples.png)

@@ -45,13 +45,18 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         ValueError: an unknown name.
     """
     if name in TORCHVISION:
-        return _torchvision(name, Path(root or os.environ.get(ROOT_VARIABLE) or "~/.cache/vae-augment").expanduser())
+        return _torchvision(name, root_folder(root))
     if name == "sample":
         images, labels = fashion_sample()
         return _hold_out(Data("Fashion-MNIST training images, shipped sample", images, images, labels))
     if name.startswith("folder:"):
         return _folder(Path(name.removeprefix("folder:")).expanduser(), channels, size)
     raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, or folder:PATH")
+
+
+def root_folder(root: str | None) -> Path:
+    """Where torchvision's data sets lie: the flag, else $VAE_AUGMENT_DATA, else ~/.cache/vae-augment."""
+    return Path(root or os.environ.get(ROOT_VARIABLE) or "~/.cache/vae-augment").expanduser()
 
 
 def _torchvision(name: str, root: Path) -> Data:

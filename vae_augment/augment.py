@@ -163,6 +163,11 @@ class VAEAugment(v2.Transform):
         return self._replicas.master
 
     @property
+    def bank(self) -> LatentBank | None:
+        """Latents of the pretraining pool, if the weights came with them."""
+        return self._bank
+
+    @property
     def can_fit(self) -> bool:
         """Whether `fit` would replace nothing that was chosen: there is a bank, the default jitter, and no fit yet."""
         return self._bank is not None and self._is_default_jitter and self._labels is None
@@ -172,7 +177,7 @@ class VAEAugment(v2.Transform):
         """The labels that `fit` has seen, in the order of `numpy.unique`; None before it."""
         return self._labels
 
-    def fit(self, labelled: Any, *, keep: float | None = None) -> Self:
+    def fit(self, labelled: Any, *, keep: float = 0.95) -> Self:
         """Learn the classes of a few labelled images, so that new images are drawn from an image's own class.
 
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
@@ -183,8 +188,7 @@ class VAEAugment(v2.Transform):
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
                 labels are integers or strings.
-            keep: part of each class that is kept; None: as large as the part of the labelled images (at most 100)
-                whose label the others predict.
+            keep: part of each class that is kept, the most confident.
 
         Returns:
             The transform itself.
@@ -203,10 +207,17 @@ class VAEAugment(v2.Transform):
             raise ValueError(
                 "fit needs a bank of latents, and these weights have none: pass bank=LatentBank.from_images(...)"
             )
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
         images, labels = read_labelled(labelled, self.vae.config.channels, self.vae.config.size)
         names = tuple(sorted(set(labels)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
+        if not self._bank.knows(self.vae, images):
+            raise ValueError(
+                "the bank of latents does not know images like these: its samples would be of something else. Pass a bank of "
+                "your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights trained on them"
+            )
         index = torch.tensor([names.index(label) for label in labels])
         self.jitter = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
         self.gain, self.residual, self._labels = 1.0, False, names

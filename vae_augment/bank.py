@@ -8,12 +8,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .deform import deformed
-from .spread import spread_labels
 from .vae import VAE
 
 LARGEST_BANK = 10_000
 NEIGHBOURS = 8
-MOST_LEFT_OUT = 100
 CHUNK = 500  # images, and rows of the similarity matrix, at a time: 20 MB for 10,000 latents
 
 
@@ -56,6 +54,14 @@ class LatentBank:
         directions = normalize(self.latents.float().flatten(1))
         return torch.cat([_nearest(vae, part, directions, self.neighbours.shape[1]) for part in images.split(CHUNK)])
 
+    @torch.no_grad()
+    def knows(self, vae: VAE, images: Tensor) -> bool:
+        """Whether these images are like the pool's: half of them nearer to it than a quarter of the pool is to itself."""
+        directions = normalize(self.latents.float().flatten(1))
+        own = (directions * directions[self.neighbours[:, 0].long()]).sum(1)
+        nearest = (normalize(vae.encode(images).mean.flatten(1)) @ directions.T).amax(1)
+        return bool(nearest.median() >= own.quantile(0.25))
+
     def spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """The labels of a few images, carried over the graph -> scores of the bank's latents.
 
@@ -66,23 +72,11 @@ class LatentBank:
         Returns:
             float32 `(N, classes)`, rows that sum to 1.
         """
-        return self._spread(links, labels, classes, _alpha(len(labels) / classes) if alpha is None else alpha)[
-            : len(self)
-        ]
-
-    def agreement(self, links: Tensor, labels: Tensor, classes: int) -> float:
-        """Part of (at most 100 of) the labelled images whose label is predicted by the others: leave one out."""
-        some = torch.arange(min(len(labels), MOST_LEFT_OUT)) * len(labels) // min(len(labels), MOST_LEFT_OUT)
-        links, labels = links[some], labels[some]
-        # one column for each labelled image: leaving one out is leaving its column out
-        reach = self._spread(links, torch.arange(len(labels)), len(labels), _alpha(len(labels) / classes))[len(self) :]
-        votes = reach.fill_diagonal_(0) @ torch.nn.functional.one_hot(labels, classes).float()
-        return float((votes.argmax(1) == labels).float().mean())
-
-    def _spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float) -> Tensor:
-        """Scores of the bank's latents, then of the labelled images."""
-        unknown = torch.full((len(self),), -1)
-        return spread_labels(torch.cat([self.neighbours.long(), links]), torch.cat([unknown, labels]), classes, alpha)
+        if alpha is None:
+            alpha = 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)  # 0.99 up to 5 labels a class, 0.95 from 25 on
+        neighbours = torch.cat([self.neighbours.long(), links])
+        known = torch.cat([torch.full((len(self),), -1), labels])
+        return spread_labels(neighbours, known, classes, alpha)[: len(self)]
 
     def whitened(self, vae: VAE) -> Tensor:
         """The latents as jitters see them, float32 `(N, *latent_shape)`."""
@@ -93,10 +87,6 @@ class LatentBank:
 
     def __repr__(self) -> str:
         return f"LatentBank({len(self)} latents of shape {tuple(self.latents.shape[1:])})"
-
-
-def _alpha(per_class: float) -> float:
-    return 1 - 0.01 * min(max(per_class / 5, 1), 5)
 
 
 def _nearest(vae: VAE, x: Tensor, directions: Tensor, k: int, own: int | None = None) -> Tensor:

@@ -18,42 +18,39 @@ class ClassLatents:
     Args:
         latents: float16 `(M, *latent_shape)`, whitened, sorted by class.
         ends: int64 `(C,)`: where each class ends.
+        members: int64 `(M,)`: their places in the bank, -1 for latents of labelled images.
         labelled: float16 `(N, *latent_shape)`, whitened: the labelled images themselves, to recognise a class by.
         labels: int64 `(N,)`: their classes.
     """
 
     latents: Tensor
     ends: Tensor
+    members: Tensor
     labelled: Tensor
     labels: Tensor
 
     @classmethod
     @torch.no_grad()
-    def from_bank(
-        cls, vae: VAE, bank: LatentBank, images: Tensor, labels: Tensor, classes: int, keep: float | None = None
-    ) -> Self:
+    def from_bank(cls, vae: VAE, bank: LatentBank, images: Tensor, labels: Tensor, classes: int, keep: float) -> Self:
         """Spread the labels of a few images over a bank and keep the confident part of each class.
 
         Args:
             images: float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
-            keep: part of each class that is kept; None: as large as the part of the labelled images whose label the
-                others predict.
+            keep: part of each class that is kept, the most confident.
         """
-        links = bank.links(vae, images)
-        scores = bank.spread(links, labels, classes)
-        if keep is None:
-            keep = bank.agreement(links, labels, classes)
-        confidence, predicted = scores.max(1)
+        confidence, predicted = bank.spread(bank.links(vae, images), labels, classes).max(1)
         mean = vae.encode(images).mean
         own = (mean - vae.latent_mean) / vae.latent_std
-        parts = []
+        whitened = bank.whitened(vae)
+        parts, members = [], []
         for c in range(classes):
-            members = (predicted == c).nonzero()[:, 0]
-            best = members[confidence[members].argsort(descending=True)[: round(keep * len(members))]]
+            candidates = (predicted == c).nonzero()[:, 0]
+            best = candidates[confidence[candidates].argsort(descending=True)[: round(keep * len(candidates))]]
             # a class that no latent was given keeps the labelled images' own
-            parts.append(bank.whitened(vae)[best] if len(best) else own[labels == c])
+            parts.append(whitened[best] if len(best) else own[labels == c])
+            members.append(best if len(best) else torch.full((len(parts[-1]),), -1))
         ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-        return cls(torch.cat(parts).half(), ends, own.half(), labels)
+        return cls(torch.cat(parts).half(), ends, torch.cat(members), own.half(), labels)
 
     def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""

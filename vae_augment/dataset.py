@@ -3,6 +3,7 @@
 import copy
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
@@ -36,6 +37,7 @@ class SyntheticDataset(Dataset[Any]):
         ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`.
         augment: what makes a synthetic image of a real one: a `VAEAugment`, or any callable on images. None: the bundled
             weights that reconstruct these images best.
+        balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
         seed: an integer gives the same synthetic image at an index every time; None a fresh one, from torch's generator.
 
@@ -58,6 +60,7 @@ class SyntheticDataset(Dataset[Any]):
         ratio: float = 0.5,
         augment: Callable[[Any], Any] | None = None,
         *,
+        balance: bool = False,
         fit: bool = True,
         seed: int | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class SyntheticDataset(Dataset[Any]):
         self._count = len(base)
         self._synthetic = round(ratio * self._count)
         self._reader = raw_reader(base)  # type: ignore[arg-type]  # lists read alike
+        self._sources = self._balanced_sources() if balance and self._synthetic else None
         self.augment = augment
         if augment is None and self._synthetic:
             self.augment = VAEAugment.from_pretrained(self._bundled_that_fits())
@@ -99,9 +103,13 @@ class SyntheticDataset(Dataset[Any]):
         return self._checked(index) >= self._count
 
     def source(self, index: int) -> int:
-        """The index in `base` of the sample that this one is, or was made from; spread evenly over `base`."""
+        """The index in `base` of the sample that this one is, or was made from; spread evenly unless balanced."""
         index = self._checked(index)
-        return (index - self._count) * self._count // self._synthetic if index >= self._count else index
+        if index < self._count:
+            return index
+        if self._sources is not None:
+            return self._sources[index - self._count]
+        return (index - self._count) * self._count // self._synthetic
 
     def __repr__(self) -> str:
         return (
@@ -151,7 +159,28 @@ class SyntheticDataset(Dataset[Any]):
         if len(by_class) < 2:
             return augment
         chosen = [sample for members in by_class.values() for sample in members[:: -(-len(members) // MOST_PER_CLASS)]]
-        return copy.copy(augment).fit(chosen)
+        try:
+            return copy.copy(augment).fit(chosen)
+        except ValueError as error:  # the bank does not know these images
+            warnings.warn(
+                f"synthetic images are variations of their sources, not new ones of a class: {error}", stacklevel=4
+            )
+            return augment
+
+    def _balanced_sources(self) -> list[int]:
+        """Sources of the synthetic samples, so that the smallest classes are filled first."""
+        labels = [label_of(self._reader.read(index)[0]) for index in range(self._count)]
+        if None in labels:
+            raise ValueError("balance needs samples with a label: (image, label, ...)")
+        members = {label: [i for i, other in enumerate(labels) if other == label] for label in dict.fromkeys(labels)}
+        sizes = {label: len(own) for label, own in members.items()}
+        sources = []
+        for _ in range(self._synthetic):
+            smallest = min(sizes, key=lambda label: sizes[label])
+            own = members[smallest]
+            sources.append(own[(sizes[smallest] - len(own)) % len(own)])
+            sizes[smallest] += 1
+        return sources
 
     def _bundled_that_fits(self) -> str:
         """The bundled weights that reconstruct a few images of `base` best."""

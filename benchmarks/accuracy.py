@@ -1,0 +1,239 @@
+"""What the samples earn: test accuracy from few labels, the best torchvision policy without and with ours.
+
+    python -m benchmarks.accuracy --quick                        one cell, a few draws, about two minutes
+    python -m benchmarks.accuracy --data mnist --n 5 10 50 100   the cells of the README, 10 draws each
+    python -m benchmarks.table                                   the README's table and plot, from results.jsonl
+
+Track B: the VAE and its bank were pretrained on the unlabelled training images; nothing has seen a test image. Every
+arm gets the same labelled images, the same number of steps and the same schedule; only what a batch holds differs. Half
+of the images of "ours" are samples of the same class. Settings (part kept, share of samples, best policy) were chosen on
+the last 10,000 training images with other draws (`--validate`).
+"""
+
+import argparse
+import datetime
+import hashlib
+import itertools
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from train import data as datasets
+from vae_augment import VAEAugment
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+STEPS, BATCH, IMAGES = 500, 64, 12_000  # each arm prepares IMAGES augmented images, and sees 32,000 of them
+CLASSES = 10
+VALIDATION = 10_000  # training images that choose settings, never labelled in a draw
+
+Sampler = Callable[[Tensor], Tensor]  # labels (B,) -> uint8 (B, C, S, S)
+
+POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
+    "none": None,
+    "affine": v2.RandomAffine(10, (0.07, 0.07), (0.9, 1.1), 10),
+    "flip-affine": v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAffine(10, (0.07, 0.07), (0.9, 1.1), 10)]),
+    "randaugment": v2.RandAugment(),
+    "trivialaugment": v2.TrivialAugmentWide(),
+}
+BEST = {"mnist": "affine", "fashion-mnist": "randaugment"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measured number: an arm on one draw of labelled images."""
+
+    data: str
+    n: int
+    arm: str
+    draw: int
+    accuracy: float
+    test: str
+    labelled: str
+    pool: str
+    steps: int
+    seconds: float
+    commit: str
+    machine: str
+    date: str
+
+
+def classifier() -> nn.Sequential:
+    """A small CNN, 68,000 parameters."""
+    layers: list[nn.Module] = []
+    for inside, outside in ((1, 24), (24, 48), (48, 96)):
+        layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, CLASSES))
+
+
+def train(images: Tensor, labels: Tensor, seed: int, mixup: bool) -> nn.Module:
+    """AdamW, one cycle, the last step's weights."""
+    torch.manual_seed(seed)
+    net = classifier()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
+    mix = v2.MixUp(alpha=0.2, num_classes=CLASSES)
+    order = torch.cat([torch.randperm(len(images)) for _ in range(-(-STEPS * BATCH // len(images)))])
+    for step in range(STEPS):
+        batch = order[step * BATCH : (step + 1) * BATCH]
+        x, y = images[batch].float() / 255, labels[batch]
+        if mixup:
+            x, y = mix(x, y)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x)
+        loss = nn.functional.cross_entropy(logits.float(), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+@torch.no_grad()
+def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """In per cent."""
+    predicted = torch.cat([net(part.float() / 255).argmax(1) for part in images.split(1000)])
+    return 100 * (predicted == labels).float().mean().item()
+
+
+class Bench:
+    """The images of a data set, and what each arm makes of a draw."""
+
+    def __init__(self, name: str, root: str | None, weights: str | None, validate: bool) -> None:
+        data = datasets.load(name, 1, 28, root)
+        train_labels = datasets.TORCHVISION[name](str(datasets.root_folder(root)), train=True).targets
+        self.name, self.images, self.labels = name, data.train, train_labels
+        self.augment = VAEAugment.from_pretrained(weights or name)
+        self.pool_hash = str(data.pool()["sha256"])
+        bank = self.augment.bank
+        self.in_bank = torch.arange(len(bank)) * len(data.train) // len(bank)
+        free = torch.ones(len(data.train), dtype=torch.bool)
+        free[self.in_bank] = free[-VALIDATION:] = False
+        self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
+        self.test = (
+            (data.train[-VALIDATION:], train_labels[-VALIDATION:]) if validate else (data.test, data.test_labels)
+        )
+        self.test_name = "validation" if validate else "test"
+
+    def draw(self, n: int, draw: int) -> Tensor:
+        """Indices of n labelled images of each class."""
+        generator = torch.Generator().manual_seed(draw)
+        of_class = [self.free[self.labels[self.free] == c] for c in range(CLASSES)]
+        return torch.cat([members[torch.randperm(len(members), generator=generator)[:n]] for members in of_class])
+
+    def sampler(self, source: str, labelled: Tensor, keep: float) -> Sampler | None:
+        """real: None. ours: decoded latents. pool: the same latents' real images. oracle: the bank's, true labels."""
+        if source == "real":
+            return None
+        if source == "oracle":
+            return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(CLASSES)])
+        pairs = [(self.images[i], int(self.labels[i])) for i in labelled.tolist()]
+        fitted = VAEAugment(self.augment.vae, bank=self.augment.bank, gain=1.0).fit(pairs, keep=keep)
+        if source == "ours":
+            return lambda labels: (fitted.sample(labels) * 255).round().to(torch.uint8)
+        kept = fitted.jitter.members
+        ends = [0, *fitted.jitter.ends.tolist()]
+        return self._real([self.in_bank[kept[a:b]] for a, b in itertools.pairwise(ends)])
+
+    def _real(self, members: list[Tensor]) -> Sampler:
+        def sample(labels: Tensor) -> Tensor:
+            return self.images[torch.stack([members[c][torch.randint(len(members[c]), ())] for c in labels.tolist()])]
+
+        return sample
+
+    def run(self, n: int, arm: str, draw: int, keep: float = 0.95, share: float = 0.5) -> Cell:
+        """`arm`: policy+source, as `affine+ours`; `mixup-` before it mixes the batches."""
+        started = time.perf_counter()
+        policy, _, source = arm.removeprefix("mixup-").partition("+")
+        labelled = self.draw(n, draw)
+        torch.manual_seed(draw)
+        chosen = labelled[torch.randint(len(labelled), (IMAGES,))]
+        images, labels = self.images[chosen].clone(), self.labels[chosen]
+        if (sample := self.sampler(source or "real", labelled, keep)) is not None:
+            replaced = torch.rand(IMAGES) < share
+            images[replaced] = sample(labels[replaced])
+        if (transform := POLICIES[policy]) is not None:
+            images = torch.stack([transform(image) for image in images])
+        net = train(images, labels, draw, arm.startswith("mixup-"))
+        return Cell(
+            data=self.name,
+            n=n,
+            arm=arm,
+            draw=draw,
+            accuracy=round(accuracy(net, *self.test), 3),
+            test=self.test_name,
+            labelled=hashlib.sha256(labelled.numpy().tobytes()).hexdigest()[:16],
+            pool=self.pool_hash[:16],
+            steps=STEPS,
+            seconds=round(time.perf_counter() - started, 1),
+            commit=_commit(),
+            machine=f"{platform.machine()}, torch {torch.__version__}, 1 thread",
+            date=datetime.date.today().isoformat(),
+        )
+
+
+def arms(name: str, n: int) -> list[str]:
+    """The best policy, ours and the controls at every n; every other policy at n = 10."""
+    best = BEST[name]
+    main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle"]
+    others = [policy for policy in POLICIES if policy != best and (policy != "flip-affine" or name != "mnist")]
+    rest = [f"mixup-{best}", "none+ours", *others, *(f"{policy}+ours" for policy in others if policy != "none")]
+    return main + (rest if n == 10 else [])
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="mnist", choices=sorted(BEST))
+    parser.add_argument("--n", type=int, nargs="+", default=[5, 10, 50, 100])
+    parser.add_argument("--arms", nargs="+", default=None, help="default: those of the README")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first-draw", type=int, default=0)
+    parser.add_argument("--keep", type=float, default=0.95)
+    parser.add_argument("--share", type=float, default=0.5, help="of samples among the images")
+    parser.add_argument("--weights", default=None)
+    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--validate", action="store_true", help="measure on held-out training images; writes nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="n = 10, best policy without and with ours, 6 draws; writes nothing"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(options.data, options.root, options.weights, options.validate)
+    best = BEST[options.data]
+    cells = (
+        [(10, [best, f"{best}+ours"])]
+        if options.quick
+        else [(n, options.arms or arms(options.data, n)) for n in options.n]
+    )
+    for n, names in cells:
+        found: dict[str, list[float]] = {name: [] for name in names}
+        for draw in range(options.first_draw, options.first_draw + (6 if options.quick else options.draws)):
+            for name in names:
+                cell = bench.run(n, name, draw, options.keep, options.share)
+                found[name].append(cell.accuracy)
+                if not (options.quick or options.validate):
+                    with open(RESULTS, "a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(cell)) + "\n")
+        for name, values in found.items():
+            v = torch.tensor(values)
+            print(
+                f"{options.data} n={n} {name:24s} {v.mean():.2f} +- {v.std() / len(v) ** 0.5:.2f} ({len(v)} draws)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Samples that know the class: the bank's graph, label spreading, fit, sample, and the data set that fits by itself."""
+
+import pickle
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import IMAGES
+from vae_augment import LatentBank, SyntheticDataset, VAEAugment, hub
+from vae_augment.deform import deformed
+from vae_augment.sample import FASHION_CLASSES, fashion_sample
+from vae_augment.spread import spread_labels
+
+LABELS = fashion_sample()[1]
+# ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
+FEW = [(IMAGES[i].clone(), int(LABELS[i])) for i in range(100)]
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+
+
+def nearest_class(images):
+    """An independent judge: the class of the ten nearest sample images, in pixels."""
+    x, known = images.flatten(1), (IMAGES / 255).flatten(1)
+    return LABELS[torch.cdist(x, known).topk(10, largest=False).indices].mode(1).values
+
+
+def test_samples_are_new_images_of_the_class(fitted):
+    labels = torch.arange(10).repeat(20)
+    images = fitted.sample(labels)
+    assert images.shape == (200, 1, 28, 28)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert len(images.flatten(1).unique(dim=0)) > 190
+    assert (nearest_class(images) == labels).float().mean() > 0.65
+    assert torch.cdist(images.flatten(1), (IMAGES / 255).flatten(1)).min() > 0
+
+
+def test_a_seed_decides_the_samples(fitted):
+    draws = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        draws.append(fitted.sample([1, 2, 3]))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_in_a_pipeline_an_image_is_replaced_by_one_of_its_class(fitted):
+    batch = torch.stack([image for image, _ in FEW])
+    labels = torch.tensor([label for _, label in FEW])
+    varied = fitted(batch)
+    assert varied.dtype == torch.uint8
+    assert (nearest_class(varied / 255) == labels).float().mean() > 0.6
+    assert fitted(F.to_pil_image(batch[0])).mode == "L"
+
+
+def test_labels_may_be_strings_tensors_or_a_data_set_with_a_transform(tmp_path):
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    named = augment.fit([(F.to_pil_image(image), FASHION_CLASSES[label]) for image, label in FEW])
+    assert named.classes == tuple(sorted(FASHION_CLASSES))
+    assert named.sample(["Bag", "Coat"]).shape == (2, 1, 28, 28)
+    tensors = VAEAugment.from_pretrained("fashion-mnist").fit(TensorDataset(IMAGES[:100], LABELS[:100]))
+    assert tensors.classes == tuple(range(10))
+    assert tensors.sample(torch.tensor([3, 4])).shape == (2, 1, 28, 28)
+
+
+def test_mistakes(fitted):
+    fresh = VAEAugment.from_pretrained("fashion-mnist")
+    with pytest.raises(RuntimeError, match="fit"):
+        fresh.sample([1])
+    with pytest.raises(ValueError, match=r"no such class: \[77\]"):
+        fitted.sample([1, 77])
+    with pytest.raises(ValueError, match="two classes"):
+        fresh.fit(FEW[:1])
+    with pytest.raises(TypeError, match="sample 0 has no label"):
+        fresh.fit(list(IMAGES[:5]))
+    with pytest.raises(TypeError, match="sample 0 has no label"):
+        fresh.fit([(IMAGES[0], 0.5)])
+    with pytest.raises(ValueError, match="no labelled images"):
+        fresh.fit([])
+    with pytest.raises(ValueError, match="bank"):
+        VAEAugment(hub.load("mnist").vae).fit(FEW)
+    with pytest.raises(ValueError, match="keep"):
+        fresh.fit(FEW, keep=1.5)
+    assert fresh.classes is None, "a failed fit left something behind"
+
+
+def test_images_that_the_bank_does_not_know_are_refused():
+    with pytest.raises(ValueError, match="does not know"):
+        VAEAugment.from_pretrained("mnist").fit(FEW)
+
+
+def test_fitted_state_pickles_and_runs_in_workers(fitted):
+    copy = pickle.loads(pickle.dumps(fitted))
+    torch.manual_seed(0)
+    a = fitted.sample([5])
+    torch.manual_seed(0)
+    assert torch.equal(copy.sample([5]), a)
+    dataset = SyntheticDataset(FEW, ratio=1, augment=fitted)
+    images, labels = next(iter(DataLoader(dataset, batch_size=200, num_workers=2, multiprocessing_context="spawn")))
+    assert images.shape == (200, 1, 28, 28)
+    assert labels[100:].tolist() == labels[:100].tolist()
+
+
+def test_fitting_leaves_the_global_rng_alone_and_repeats():
+    state = torch.get_rng_state()
+    one, two = (VAEAugment.from_pretrained("fashion-mnist").fit(FEW).jitter for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(one.latents, two.latents)
+
+
+def test_a_fit_of_100_images_is_quick():
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    started = time.process_time()
+    augment.fit(FEW)
+    assert time.process_time() - started < 3
+
+
+def test_data_set_fits_a_copy_by_itself():
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    dataset = SyntheticDataset(FEW, ratio=2, augment=augment)
+    assert augment.classes is None
+    assert dataset.augment.classes == tuple(range(10))
+    image, label = dataset[100]
+    assert label == FEW[0][1]
+    assert image.dtype == torch.uint8
+    synthetic = torch.stack([dataset[i][0] for i in range(100, 300)]) / 255
+    expected = torch.tensor([dataset[i][1] for i in range(100, 300)])
+    assert (nearest_class(synthetic) == expected).float().mean() > 0.6
+    assert SyntheticDataset(FEW, augment=augment, fit=False).augment is augment
+
+
+def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    assert SyntheticDataset(list(IMAGES[:20]), augment=augment).augment is augment
+    with pytest.warns(UserWarning, match="does not know"):
+        assert SyntheticDataset(FEW, augment=VAEAugment.from_pretrained("mnist")).augment.classes is None
+
+
+def test_balance_fills_the_small_classes():
+    base = [pair for pair in FEW if pair[1] == 0] + [pair for pair in FEW if pair[1] == 1][:2]
+    dataset = SyntheticDataset(base, ratio=1, balance=True)
+    labels = [dataset[i][1] for i in range(len(dataset))]
+    assert len(labels) == 24
+    assert labels.count(0) == labels.count(1) == 12
+    assert all(base[dataset.source(i)][1] == dataset[i][1] for i in range(12, 24))
+    with pytest.raises(ValueError, match="label"):
+        SyntheticDataset(list(IMAGES[:20]), balance=True)
+
+
+def test_labels_spread_along_the_graph():
+    # two chains, one label at the start of each
+    chain = torch.tensor([[max(i - 1, 0), min(i + 1, 9)] for i in range(10)])
+    neighbours = torch.cat([chain, chain + 10])
+    labels = torch.full((20,), -1)
+    labels[0], labels[10] = 0, 1
+    scores = spread_labels(neighbours, labels, 2, alpha=0.99)
+    assert torch.allclose(scores.sum(1), torch.ones(20))
+    assert scores[:10, 0].min() > 0.99
+    assert scores[10:, 1].min() > 0.99
+
+
+def test_a_point_that_no_label_reaches_is_uniform():
+    neighbours = torch.tensor([[1], [0], [3], [2]])
+    scores = spread_labels(neighbours, torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
+    assert torch.equal(scores[2:], torch.full((2, 2), 0.5))
+
+
+def test_spreading_is_the_closed_form():
+    generator = torch.Generator().manual_seed(0)
+    neighbours = torch.stack([torch.randperm(30, generator=generator)[:4] for _ in range(30)])
+    labels = torch.full((30,), -1)
+    labels[:6] = torch.arange(6) % 3
+    weights = torch.zeros(30, 30)
+    for i, row in enumerate(neighbours):
+        for j in row:
+            weights[i, j] += 1
+            weights[j, i] += 1
+    root = weights.sum(1).rsqrt()
+    known = torch.zeros(30, 3)
+    known[torch.arange(6), labels[:6]] = 1
+    exact = torch.linalg.solve(torch.eye(30) - 0.8 * root[:, None] * weights * root, 0.2 * known)
+    assert torch.allclose(spread_labels(neighbours, labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
+
+
+def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
+    weights = hub.load("fashion-mnist")
+    bank = LatentBank.from_images(weights.vae, IMAGES)
+    assert bank.neighbours.shape == (500, 8)
+    assert (bank.neighbours != torch.arange(500)[:, None]).all()
+    assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
+    assert bank.links(weights.vae, IMAGES[:3] / 255)[:, 0].tolist() == [0, 1, 2]
+
+
+def test_deformations_are_small_and_begin_with_the_identity():
+    x = IMAGES[:50] / 255
+    views = list(deformed(x))
+    assert torch.equal(views[0], x)
+    between = (x - x.roll(1, 0)).square().mean()
+    for view in views[1:]:
+        assert 0 < (view - x).square().mean() < 0.5 * between
+
+
+def test_an_image_links_to_a_deformed_copy_of_itself():
+    weights = hub.load("fashion-mnist")
+    bank = LatentBank.from_images(weights.vae, IMAGES)
+    shifted = torch.roll(IMAGES[20:30], 1, -1) / 255
+    assert (bank.links(weights.vae, shifted)[:, 0] == torch.arange(20, 30)).float().mean() > 0.7
