@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .deform import deformed
+from .spread import spread_labels
 from .vae import VAE
 
 LARGEST_BANK = 10_000
