@@ -1,0 +1,99 @@
+"""results.jsonl -> the README's accuracy tables and plot: `python -m benchmarks.table` prints the one, writes the other."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .accuracy import BEST, RESULTS
+
+PLOT = Path(__file__).parent / "accuracy.png"
+Cells = dict[tuple[str, int, str], dict[int, float]]  # (data, n, arm) -> draw -> accuracy
+
+
+def load() -> Cells:
+    cells: Cells = defaultdict(dict)
+    for line in RESULTS.read_text().splitlines():
+        row = json.loads(line)
+        if row.get("test") == "test":
+            cells[row["data"], row["n"], row["arm"]][row["draw"]] = row["accuracy"]
+    return cells
+
+
+def paired(one: dict[int, float], other: dict[int, float]) -> Tensor:
+    """Differences on the draws that both have."""
+    return torch.tensor([one[draw] - other[draw] for draw in sorted(one.keys() & other.keys())], dtype=torch.float64)
+
+
+def interval(values: Tensor, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean."""
+    generator = torch.Generator().manual_seed(0)
+    means = values[torch.randint(len(values), (resamples, len(values)), generator=generator)].mean(1)
+    low, high = means.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
+
+
+def difference(one: dict[int, float], other: dict[int, float]) -> str:
+    values = paired(one, other)
+    low, high = interval(values)
+    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def mean(values: dict[int, float]) -> float:
+    return sum(values.values()) / len(values)
+
+
+def main_table(cells: Cells) -> str:
+    rows = [
+        "| data set | labels a class | best policy alone | + ours | difference, 95 % interval | gap closed | "
+        "ours - the pool's real images |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, n in sorted({(data, n) for data, n, _ in cells}, key=lambda key: (key[0] != "mnist", key[1])):
+        best = BEST[data]
+        alone, ours, pool, oracle = (cells[data, n, f"{best}{end}"] for end in ("", "+ours", "+pool", "+oracle"))
+        closed = (mean(ours) - mean(alone)) / (mean(oracle) - mean(alone))
+        rows.append(
+            f"| {data} | {n} | {best} {mean(alone):.2f} | **{mean(ours):.2f}** | {difference(ours, alone)} | "
+            f"{100 * closed:.0f} % of {mean(oracle):.2f} | {difference(ours, pool)} |"
+        )
+    return "\n".join(rows)
+
+
+def policy_table(cells: Cells, n: int = 10) -> str:
+    rows = ["| arm, 10 labels a class | mnist | fashion-mnist |", "| --- | --- | --- |"]
+    names = sorted({arm for _, m, arm in cells if m == n})
+    for arm in names:
+        figures = [cells.get((data, n, arm)) for data in ("mnist", "fashion-mnist")]
+        rows.append(f"| {arm} | " + " | ".join("" if f is None else f"{mean(f):.2f}" for f in figures) + " |")
+    return "\n".join(rows)
+
+
+def plot(cells: Cells) -> None:
+    figure = Figure(figsize=(9, 3.4))
+    axes = figure.subplots(1, 2)
+    for axis, data in zip(axes, ("mnist", "fashion-mnist"), strict=True):
+        ends = {"": "best policy alone", "+ours": "best policy + ours", "+oracle": "oracle: the pool with true labels"}
+        for end, label in ends.items():
+            arm = BEST[data] + end
+            n = sorted(n for d, n, a in cells if d == data and a == arm)
+            values = [torch.tensor(list(cells[data, m, arm].values()), dtype=torch.float64) for m in n]
+            spans = torch.tensor([interval(v) for v in values]).T
+            line = axis.plot(n, [v.mean() for v in values], "--" if end == "+oracle" else "o-", label=label)[0]
+            axis.fill_between(n, *spans, color=line.get_color(), alpha=0.2)
+        axis.set(title=f"{data}, small CNN", xscale="log", xticks=n, xticklabels=n, xlabel="labelled images a class")
+        axis.minorticks_off()
+        axis.set_ylabel("test accuracy, %")
+        axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(PLOT, dpi=130)
+
+
+if __name__ == "__main__":
+    found = load()
+    print(main_table(found), policy_table(found), sep="\n\n")
+    plot(found)
