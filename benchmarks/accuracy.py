@@ -184,7 +184,8 @@ def arms(name: str, n: int) -> list[str]:
     """The best policy, ours and the controls at every n; every other policy at n = 10."""
     best = BEST[name]
     main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle"]
-    others = [policy for policy in POLICIES if policy != best and (policy != "flip-affine" or name != "mnist")]
+    not_here = {"mnist": "flip-affine", "fashion-mnist": "affine"}[name]  # digits are not mirrored, garments may be
+    others = [policy for policy in POLICIES if policy not in (best, not_here)]
     rest = [f"mixup-{best}", "none+ours", *others, *(f"{policy}+ours" for policy in others if policy != "none")]
     return main + (rest if n == 10 else [])
 

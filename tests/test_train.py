@@ -154,13 +154,13 @@ def test_interrupt_leaves_the_last_checkpoint_whole(tmp_path):
 
 
 def test_wandb_offline_is_read_back(tmp_path):
-    arguments = ["sample", *SHORT, "--steps", "1000", "--out", "run", "--wandb", "offline"]
+    arguments = ["sample", *SHORT, "--out", "run", "--wandb", "offline"]
     python_m_train(*arguments, cwd=tmp_path, env={"WANDB_MODE": "online"})
     (run,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     wandb = os.path.join(os.path.dirname(sys.executable), "wandb")
     read = subprocess.run([wandb, "leet", "inspect", "--json", str(run)], capture_output=True, text=True, check=True)
     assert '"total"' in read.stdout
-    for name in ("recon", "kl", "test/psnr_db", "contact_sheet"):
+    for name in ("recon", "kl", "test/psnr_db", "originals", "reconstructions", "augmentations", "prior_samples"):
         assert name in read.stdout, name
     assert list((run / "files" / "media" / "images").glob("*.png"))
 

@@ -29,7 +29,7 @@ from .card import model_card
 from .log import Log, WandbMode
 from .loop import train
 from .loss import evaluate, knn_purity
-from .pictures import contact_sheet
+from .pictures import contact_sheet, grids
 from .recipes import RECIPES, Recipe
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -71,7 +71,7 @@ def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | 
             quality["knn_purity"] = knn_purity(vae, data.test, data.test_labels)
         log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
         sheet = contact_sheet(vae, data.test, gains["Noise"])
-        log.images(recipe.steps, {"contact_sheet": sheet})
+        log.images(recipe.steps, grids(vae, data.test, gains["Noise"]) | {"contact_sheet": sheet})
         if quality["active_units"] < 0.2 * recipe.vae.latent_dim:
             log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
     metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}

@@ -31,9 +31,9 @@ def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Te
     }
 
 
-def grids(vae: VAE, images: Tensor) -> dict[str, Image]:
+def grids(vae: VAE, images: Tensor, gain: float | None = None) -> dict[str, Image]:
     """The rows as pictures, for W&B."""
-    return {name: _picture(row) for name, row in rows(vae, images).items()}
+    return {name: _picture(row) for name, row in rows(vae, images, gain).items()}
 
 
 def contact_sheet(vae: VAE, images: Tensor, gain: float | None = None) -> Image:
