@@ -122,6 +122,7 @@ class Bench:
             (data.train[-VALIDATION:], train_labels[-VALIDATION:]) if validate else (data.test, data.test_labels)
         )
         self.test_name = "validation" if validate else "test"
+        self.commit = _commit()  # now: the code that runs, not what is committed meanwhile
 
     def draw(self, n: int, draw: int) -> Tensor:
         """Indices of n labelled images of each class."""
@@ -174,7 +175,7 @@ class Bench:
             pool=self.pool_hash[:16],
             steps=STEPS,
             seconds=round(time.perf_counter() - started, 1),
-            commit=_commit(),
+            commit=self.commit,
             machine=f"{platform.machine()}, torch {torch.__version__}, 1 thread",
             date=datetime.date.today().isoformat(),
         )

@@ -68,6 +68,14 @@ def test_figures_are_those_of_the_weights():
             assert f" {figure} " in row
 
 
+def test_accuracy_tables_are_those_of_the_results():
+    from benchmarks.table import load, main_table, policy_table
+
+    cells = load()
+    assert main_table(cells) in README
+    assert policy_table(cells) in README
+
+
 def test_the_tree_names_every_file():
     (tree,) = (block for block in blocks("") if "vae_augment/" in block)
     for package in ("vae_augment", "train"):

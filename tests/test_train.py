@@ -185,7 +185,7 @@ def test_folder_of_images(tmp_path):
         path.mkdir(parents=True, exist_ok=True)
         F.to_pil_image(IMAGES[i].repeat(3, 1, 1)).resize((40 + i, 30)).save(path / f"{i}.jpg")
     python_m_train("--data", "folder:photos", "--vae.channels", "3", "--vae.size", "32", *SHORT, cwd=tmp_path)
-    weights = hub.load(tmp_path / "runs" / "folder:photos")
+    weights = hub.load(tmp_path / "runs" / "photos")
     assert weights.vae.config.channels == 3
     assert weights.pool["images"] == 54
 

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser(name).parse_args(arguments[has_name:])
     try:
         recipe = _recipe(options)
-        folder = Path(options.out or f"runs/{name or Path(recipe.data).name}")
+        folder = Path(options.out or f"runs/{name or Path(recipe.data.removeprefix('folder:')).name}")
         run(recipe, folder, options.root, options.wandb, command)
     except KeyboardInterrupt:
         sys.exit("interrupted: the last complete checkpoint, if it came that far, is checkpoint.pt in the run's folder")

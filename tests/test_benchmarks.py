@@ -1,0 +1,42 @@
+import torch
+
+from benchmarks.accuracy import POLICIES, accuracy, classifier
+from benchmarks.table import interval, load, paired
+from tests.conftest import IMAGES
+
+
+def test_every_figure_has_ten_draws_with_the_same_labelled_images():
+    import json
+
+    from benchmarks.accuracy import RESULTS
+
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    drawn: dict[tuple[str, int, int], set[str]] = {}
+    for row in rows:
+        drawn.setdefault((row["data"], row["n"], row["draw"]), set()).add(row["labelled"])
+    assert all(len(hashes) == 1 for hashes in drawn.values())
+    assert all(len(draws) >= 10 for draws in load().values())
+
+
+def test_bootstrap_interval_covers_the_mean():
+    generator = torch.Generator().manual_seed(1)
+    hits = 0
+    for _ in range(200):
+        values = 0.5 + torch.randn(10, generator=generator, dtype=torch.float64)
+        low, high = interval(values, resamples=500)
+        hits += low < 0.5 < high
+    assert 170 <= hits <= 200
+
+
+def test_differences_are_paired_by_draw():
+    assert paired({0: 3.0, 1: 5.0, 2: 9.0}, {1: 4.0, 0: 1.0}).tolist() == [2.0, 1.0]
+
+
+def test_policies_and_classifier_fit_the_images():
+    for policy in POLICIES.values():
+        image = IMAGES[0] if policy is None else policy(IMAGES[0])
+        assert image.shape == (1, 28, 28)
+        assert image.dtype == torch.uint8
+    net = classifier().eval()
+    assert sum(p.numel() for p in net.parameters()) < 70_000
+    assert 0 <= accuracy(net, IMAGES, torch.zeros(500, dtype=torch.int64)) <= 100
