@@ -46,6 +46,19 @@ def test_workers_differ_and_a_seed_repeats(method):
     assert not torch.equal(epoch(dataset, method, seed=2), images)
 
 
+def test_strength_and_p_may_be_changed_between_epochs():
+    dataset = SameGarment(16)
+    augment = dataset.transform.transforms[0]
+    plain = transforms.functional.to_tensor(F.to_pil_image(IMAGES[3]))
+    change = []
+    for strength, p in ((1.0, 1.0), (0.25, 1.0), (1.0, 0.0)):
+        augment.strength, augment.p = strength, p
+        change.append((epoch(dataset, "fork", seed=0) - plain).square().mean().item())
+    assert change[0] > change[1] > change[2] == 0
+    with pytest.raises(ValueError, match="p must be"):
+        augment.p = 2
+
+
 def test_fork_after_the_parent_ran_the_network_on_many_threads():
     dataset = SameGarment(16)
     dataset.transform.transforms[0](IMAGES.clone())

@@ -89,8 +89,7 @@ class VAEAugment(v2.Transform):
             raise TypeError(
                 f"vae must be a vae_augment.VAE, got {type(vae).__name__}; to load one by name: from_pretrained"
             )
-        self.strength = _checked("strength", strength, high=math.inf)
-        self.p = _checked("p", p, high=1.0)
+        self.strength, self.p = strength, p
         if gain is not None:
             gain = _checked("gain", gain, high=math.inf)
         if on_geometry not in get_args(OnGeometry):
@@ -156,6 +155,24 @@ class VAEAugment(v2.Transform):
         )
         augment.source = str(name)
         return augment
+
+    @property
+    def strength(self) -> float:
+        """How far to move. May be changed between epochs, as `p`: workers started afterwards follow."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, value: float) -> None:
+        self._strength = _checked("strength", value, high=math.inf)
+
+    @property
+    def p(self) -> float:
+        """Probability that an image is varied; 0 switches the transform off."""
+        return self._p
+
+    @p.setter
+    def p(self, value: float) -> None:
+        self._p = _checked("p", value, high=1.0)
 
     @property
     def vae(self) -> VAE:
