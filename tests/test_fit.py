@@ -142,6 +142,19 @@ def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
         assert SyntheticDataset(FEW, augment=VAEAugment.from_pretrained("mnist")).augment.classes is None
 
 
+def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):
+    monkeypatch.setattr("vae_augment.dataset.MOST_READ", 50)
+    base = [FEW[i // 2] for i in range(200)]  # of every fourth one read, each class has some
+    base[1] = (IMAGES[9], 77)
+    dataset = SyntheticDataset(base, ratio=1, augment=VAEAugment.from_pretrained("fashion-mnist"))
+    assert 77 not in dataset.augment.classes
+    (image, label), (_, other) = dataset.__getitems__([201, 202])
+    assert (label, other) == (77, base[2][1])
+    assert image.shape == (1, 28, 28)
+    with pytest.raises(ValueError, match="77"):
+        SyntheticDataset(base, ratio=1, augment=dataset.augment)[201]
+
+
 def test_balance_fills_the_small_classes():
     base = [pair for pair in FEW if pair[1] == 0] + [pair for pair in FEW if pair[1] == 1][:2]
     dataset = SyntheticDataset(base, ratio=1, balance=True)

@@ -191,7 +191,7 @@ class VAEAugment(v2.Transform):
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
-        """The labels that `fit` has seen, in the order of `numpy.unique`; None before it."""
+        """The labels that `fit` has seen, sorted; None before it."""
         return self._labels
 
     def fit(self, labelled: Any, *, keep: float = 0.95) -> Self:
@@ -252,7 +252,7 @@ class VAEAugment(v2.Transform):
         if not isinstance(self.jitter, ClassLatents) or self._labels is None:
             raise RuntimeError("sample needs classes: call fit(labelled) first")
         wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
-        if unknown := sorted(set(wanted) - set(self._labels)):
+        if unknown := sorted(set(wanted) - set(self._labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
         index = torch.tensor([self._labels.index(label) for label in wanted], dtype=torch.int64)
         latents = self.vae.unwhiten(self.jitter.draw(index, _generator()))

@@ -83,8 +83,9 @@ class SyntheticDataset(Dataset[Any]):
         self.augment = augment
         if augment is None and self._synthetic:
             self.augment = VAEAugment.from_pretrained(self._bundled_that_fits())
+        self._unfitted: VAEAugment | None = None
         if fit and self._synthetic and isinstance(self.augment, VAEAugment) and self.augment.can_fit:
-            self.augment = self._fitted(self.augment)
+            self._unfitted, self.augment = self.augment, self._fitted(self.augment)
 
     def __len__(self) -> int:
         return self._count + self._synthetic
@@ -143,9 +144,17 @@ class SyntheticDataset(Dataset[Any]):
         return varied
 
     def _vary_fresh(self, images: list[Any], labels: list[int | str | None]) -> list[Any]:
-        if isinstance(self.augment, VAEAugment):
-            return self.augment.vary_all(images, None if self.augment.classes is None else labels)
-        return [self.augment(image) for image in images]  # type: ignore[misc]
+        if not isinstance(self.augment, VAEAugment):
+            return [self.augment(image) for image in images]  # type: ignore[misc]
+        if self.augment.classes is None:
+            return self.augment.vary_all(images)
+        if self._unfitted is None or set(labels) <= set(self.augment.classes):
+            return self.augment.vary_all(images, labels)
+        # a class so rare that the fit did not meet it: its images are varied instead
+        return [
+            self.augment.vary_all([image], [label])[0] if label in self.augment.classes else self._unfitted(image)
+            for image, label in zip(images, labels, strict=True)
+        ]
 
     def _fitted(self, augment: VAEAugment) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
