@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
-from vae_augment import LatentBank, SyntheticDataset, VAEAugment, hub
+from vae_augment import LatentBank, Noise, SyntheticDataset, VAEAugment, hub
 from vae_augment.deform import deformed
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
 from vae_augment.spread import spread_labels
@@ -104,7 +104,7 @@ def test_fitted_state_pickles_and_runs_in_workers(fitted):
     dataset = SyntheticDataset(FEW, ratio=1, augment=fitted)
     images, labels = next(iter(DataLoader(dataset, batch_size=200, num_workers=2, multiprocessing_context="spawn")))
     assert images.shape == (200, 1, 28, 28)
-    assert labels[100:].tolist() == labels[:100].tolist()
+    assert labels[100:].tolist() == [FEW[dataset.source(i)][1] for i in range(100, 200)]
 
 
 def test_fitting_leaves_the_global_rng_alone_and_repeats():
@@ -127,7 +127,7 @@ def test_data_set_fits_a_copy_by_itself():
     assert augment.classes is None
     assert dataset.augment.classes == tuple(range(10))
     image, label = dataset[100]
-    assert label == FEW[0][1]
+    assert label == FEW[dataset.source(100)][1]
     assert image.dtype == torch.uint8
     synthetic = torch.stack([dataset[i][0] for i in range(100, 300)]) / 255
     expected = torch.tensor([dataset[i][1] for i in range(100, 300)])
@@ -143,16 +143,56 @@ def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
 
 
 def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):
-    monkeypatch.setattr("vae_augment.dataset.MOST_READ", 50)
-    base = [FEW[i // 2] for i in range(200)]  # of every fourth one read, each class has some
-    base[1] = (IMAGES[9], 77)
+    monkeypatch.setattr("vae_augment.dataset.MOST_READ", 99)
+    last = SyntheticDataset(FEW, ratio=1, fit=False).source(199)  # the only one of the hundred that is not read
+    base = [(image, 77 if i == last else label) for i, (image, label) in enumerate(FEW)]
     dataset = SyntheticDataset(base, ratio=1, augment=VAEAugment.from_pretrained("fashion-mnist"))
     assert 77 not in dataset.augment.classes
-    (image, label), (_, other) = dataset.__getitems__([201, 202])
-    assert (label, other) == (77, base[2][1])
+    (image, label), (_, other) = dataset.__getitems__([199, 198])
+    assert label == 77
+    assert other != 77
     assert image.shape == (1, 28, 28)
     with pytest.raises(ValueError, match="77"):
-        SyntheticDataset(base, ratio=1, augment=dataset.augment)[201]
+        SyntheticDataset(base, ratio=1, augment=dataset.augment)[199]
+
+
+def test_a_chosen_strength_jitter_or_output_is_not_overruled():
+    for options in ({"strength": 0.5}, {"residual": False}, {"jitter": Noise(0.5)}):
+        augment = VAEAugment.from_pretrained("fashion-mnist", **options)
+        assert SyntheticDataset(FEW, augment=augment).augment is augment
+    still = VAEAugment.from_pretrained("fashion-mnist", strength=0)
+    dataset = SyntheticDataset(FEW, ratio=1, augment=still)
+    assert torch.equal(dataset[150][0], FEW[dataset.source(150)][0])
+
+
+def test_names_and_numbers_of_single_images_are_no_classes():
+    base = [(image, f"img{i}.png") for i, (image, _) in enumerate(FEW)]
+    assert SyntheticDataset(base, ratio=1).augment.classes is None
+
+
+def test_strength_below_1_goes_part_of_the_way(fitted):
+    import copy
+
+    part = copy.copy(fitted)
+    part.strength = 0.5
+    images = [image for image, _ in FEW[:20]]
+    labels = [label for _, label in FEW[:20]]
+    torch.manual_seed(0)
+    halfway = torch.stack(part.vary_all(images, labels)) / 255
+    torch.manual_seed(0)
+    wholly = torch.stack(fitted.vary_all(images, labels)) / 255
+    real = torch.stack(images) / 255
+    assert (halfway - real).square().mean() < (wholly - real).square().mean()
+
+
+def test_labels_of_two_kinds_and_another_default_dtype():
+    mixed = [(image, str(label) if label > 4 else label) for image, label in FEW]
+    torch.set_default_dtype(torch.float64)
+    try:
+        augment = VAEAugment.from_pretrained("fashion-mnist").fit(mixed)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert augment.classes == (0, 1, 2, 3, 4, "5", "6", "7", "8", "9")
 
 
 def test_balance_fills_the_small_classes():

@@ -183,7 +183,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
 
 
 def test_a_hub_id_that_is_not_cached_fails_without_network(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="nor a folder"):
         VAEAugment.from_pretrained("someone/something", local_files_only=True, cache_dir=tmp_path)
 
 
@@ -225,6 +225,17 @@ vae_augment.VAEAugment.from_pretrained("mnist")
 assert not {"wandb", "train", "huggingface_hub"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_weights_that_could_not_be_loaded_are_not_written(vae, tmp_path):
+    import copy
+
+    for value in (float("nan"), 1e6):
+        bad = copy.deepcopy(vae)
+        torch.nn.init.constant_(bad.decoder[0].weight, value)
+        with pytest.raises(ValueError, match="finite"):
+            hub.save(tmp_path / "bad", Weights(bad), "card")
+    assert list((tmp_path / "bad").iterdir()) == []
 
 
 def test_user_vae_can_be_saved(tmp_path):

@@ -45,6 +45,12 @@ def test_a_vae_without_stored_gains_is_calibrated_on_its_own_samples():
     assert VAEAugment(weights.vae, jitter=lambda mean, std: mean).gain == 1.0
 
 
+def test_scale_means_the_same_however_the_transform_was_made():
+    weights = hub.load("fashion-mnist")
+    solved = [VAEAugment(weights.vae, jitter=Noise(scale)).gain for scale in (0.5, 1.0, 2.0)]
+    assert solved[0] == solved[1] == solved[2]
+
+
 def test_calibrating_leaves_the_global_rng_alone(vae):
     state = torch.get_rng_state()
     VAEAugment(vae)

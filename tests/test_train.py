@@ -11,6 +11,7 @@ from dataclasses import fields
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from tests.conftest import IMAGES
 from train import checkpoint
@@ -87,6 +88,33 @@ def test_config_repeats_a_run_exactly(trained, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_help_lists_the_flags(tmp_path):
+    done = python_m_train("mnist", "--help", cwd=tmp_path)
+    for flag in ("--steps", "--vae.latent_dim", "--wandb", "--out"):
+        assert flag in done.stdout
+
+
+def test_a_run_without_out_never_replaces_another(tmp_path):
+    for _ in range(2):
+        python_m_train("sample", *SHORT, cwd=tmp_path)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["sample", "sample-2"]
+    card = (tmp_path / "runs" / "sample-2" / "README.md").read_text()
+    assert 'from_pretrained("runs/sample-2"' in card
+
+
+def test_data_at_another_size_and_channels_is_resized():
+    data = datasets.load("sample", 3, 32)
+    assert data.train.shape == (450, 3, 32, 32)
+    assert data.train.dtype == torch.uint8
+
+
+def test_images_of_more_than_8_bits_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(torch.zeros(9, 9, dtype=torch.uint16).numpy()).save(tmp_path / "a" / "deep.png")
+    with pytest.raises(ValueError, match=r"deep.png.*8 bits"):
+        datasets.load(f"folder:{tmp_path}", 1, 28)
+
+
 def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
     done = python_m_train("--config", trained[0] / "training.yaml", "--lr", "2e-4", "--print_config", cwd=tmp_path)
     printed = yaml.safe_load(done.stdout)
@@ -98,7 +126,10 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mnits"], "sample, mnist, fashion-mnist"),
+        (["mnits"], "Did you mean 'mnist'?"),
+        (["sample", "--batch-size", "5"], "Did you mean 'batch_size'?"),
+        (["sample", "--bank_size", "20000"], "from 2 to 10000"),
+        (["sample", "--device", "cudaa"], "cudaa"),
         (["sample", "--stepz", "5"], "Did you mean 'steps'?"),
         (["sample", "--vae.widht", "5"], "Did you mean 'vae.width'?"),
         (["sample", "--steps", "many"], "many"),

@@ -9,6 +9,7 @@ python -m train --config RUN/training.yaml  the same run again
 import argparse
 import dataclasses
 import difflib
+import itertools
 import re
 import shlex
 import sys
@@ -41,11 +42,15 @@ def main(arguments: list[str] | None = None) -> None:
     has_name = bool(arguments) and not arguments[0].startswith("-")
     name = arguments[0] if has_name else None
     if name is not None and name not in RECIPES:
-        sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}")
+        close = difflib.get_close_matches(name.lower(), RECIPES, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     options = _parser(name).parse_args(arguments[has_name:])
     try:
         recipe = _recipe(options)
-        folder = Path(options.out or f"runs/{name or Path(recipe.data.removeprefix('folder:')).name}")
+        folder = (
+            Path(options.out) if options.out else _new_folder(name or Path(recipe.data.removeprefix("folder:")).name)
+        )
         run(recipe, folder, options.root, options.wandb, command)
     except KeyboardInterrupt:
         sys.exit("interrupted: the last complete checkpoint, if it came that far, is checkpoint.pt in the run's folder")
@@ -53,11 +58,20 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
+def _new_folder(name: str) -> Path:
+    """runs/NAME, or runs/NAME-2 and so on: a run without --out never replaces another."""
+    candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
 def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | None, command: str) -> Weights:
     """Train, measure and write the weights folder: what `python -m train` does once its flags are read."""
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
+    if len(data.train) < 2:
+        raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
     started = time.perf_counter()
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode) as log:
@@ -78,7 +92,7 @@ def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | 
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
     weights = Weights(vae, bank, gains, data.pool(), metrics)
     sheet.save(folder / "samples.png")
-    hub.save(folder, weights, model_card(weights, folder.name, text, command))
+    hub.save(folder, weights, model_card(weights, folder.as_posix(), text, command))
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights
@@ -90,7 +104,8 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         known = [action.dest for action in self._actions]
         parts = [name.removeprefix("vae.") for name in known]
-        for word in re.findall(r"(?:--|')([\w.]+)", message):
+        words = [word.replace("-", "_") for word in re.findall(r"(?:--|')([\w.-]+)", message)]
+        for word in words:
             if close := difflib.get_close_matches(word, known + parts, n=1, cutoff=0.7):
                 message += f"\nDid you mean {close[0]!r}?"
         super().error(message, ex)
@@ -101,7 +116,9 @@ def _parser(name: str | None) -> Parser:
     parser.add_argument("--config", action="config", help="a training.yaml to repeat")
     parser.add_class_arguments(Recipe)
     parser.set_defaults(dataclasses.asdict(RECIPES[name or "sample"]))
-    parser.add_argument("--out", type=str | None, default=None, help="folder to write; default runs/NAME")
+    parser.add_argument(
+        "--out", type=str | None, default=None, help="folder to write; default runs/NAME, or NAME-2 if that exists"
+    )
     parser.add_argument(
         "--root", type=str | None, default=None, help=f"of torchvision's data sets; default ${datasets.ROOT_VARIABLE}"
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
-from torchvision.datasets.folder import default_loader
 
 from vae_augment.image import to_model
 from vae_augment.sample import fashion_sample
@@ -45,13 +45,26 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         ValueError: an unknown name.
     """
     if name in TORCHVISION:
-        return _torchvision(name, root_folder(root))
+        return _resized(_torchvision(name, root_folder(root)), channels, size)
     if name == "sample":
         images, labels = fashion_sample()
-        return _hold_out(Data("Fashion-MNIST training images, shipped sample", images, images, labels))
+        data = Data("Fashion-MNIST training images, shipped sample", images, images, labels)
+        return _hold_out(_resized(data, channels, size))
     if name.startswith("folder:"):
         return _folder(Path(name.removeprefix("folder:")).expanduser(), channels, size)
     raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, or folder:PATH")
+
+
+def _resized(data: Data, channels: int, size: int) -> Data:
+    """The images at the model's channels and size."""
+    if data.train.shape[1:] == (channels, size, size):
+        return data
+    train, test = (_to_uint8(to_model(part, channels, size)[0]) for part in (data.train, data.test))
+    return Data(data.name, train, test, data.test_labels)
+
+
+def _to_uint8(x: Tensor) -> Tensor:
+    return (x * 255).round().to(torch.uint8)
 
 
 def root_folder(root: str | None) -> Path:
@@ -89,9 +102,15 @@ def _folder(path: Path, channels: int, size: int) -> Data:
     mode = {1: "L", 3: "RGB"}.get(channels)
     if mode is None:
         raise ValueError(f"image files have 1 or 3 channels, not {channels}: set --vae.channels")
-    images = [to_model(default_loader(file).convert(mode), channels, size)[0] for file, _ in found.samples]
-    data = torch.cat([(image * 255).round().to(torch.uint8) for image in images])
+    data = torch.cat([_to_uint8(to_model(_read(file, mode), channels, size)[0]) for file, _ in found.samples])
     return _hold_out(Data(f"images of {path.name}", data, data, torch.tensor(found.targets)))
+
+
+def _read(file: str, mode: str) -> Image.Image:
+    with Image.open(file) as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"{file} has more than 8 bits a pixel (PIL mode {image.mode}): scale it to 8 bits first")
+        return image.convert(mode)
 
 
 def _hold_out(data: Data) -> Data:

@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import torch
+
 from vae_augment import VAEConfig
+from vae_augment.bank import LARGEST_BANK
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Recipe:
     batch_size: int = 256
     """images per step"""
     lr: float = 3e-3
-    """peak learning rate of AdamW; linear rise over 5 % of the steps, then a cosine to 0"""
+    """peak learning rate of AdamW; linear rise over a twentieth of the steps, then a cosine to 0"""
     weight_decay: float = 1e-3
     """of AdamW"""
     ema: float = 0.999
@@ -37,7 +40,7 @@ class Recipe:
     bf16: bool | None = None
     """bfloat16 autocast; None: where the processor computes in it"""
     bank_size: int = 10_000
-    """latents of training images saved beside the weights, at most 10000"""
+    """latents of training images saved beside the weights, at most 10000; 0: none"""
     seed: int = 0
     """of weights, order and noise"""
     device: str = "auto"
@@ -50,6 +53,13 @@ class Recipe:
         for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.bank_size != 0 and not 2 <= self.bank_size <= LARGEST_BANK:
+            raise ValueError(f"bank_size must be 0 or from 2 to {LARGEST_BANK}, got {self.bank_size}")
+        if self.device != "auto":
+            try:
+                torch.device(self.device)
+            except RuntimeError:
+                raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}") from None
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be from 0 to below 1, got {self.ema}")
 

@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -19,9 +20,10 @@ from .bank import LatentBank
 from .classes import ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, Noise
-from .labelled import plain_label, read_labelled
+from .labelled import read_labelled
 from .replicas import Replicas
-from .strength import gain_name, is_calibrated, prior_images, solve_gain
+from .sample_parts import plain_label
+from .strength import gain_name, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
@@ -99,7 +101,7 @@ class VAEAugment(v2.Transform):
         self._labels: tuple[Any, ...] | None = None
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
-        self.jitter: Jitter
+        self._jitter: tuple[Jitter]  # in a tuple: a jitter that is a module must not be registered either
         self.gain: float
         self._is_default_jitter = jitter is None
         self._set_jitter(Noise() if jitter is None else jitter, gain)
@@ -157,6 +159,11 @@ class VAEAugment(v2.Transform):
         return augment
 
     @property
+    def jitter(self) -> Jitter:
+        """How the latent moves; after `fit`, the latents of the classes."""
+        return self._jitter[0]
+
+    @property
     def strength(self) -> float:
         """How far to move. May be changed between epochs, as `p`: workers started afterwards follow."""
         return self._strength
@@ -186,8 +193,9 @@ class VAEAugment(v2.Transform):
 
     @property
     def can_fit(self) -> bool:
-        """Whether `fit` would replace nothing that was chosen: there is a bank, the default jitter, and no fit yet."""
-        return self._bank is not None and self._is_default_jitter and self._labels is None
+        """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
+        is_default = self._is_default_jitter and self.strength == 1 and self.residual
+        return self._bank is not None and is_default and self._labels is None
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
@@ -227,7 +235,7 @@ class VAEAugment(v2.Transform):
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
         images, labels = read_labelled(labelled, self.vae.config.channels, self.vae.config.size)
-        names = tuple(sorted(set(labels)))
+        names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
         if not self._bank.knows(self.vae, images):
@@ -236,7 +244,7 @@ class VAEAugment(v2.Transform):
                 "your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights trained on them"
             )
         index = torch.tensor([names.index(label) for label in labels])
-        self.jitter = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
+        self._jitter = (ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep),)
         self.gain, self.residual, self._labels = 1.0, False, names
         self._jitter_takes_generator = True
         return self
@@ -249,21 +257,26 @@ class VAEAugment(v2.Transform):
             RuntimeError: `fit` was not called.
             ValueError: a label that it has not seen.
         """
-        if not isinstance(self.jitter, ClassLatents) or self._labels is None:
-            raise RuntimeError("sample needs classes: call fit(labelled) first")
         wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
-        if unknown := sorted(set(wanted) - set(self._labels), key=str):
-            raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
-        index = torch.tensor([self._labels.index(label) for label in wanted], dtype=torch.int64)
-        latents = self.vae.unwhiten(self.jitter.draw(index, _generator()))
+        latents = self.vae.unwhiten(self._draw(wanted))
         return torch.cat([self.vae.decode(part) for part in latents.split(DECODE_CHUNK)])
+
+    def _draw(self, labels: Sequence[Any]) -> Tensor:
+        """Labels that `fit` has seen -> whitened latents."""
+        if not isinstance(self.jitter, ClassLatents) or self._labels is None:
+            raise RuntimeError("samples of a class need classes: call fit(labelled) first")
+        if unknown := sorted(set(labels) - set(self._labels), key=str):
+            raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
+        index = torch.tensor([self._labels.index(label) for label in labels], dtype=torch.int64)
+        return self.jitter.draw(index, _generator())
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
         return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
-        if not any(isinstance(item, Tensor | PIL.Image.Image) for item in flat_inputs):
+        # a plain tensor of fewer than three dimensions is a label, not the image
+        if not any(is_image(i) and (isinstance(i, PIL.Image.Image) or i.ndim > 2) for i in flat_inputs):
             self._refuse_without_image(flat_inputs)
         if self.on_geometry != "passthrough":
             self._report_geometry(flat_inputs)
@@ -281,10 +294,10 @@ class VAEAugment(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """The varied image; with equal params the same image, bit for bit."""
         apply = params["apply"][lead_shape(inpt)]
+        if isinstance(inpt, Tensor) and not inpt.numel():
+            return inpt
         if self._is_identity or (apply is not None and not apply.any()):
             to_model(inpt, self.vae.config.channels, self.vae.config.size, self.resize)  # mistakes are still told
-            return inpt
-        if isinstance(inpt, Tensor) and not inpt.numel():
             return inpt
         if apply is None or apply.all():
             return self._vary_image(inpt, params["seed"])
@@ -315,7 +328,7 @@ class VAEAugment(v2.Transform):
         base: Tensor | None = None
         if labels is not None:
             wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
-            y = self.sample(wanted).to(pairs[0][0].device)
+            y = self._toward(torch.cat([x for x, _ in pairs]), wanted)
         else:
             y, base = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
         ys = y.split(counts)
@@ -323,6 +336,15 @@ class VAEAugment(v2.Transform):
         for position, (_, restore), part, start in zip(positions, pairs, ys, bases, strict=True):
             out[position] = restore(part, start)
         return out
+
+    @torch.no_grad()
+    def _toward(self, x: Tensor, labels: Sequence[Any]) -> Tensor:
+        """x -> new images of these classes, at strength 1 wholly, below it part of the way in the latent."""
+        if self.strength == 1:
+            return self.sample(labels).to(x.device)
+        vae = self._replicas.on(x.device)
+        z = vae.encode(x).mean
+        return vae.decode(z + self.strength * (vae.unwhiten(self._draw(labels).to(x.device)) - z))
 
     @property
     def _is_identity(self) -> bool:
@@ -350,6 +372,7 @@ class VAEAugment(v2.Transform):
         return y, base
 
     def _call_jitter(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
+        before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
         if self._jitter_takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
         else:
@@ -361,7 +384,9 @@ class VAEAugment(v2.Transform):
             raise ValueError(
                 f"jitter must return z of the shape of mean, {tuple(mean.shape)}, got {got}: {self.jitter!r}"
             )
-        return z
+        if not z.isfinite().all():
+            raise ValueError(f"jitter returned latents that are not finite: {self.jitter!r}")
+        return z.to(before)
 
     def _set_jitter(self, jitter: Jitter, gain: float | None) -> None:
         if not callable(jitter):
@@ -372,8 +397,8 @@ class VAEAugment(v2.Transform):
                 raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
             jitter = jitter.with_bank(bank)
         if gain is None:
-            gain = solve_gain(self.vae, jitter, prior_images(self.vae)) if is_calibrated(jitter) else 1.0
-        self.jitter, self.gain = jitter, gain
+            gain = solve_gain(self.vae, reference(jitter), prior_images(self.vae)) if is_calibrated(jitter) else 1.0
+        self._jitter, self.gain = (jitter,), gain
         self._jitter_takes_generator = _takes_generator(jitter)
 
     def _refuse_without_image(self, flat_inputs: list[Any]) -> None:
@@ -397,14 +422,19 @@ class VAEAugment(v2.Transform):
 
 
 def _checked(name: str, value: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high or math.isinf(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | Real)
+        or not 0 <= value <= high
+        or math.isinf(value)
+    ):
         raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
     return float(value)
 
 
 def _takes_generator(jitter: Jitter) -> bool:
     try:
-        return "generator" in inspect.signature(jitter).parameters
+        return "generator" in inspect.signature(getattr(jitter, "forward", jitter)).parameters
     except ValueError:  # callables of C have no signature
         return False
 

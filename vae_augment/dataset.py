@@ -5,6 +5,7 @@ import math
 import operator
 import warnings
 from collections.abc import Callable, Sequence, Sized
+from numbers import Real
 from typing import Any
 
 import PIL.Image
@@ -15,8 +16,8 @@ from torch.utils.data import Dataset
 from . import hub
 from .augment import VAEAugment
 from .image import to_model
-from .labelled import label_of, split_image
 from .raw import raw_reader
+from .sample_parts import label_of, split_image
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
@@ -26,7 +27,8 @@ class SyntheticDataset(Dataset[Any]):
     """`base` followed by synthetic samples: new images of the same class, or variations of its own; the rest is kept.
 
     If `augment` has a bank of latents and `base` has labels, it is fitted to them (a copy of it, on at most 100 images a
-    class): a synthetic image is then a new one of its source's class. Otherwise it is its source's image, varied.
+    class): a synthetic image is then a new one of its source's class. Otherwise, or if `augment` was given a jitter, a
+    strength other than 1 or `residual=False`, it is its source's image, varied.
 
     Indices of `base` keep their meaning; synthetic ones come after them. A base with its own transform (torchvision's,
     also inside `Subset` and `ConcatDataset`) is read before it, and its transform is then applied to the synthetic
@@ -69,7 +71,7 @@ class SyntheticDataset(Dataset[Any]):
                 f"base must be a map-style data set, with a length and indexing, got {type(base).__name__}; "
                 "put an iterable one into a list, or use VAEAugment on its batches"
             )
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio < math.inf:
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
         if augment is not None and not callable(augment):
             raise TypeError(f"augment must be a VAEAugment or another callable on images, got {augment!r}")
@@ -79,6 +81,7 @@ class SyntheticDataset(Dataset[Any]):
         self._count = len(base)
         self._synthetic = round(ratio * self._count)
         self._reader = raw_reader(base)  # type: ignore[arg-type]  # lists read alike
+        self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
         self._sources = self._balanced_sources() if balance and self._synthetic else None
         self.augment = augment
         if augment is None and self._synthetic:
@@ -104,13 +107,17 @@ class SyntheticDataset(Dataset[Any]):
         return self._checked(index) >= self._count
 
     def source(self, index: int) -> int:
-        """The index in `base` of the sample that this one is, or was made from; spread evenly unless balanced."""
+        """The index in `base` of the sample that this one is, or was made from.
+
+        Sources are spread evenly over `base` (unless balanced) in a random order that is always the same: every n-th one
+        would meet only some classes of a data set in which they take turns.
+        """
         index = self._checked(index)
         if index < self._count:
             return index
         if self._sources is not None:
             return self._sources[index - self._count]
-        return (index - self._count) * self._count // self._synthetic
+        return int(self._order[(index - self._count) % self._count].item())
 
     def __repr__(self) -> str:
         return (
@@ -158,16 +165,15 @@ class SyntheticDataset(Dataset[Any]):
 
     def _fitted(self, augment: VAEAugment) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
-        some = range(0, self._count, max(1, self._count // MOST_READ))
-        samples = [self._reader.read(index)[0] for index in some]
+        samples = [self._reader.read(index)[0] for index in self._order[:MOST_READ].tolist()]
         by_class: dict[int | str, list[Any]] = {}
         for sample in samples:
             if (label := label_of(sample)) is None:
                 return augment
             by_class.setdefault(label, []).append(sample)
-        if len(by_class) < 2:
+        if not 2 <= len(by_class) <= len(samples) / 2:  # a name or a number of its own for each image is no class
             return augment
-        chosen = [sample for members in by_class.values() for sample in members[:: -(-len(members) // MOST_PER_CLASS)]]
+        chosen = [sample for members in by_class.values() for sample in members[:MOST_PER_CLASS]]
         try:
             return copy.copy(augment).fit(chosen)
         except ValueError as error:  # the bank does not know these images

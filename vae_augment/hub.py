@@ -79,26 +79,30 @@ def load(
     """
     if isinstance(name, str) and name in bundled():
         return load_folder(BUNDLED / name)
-    if Path(name).is_dir():
-        return load_folder(Path(name))
+    if Path(name).expanduser().is_dir():
+        return load_folder(Path(name).expanduser())
     if not _is_hub_id(name):
         raise FileNotFoundError(_not_found(name))
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
 
     from . import __version__
 
     # one snapshot, so that config and weights are of one commit even while the branch moves
-    folder = snapshot_download(
-        str(name),
-        revision=revision,
-        token=token,
-        cache_dir=None if cache_dir is None else Path(cache_dir),
-        local_files_only=local_files_only,
-        force_download=force_download,
-        allow_patterns=list(FILES),
-        library_name="vae-augment",
-        library_version=__version__,
-    )
+    try:
+        folder = snapshot_download(
+            str(name),
+            revision=revision,
+            token=token,
+            cache_dir=None if cache_dir is None else Path(cache_dir),
+            local_files_only=local_files_only,
+            force_download=force_download,
+            allow_patterns=list(FILES),
+            library_name="vae-augment",
+            library_version=__version__,
+        )
+    except (OSError, HfHubHTTPError) as error:
+        raise FileNotFoundError(f"{_not_found(name)}; as a Hub id it could not be fetched: {error}") from error
     return load_folder(Path(folder))
 
 
@@ -112,6 +116,8 @@ def load_folder(folder: Path) -> Weights:
         vae = VAE(config["vae"])
     expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
     state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
+    if not (state["latent_std"] > 0).all():
+        raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0")
     vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     vae.eval()
     bank = None
@@ -128,6 +134,9 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise ValueError(f"nothing is written: {key} holds values that are not finite in float16")
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
         bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
@@ -161,7 +170,7 @@ def _is_hub_id(name: str | os.PathLike[str]) -> bool:
 
 
 def _not_found(name: str | os.PathLike[str]) -> str:
-    close = difflib.get_close_matches(str(name), bundled(), n=1)
+    close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
         f"no weights named {str(name)!r}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
@@ -234,7 +243,7 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
 def _read_bank(path: Path, latent_shape: tuple[int, ...], checksum: str) -> LatentBank:
     bank = LatentBank(**_read_tensors(path, {"latents": (None, *latent_shape), "neighbours": (None, None)}, checksum))
     neighbours = bank.neighbours
-    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.shape[1]:
+    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
         raise WeightsError(
             f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
         )

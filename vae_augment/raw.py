@@ -4,8 +4,12 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch.utils._pytree import tree_flatten
 from torch.utils.data import ConcatDataset, Dataset, Subset
-from torchvision.datasets.vision import StandardTransform
+from torchvision.datasets.vision import StandardTransform, VisionDataset
+
+from .sample_parts import split_image
 
 Finish = Callable[[Any], Any]
 
@@ -44,10 +48,12 @@ class ConcatReader:
 
 class LeafReader:
     def __init__(self, leaf: Any) -> None:
-        self.leaf, self.raw = leaf, _without_transform(leaf)
+        self.leaf, self.raw = leaf, leaf
+        if _has_transform(leaf) and (isinstance(leaf, VisionDataset) or _finishes_alike(leaf)):
+            self.raw = _without_transform(leaf)
 
     def read(self, index: int) -> tuple[Any, Finish]:
-        return self.raw[index], self.finish
+        return self.raw[index], self.finish if self.raw is not self.leaf else _identity
 
     def finish(self, sample: Any) -> Any:
         """The data set's transform as it is now: users may replace it after wrapping."""
@@ -55,17 +61,34 @@ class LeafReader:
             return joint(*sample)
         if not callable(transform := getattr(self.leaf, "transform", None)):
             return sample
-        if isinstance(sample, tuple):
-            return (transform(sample[0]), *sample[1:])
-        if isinstance(sample, list):
-            return [transform(sample[0]), *sample[1:]]
-        return transform(sample)
+        image, join = split_image(sample)
+        return join(transform(image))
+
+
+def _has_transform(leaf: Any) -> bool:
+    return callable(getattr(leaf, "transform", None)) or getattr(leaf, "transforms", None) is not None
+
+
+def _finishes_alike(leaf: Any) -> bool:
+    """Whether a data set of the user's own can be read without its transform, which is then applied to the image alone.
+
+    If not (it transforms image and target together, or works on after the transform), it is read as it is.
+    """
+    if not len(leaf):
+        return False
+    with torch.random.fork_rng(devices=[]):
+        expected, expected_spec = tree_flatten(leaf[0])
+        try:
+            reader = LeafReader.__new__(LeafReader)
+            reader.leaf, reader.raw = leaf, _without_transform(leaf)
+            got, spec = tree_flatten(reader.finish(reader.raw[0]))
+        except Exception:  # the user's code, run in a way that it may not be made for
+            return False
+    return bool(spec == expected_spec) and all(type(a) is type(b) for a, b in zip(expected, got, strict=True))
 
 
 def _without_transform(leaf: Any) -> Any:
     """A shallow copy that skips the transform of the image; the target's stays, since targets are not augmented."""
-    if not callable(getattr(leaf, "transform", None)) and getattr(leaf, "transforms", None) is None:
-        return leaf
     # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
     raw = object.__new__(type(leaf))
     raw.__dict__.update(leaf.__dict__)

@@ -23,13 +23,13 @@ def spread_labels(neighbours: Tensor, labels: Tensor, classes: int, alpha: float
         float32 `(N, classes)`, rows that sum to 1; uniform where no label arrived.
     """
     graph = _normalised_graph(neighbours)
-    known = torch.zeros(len(neighbours), classes)
+    known = torch.zeros(len(neighbours), classes, dtype=torch.float32)
     known[labels >= 0] = one_hot(labels[labels >= 0], classes).float()
     scores = known
     for _ in range(STEPS):
         scores = alpha * torch.sparse.mm(graph, scores) + (1 - alpha) * known
     total = scores.sum(1, keepdim=True)
-    return torch.where(total > 0, scores / total.clamp_min(1e-30), torch.tensor(1 / classes))
+    return torch.where(total > 0, scores / total.clamp_min(1e-30), torch.tensor(1 / classes, dtype=torch.float32))
 
 
 def _normalised_graph(neighbours: Tensor) -> Tensor:

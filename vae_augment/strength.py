@@ -5,6 +5,8 @@ change of a decoded image over that between two random images. Strength 1 is `rh
 a fifth of the distance between two images. A latent distance means something else on every VAE; rho does not.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Generator, Tensor
 
@@ -18,6 +20,16 @@ LARGEST_GAIN = 16.0
 def gain_name(jitter: Jitter) -> str:
     """The key of a jitter's gain in `config.json`."""
     return type(jitter).__name__
+
+
+def reference(jitter: Jitter) -> Jitter:
+    """The jitter that the gain of this one is solved with: its scale, temperature or k at the default.
+
+    So a stored gain and one solved on the spot agree, and `Noise(2.0)` moves twice as far as `Noise()`.
+    """
+    if isinstance(jitter, Interpolate):
+        return replace(jitter, k=Interpolate().k)
+    return PosteriorSample() if isinstance(jitter, PosteriorSample) else Noise()
 
 
 def is_calibrated(jitter: Jitter) -> bool:

@@ -1,0 +1,43 @@
+"""A sample of any data set: where its image is, what its label is."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from .image import is_image, is_pure_tensor
+
+
+def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """A sample -> its image, and the function that puts another image in its place.
+
+    As in torchvision's v2 transforms: PIL images and tv_tensors are images, else the first plain tensor is.
+    """
+    flat, spec = tree_flatten(sample)
+    explicit = [i for i, item in enumerate(flat) if is_image(item) and not is_pure_tensor(item)]
+    tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]
+    if not (explicit or tensors):
+        kinds = ", ".join(type(item).__name__ for item in flat)
+        raise TypeError(
+            f"a sample holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with v2.ToImage()"
+        )
+    position = (explicit or tensors)[0]
+    return flat[position], lambda image: tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
+
+
+def label_of(sample: Any) -> int | str | None:
+    """The label of a sample `(image, label, ...)` or `{"label": ...}`; None if it has none that is a class."""
+    if isinstance(sample, dict):
+        return plain_label(sample.get("label"))
+    return plain_label(sample[1]) if isinstance(sample, tuple | list) and len(sample) > 1 else None
+
+
+def plain_label(label: Any) -> int | str | None:
+    """An integer of any kind, 0-d integer tensors too, or a string; None for anything else."""
+    if isinstance(label, str):
+        return label
+    try:
+        return operator.index(label)
+    except TypeError:
+        return None
