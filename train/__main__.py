@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-import yaml
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+
+try:
+    import yaml
+    from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+except ImportError as error:
+    sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
 from vae_augment import LatentBank, VAEConfig, Weights, hub
 from vae_augment.files import replace_file
