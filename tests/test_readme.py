@@ -25,7 +25,7 @@ def test_python_blocks_run_one_after_the_other(tmp_path, monkeypatch):
         exec(compile(block, "README.md", "exec"), names)
     assert names["augment"](names["batch"]).shape == (64, 1, 28, 28)
     dataset = names["dataset"]
-    assert (len(names["base"]), len(dataset), dataset.is_synthetic(500), dataset.source(500)) == (500, 750, True, 0)
+    assert (len(names["base"]), len(dataset), dataset.is_synthetic(500), dataset.source(500)) == (500, 750, True, 44)
 
 
 def commands() -> list[str]:
