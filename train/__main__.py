@@ -77,8 +77,8 @@ def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
-    started = time.perf_counter()
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode) as log:
+        started = time.perf_counter()
         vae = train(recipe, data, log, folder)
         seconds = time.perf_counter() - started
         images = data.train[:1000].float() / 255

@@ -89,7 +89,7 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None) -> A
         print("wandb is not installed (pip install wandb): only metrics.jsonl is written", file=sys.stderr)
         return None
     if mode is None:
-        mode = "online" if wandb.api.api_key else "offline"
+        mode = "online" if _is_logged_in() else "offline"
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             run = wandb.init(project="vae-augment", dir=folder, config=dict(config), mode=attempt)  # type: ignore[arg-type]
@@ -100,3 +100,12 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None) -> A
         except Exception as error:
             print(f"W&B does not start {attempt}: {error}", file=sys.stderr)
     return None
+
+
+def _is_logged_in() -> bool:
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except Exception:  # a key, but no answer: no reason to wait for one through the run
+        return False
