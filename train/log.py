@@ -40,9 +40,7 @@ class Log:
         self._file.flush()
         self._bar.update(step - self._bar.n)
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in metrics.items() if "/" not in name})
-        if not self._bar.disable:
-            pass
-        elif step % 500 == 0 or "psnr_db" in metrics:
+        if self._bar.disable and step % 500 == 0:
             self.say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         self._send({"step": step, **metrics})
 
