@@ -2,12 +2,20 @@
 
     python -m benchmarks.accuracy --quick                        one cell, a few draws, about two minutes
     python -m benchmarks.accuracy --data mnist --n 5 10 50 100   the cells of the README, 10 draws each
-    python -m benchmarks.table                                   the README's table and plot, from results.jsonl
+    python -m benchmarks.accuracy --track C --data mnist         pretrained on other classes
+    python -m benchmarks.table                                   the README's tables and plot, from results.jsonl
 
-Track B: the VAE and its bank were pretrained on the unlabelled training images; nothing has seen a test image. Every
-arm gets the same labelled images, the same number of steps and the same schedule; only what a batch holds differs. Half
-of the images of "ours" are samples of the same class. Settings (part kept, share of samples, best policy) were chosen on
-the last 10,000 training images with other draws (`--validate`).
+Three tracks say what the VAE has seen; none has seen a test image.
+
+    A  the labelled images alone
+    B  the unlabelled training images, of which 10,000 are its bank (the bundled weights)
+    C  other classes: trained on classes 0 to 4, used on 5 to 9; "ours" has nothing else, "ours-pool" a bank of unlabelled
+       training images of the classes 5 to 9
+    C-set  another data set: the bundled weights of garments used on digits, and the other way round; arms as in C
+
+Every arm gets the same labelled images, the same number of steps and the same schedule; only what a batch holds differs.
+Half of the images of "ours" are samples of the same class. Settings (part kept, share of samples, best policy) were
+chosen on the last 10,000 training images with other draws (`--validate`).
 """
 
 import argparse
@@ -18,6 +26,7 @@ import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,11 +37,12 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from train import data as datasets
-from vae_augment import VAEAugment
+from vae_augment import VAE, LatentBank, VAEAugment
+
+from .pretrain import pretrain
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 STEPS, BATCH, IMAGES = 500, 64, 12_000  # each arm prepares IMAGES augmented images, and sees 32,000 of them
-CLASSES = 10
 VALIDATION = 10_000  # training images that choose settings, never labelled in a draw
 
 Sampler = Callable[[Tensor], Tensor]  # labels (B,) -> uint8 (B, C, S, S)
@@ -47,12 +57,16 @@ POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
 BEST = {"mnist": "affine", "fashion-mnist": "randaugment"}
 # chosen by --validate: with 100 labels a class the garments' spread labels are no better than the classifier's own
 SHARE = {("fashion-mnist", 100): 0.15}
+OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
+TRACKS = ("A", "B", "C", "C-set")
+STEPS_FEW = 500  # of a VAE that sees 50 to 1,000 images
 
 
 @dataclass(frozen=True)
 class Cell:
     """One measured number: an arm on one draw of labelled images."""
 
+    track: str
     data: str
     n: int
     arm: str
@@ -68,21 +82,21 @@ class Cell:
     date: str
 
 
-def classifier() -> nn.Sequential:
+def classifier(classes: int = 10) -> nn.Sequential:
     """A small CNN, 68,000 parameters."""
     layers: list[nn.Module] = []
     for inside, outside in ((1, 24), (24, 48), (48, 96)):
         layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, CLASSES))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, classes))
 
 
-def train(images: Tensor, labels: Tensor, seed: int, mixup: bool) -> nn.Module:
+def train(images: Tensor, labels: Tensor, seed: int, mixup: bool, classes: int = 10) -> nn.Module:
     """AdamW, one cycle, the last step's weights."""
     torch.manual_seed(seed)
-    net = classifier()
+    net = classifier(classes)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
-    mix = v2.MixUp(alpha=0.2, num_classes=CLASSES)
+    mix = v2.MixUp(alpha=0.2, num_classes=classes)
     order = torch.cat([torch.randperm(len(images)) for _ in range(-(-STEPS * BATCH // len(images)))])
     for step in range(STEPS):
         batch = order[step * BATCH : (step + 1) * BATCH]
@@ -107,40 +121,66 @@ def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 class Bench:
-    """The images of a data set, and what each arm makes of a draw."""
+    """The images of a track on a data set, and what each arm makes of a draw."""
 
-    def __init__(self, name: str, root: str | None, weights: str | None, validate: bool) -> None:
+    def __init__(self, name: str, track: str, root: str | None, weights: str | None, validate: bool) -> None:
         data = datasets.load(name, 1, 28, root)
+        assert data.test_labels is not None
         train_labels = datasets.TORCHVISION[name](str(datasets.root_folder(root)), train=True).targets
-        self.name, self.images, self.labels = name, data.train, train_labels
-        self.augment = VAEAugment.from_pretrained(weights or name)
-        self.pool_hash = str(data.pool()["sha256"])
-        bank = self.augment.bank
-        self.in_bank = torch.arange(len(bank)) * len(data.train) // len(bank)
-        free = torch.ones(len(data.train), dtype=torch.bool)
-        free[self.in_bank] = free[-VALIDATION:] = False
-        self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
-        self.test = (
-            (data.train[-VALIDATION:], train_labels[-VALIDATION:]) if validate else (data.test, data.test_labels)
-        )
+        self.name, self.track, self.commit = (
+            name,
+            track,
+            commit(),
+        )  # now: of the code that runs, not committed meanwhile
+        self.first = 5 if track == "C" else 0  # class
+        self.classes = 10 - self.first
+        known = train_labels >= self.first
+        self.images, self.labels = data.train[known], train_labels[known] - self.first
+        held_out = torch.arange(len(data.train))[known] >= len(data.train) - VALIDATION
+        measured = data.test_labels >= self.first
+        test = (data.test[measured], data.test_labels[measured] - self.first)
+        self.test = (self.images[held_out], self.labels[held_out]) if validate else test
         self.test_name = "validation" if validate else "test"
-        self.commit = _commit()  # now: the code that runs, not what is committed meanwhile
+        self.pool_hash = str(data.pool()["sha256"])
+        size = min(10_000, len(self.images))
+        self.in_bank = torch.arange(size) * len(self.images) // size
+        free = ~held_out
+        free[self.in_bank] = False
+        self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
+        if track == "B":
+            loaded = VAEAugment.from_pretrained(weights or name)
+            self.vae, self.bank = loaded.vae, loaded.bank
+        elif track == "C":
+            with tempfile.TemporaryDirectory() as folder:
+                self.vae = pretrain(name, data.train[~known], Path(folder))
+        elif track == "C-set":
+            self.vae = VAEAugment.from_pretrained(OTHER[name]).vae
+        if track in ("C", "C-set"):
+            self.bank = LatentBank.from_images(self.vae, self.images)
 
     def draw(self, n: int, draw: int) -> Tensor:
         """Indices of n labelled images of each class."""
         generator = torch.Generator().manual_seed(draw)
-        of_class = [self.free[self.labels[self.free] == c] for c in range(CLASSES)]
+        of_class = [self.free[self.labels[self.free] == c] for c in range(self.classes)]
         return torch.cat([members[torch.randperm(len(members), generator=generator)[:n]] for members in of_class])
 
+    def knowledge(self, source: str, labelled: Tensor) -> tuple[VAE, LatentBank | None]:
+        """What the VAE of this track has seen, and its pool."""
+        if self.track == "A":
+            with tempfile.TemporaryDirectory() as folder:
+                return pretrain(self.name, self.images[labelled], Path(folder), STEPS_FEW), None
+        return self.vae, None if self.track != "B" and source == "ours" else self.bank
+
     def sampler(self, source: str, labelled: Tensor, keep: float) -> Sampler | None:
-        """real: None. ours: decoded latents. pool: the same latents' real images. oracle: the bank's, true labels."""
+        """real: None. ours: samples of a fit. pool: the same latents' real images. oracle: the bank's, true labels."""
         if source == "real":
             return None
         if source == "oracle":
-            return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(CLASSES)])
+            return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
+        vae, bank = self.knowledge(source, labelled)
         pairs = [(self.images[i], int(self.labels[i])) for i in labelled.tolist()]
-        fitted = VAEAugment(self.augment.vae, bank=self.augment.bank, gain=1.0).fit(pairs, keep=keep)
-        if source == "ours":
+        fitted = VAEAugment(vae, bank=bank, gain=1.0).fit(pairs, keep=keep)
+        if source in ("ours", "ours-pool"):
             return lambda labels: (fitted.sample(labels) * 255).round().to(torch.uint8)
         kept = fitted.jitter.members
         ends = [0, *fitted.jitter.ends.tolist()]
@@ -165,8 +205,9 @@ class Bench:
             images[replaced] = sample(labels[replaced])
         if (transform := POLICIES[policy]) is not None:
             images = torch.stack([transform(image) for image in images])
-        net = train(images, labels, draw, arm.startswith("mixup-"))
+        net = train(images, labels, draw, arm.startswith("mixup-"), self.classes)
         return Cell(
+            track=self.track,
             data=self.name,
             n=n,
             arm=arm,
@@ -178,14 +219,20 @@ class Bench:
             steps=STEPS,
             seconds=round(time.perf_counter() - started, 1),
             commit=self.commit,
-            machine=f"{platform.machine()}, torch {torch.__version__}, 1 thread",
+            machine=machine(),
             date=datetime.date.today().isoformat(),
         )
 
 
-def arms(name: str, n: int) -> list[str]:
-    """The best policy, ours and the controls at every n; every other policy at n = 10."""
+def arms(name: str, n: int, track: str) -> list[str]:
+    """The best policy, ours and the controls at every n; on track B every other policy at n = 10."""
     best = BEST[name]
+    if track == "A":
+        return [f"{best}+ours"]  # the policy alone is track B's: the same images, and it knows no VAE
+    if track == "C-set":
+        return [f"{best}+ours", f"{best}+ours-pool"]  # the other arms are track B's too
+    if track == "C":
+        return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]
     main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle"]
     not_here = {"mnist": "flip-affine", "fashion-mnist": "affine"}[name]  # digits are not mirrored, garments may be
     others = [policy for policy in POLICIES if policy not in (best, not_here)]
@@ -193,14 +240,19 @@ def arms(name: str, n: int) -> list[str]:
     return main + (rest if n == 10 else [])
 
 
-def _commit() -> str:
+def commit() -> str:
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip()
+
+
+def machine() -> str:
+    return f"{platform.machine()}, torch {torch.__version__}, 1 thread"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=sorted(BEST))
+    parser.add_argument("--track", default="B", choices=TRACKS)
     parser.add_argument("--n", type=int, nargs="+", default=[5, 10, 50, 100])
     parser.add_argument("--arms", nargs="+", default=None, help="default: those of the README")
     parser.add_argument("--draws", type=int, default=10)
@@ -215,12 +267,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(options.data, options.root, options.weights, options.validate)
+    bench = Bench(options.data, options.track, options.root, options.weights, options.validate)
     best = BEST[options.data]
     cells = (
         [(10, [best, f"{best}+ours"])]
         if options.quick
-        else [(n, options.arms or arms(options.data, n)) for n in options.n]
+        else [(n, options.arms or arms(options.data, n, options.track)) for n in options.n]
     )
     for n, names in cells:
         found: dict[str, list[float]] = {name: [] for name in names}
@@ -235,7 +287,7 @@ def main() -> None:
         for name, values in found.items():
             v = torch.tensor(values)
             print(
-                f"{options.data} n={n} {name:24s} {v.mean():.2f} +- {v.std() / len(v) ** 0.5:.2f} ({len(v)} draws)",
+                f"{options.track} {options.data} n={n} {name:24s} {v.mean():.2f} +- {v.std() / len(v) ** 0.5:.2f}",
                 flush=True,
             )
 

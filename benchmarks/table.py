@@ -11,7 +11,7 @@ from torch import Tensor
 from .accuracy import BEST, RESULTS
 
 PLOT = Path(__file__).parent / "accuracy.png"
-Cells = dict[tuple[str, int, str], dict[int, float]]  # (data, n, arm) -> draw -> accuracy
+Cells = dict[tuple[str, str, int, str], dict[int, float]]  # (track, data, n, arm) -> draw -> accuracy
 
 
 def load() -> Cells:
@@ -19,7 +19,7 @@ def load() -> Cells:
     for line in RESULTS.read_text().splitlines():
         row = json.loads(line)
         if row.get("test") == "test":
-            cells[row["data"], row["n"], row["arm"]][row["draw"]] = row["accuracy"]
+            cells[row["track"], row["data"], row["n"], row["arm"]][row["draw"]] = row["accuracy"]
     return cells
 
 
@@ -52,9 +52,9 @@ def main_table(cells: Cells) -> str:
         "ours - the pool's real images |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for data, n in sorted({(data, n) for data, n, _ in cells}, key=lambda key: (key[0] != "mnist", key[1])):
+    for data, n in _cells_of(cells, "B"):
         best = BEST[data]
-        alone, ours, pool, oracle = (cells[data, n, f"{best}{end}"] for end in ("", "+ours", "+pool", "+oracle"))
+        alone, ours, pool, oracle = (cells["B", data, n, f"{best}{end}"] for end in ("", "+ours", "+pool", "+oracle"))
         closed = (mean(ours) - mean(alone)) / (mean(oracle) - mean(alone))
         rows.append(
             f"| {data} | {n} | {best} {mean(alone):.2f} | **{mean(ours):.2f}** | {difference(ours, alone)} | "
@@ -63,11 +63,38 @@ def main_table(cells: Cells) -> str:
     return "\n".join(rows)
 
 
+def track_table(cells: Cells) -> str:
+    rows = [
+        "| track | data set | labels a class | best policy alone | + ours, no pool: difference, 95 % interval | "
+        "+ ours, unlabelled pool: difference | gap closed |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for track in ("A", "C", "C-set"):
+        for data, n in _cells_of(cells, track):
+            best = BEST[data]
+            same = track if track == "C" else "B"  # A and C-set label the images of B; policy and oracle know no VAE
+            alone = cells[same, data, n, best]
+            row = f"| {track} | {data} | {n} | {best} {mean(alone):.2f} | "
+            row += f"{difference(cells[track, data, n, f'{best}+ours'], alone)} | "
+            if (pool := cells.get((track, data, n, f"{best}+ours-pool"))) is None:
+                rows.append(row + "| |")
+                continue
+            oracle = mean(cells[same, data, n, f"{best}+oracle"])
+            closed = (mean(pool) - mean(alone)) / (oracle - mean(alone))
+            rows.append(row + f"{difference(pool, alone)} | {100 * closed:.0f} % of {oracle:.2f} |")
+    return "\n".join(rows)
+
+
+def _cells_of(cells: Cells, track: str) -> list[tuple[str, int]]:
+    found = {(data, n) for t, data, n, _ in cells if t == track}
+    return sorted(found, key=lambda key: (key[0] != "mnist", key[1]))
+
+
 def policy_table(cells: Cells, n: int = 10) -> str:
     rows = ["| arm, 10 labels a class | mnist | fashion-mnist |", "| --- | --- | --- |"]
-    names = sorted({arm for _, m, arm in cells if m == n})
+    names = sorted({arm for track, _, m, arm in cells if (track, m) == ("B", n)})
     for arm in names:
-        figures = [cells.get((data, n, arm)) for data in ("mnist", "fashion-mnist")]
+        figures = [cells.get(("B", data, n, arm)) for data in ("mnist", "fashion-mnist")]
         rows.append(f"| {arm} | " + " | ".join("" if f is None else f"{mean(f):.2f}" for f in figures) + " |")
     return "\n".join(rows)
 
@@ -79,8 +106,8 @@ def plot(cells: Cells) -> None:
         ends = {"": "best policy alone", "+ours": "best policy + ours", "+oracle": "oracle: the pool with true labels"}
         for end, label in ends.items():
             arm = BEST[data] + end
-            n = sorted(n for d, n, a in cells if d == data and a == arm)
-            values = [torch.tensor(list(cells[data, m, arm].values()), dtype=torch.float64) for m in n]
+            n = sorted(n for t, d, n, a in cells if (t, d, a) == ("B", data, arm))
+            values = [torch.tensor(list(cells["B", data, m, arm].values()), dtype=torch.float64) for m in n]
             spans = torch.tensor([interval(v) for v in values]).T
             line = axis.plot(n, [v.mean() for v in values], "--" if end == "+oracle" else "o-", label=label)[0]
             axis.fill_between(n, *spans, color=line.get_color(), alpha=0.2)
@@ -95,5 +122,5 @@ def plot(cells: Cells) -> None:
 
 if __name__ == "__main__":
     found = load()
-    print(main_table(found), policy_table(found), sep="\n\n")
+    print(main_table(found), track_table(found), policy_table(found), sep="\n\n")
     plot(found)

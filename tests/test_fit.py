@@ -83,16 +83,50 @@ def test_mistakes(fitted):
         fresh.fit([(IMAGES[0], 0.5)])
     with pytest.raises(ValueError, match="no labelled images"):
         fresh.fit([])
-    with pytest.raises(ValueError, match="bank"):
-        VAEAugment(hub.load("mnist").vae).fit(FEW)
     with pytest.raises(ValueError, match="keep"):
         fresh.fit(FEW, keep=1.5)
     assert fresh.classes is None, "a failed fit left something behind"
 
 
-def test_images_that_the_bank_does_not_know_are_refused():
-    with pytest.raises(ValueError, match="does not know"):
-        VAEAugment.from_pretrained("mnist").fit(FEW)
+@pytest.fixture(scope="module")
+def without_bank():
+    return VAEAugment(hub.load("fashion-mnist").vae).fit(FEW)
+
+
+def test_without_a_bank_samples_are_labelled_images_moved_along_differences_within_a_class(without_bank):
+    torch.manual_seed(0)
+    labels = torch.arange(10).repeat(30)
+    images = without_bank.sample(labels)
+    few, of = torch.stack([image for image, _ in FEW]).flatten(1) / 255, torch.tensor([label for _, label in FEW])
+    distance, nearest = torch.cdist(images.flatten(1), few).min(1)
+    assert (of[nearest] == labels).float().mean() > 0.97, "a sample is another class's image"
+    assert 0.3 < distance.median() < 4, "of an image whose norm is about 10"
+    assert len(images.flatten(1).unique(dim=0)) > 250  # a tenth of the pairs is one image with itself
+    still = VAEAugment(without_bank.vae, strength=0).fit(FEW).sample(labels)
+    assert torch.cdist(still.flatten(1), few).min(1).values.max() < 0.02, "strength 0 moves nothing"
+    batch = torch.stack([image for image, _ in FEW])
+    varied = without_bank(batch)
+    assert varied.dtype == torch.uint8
+    assert 0 < (varied.float() - batch.float()).abs().mean() < 20
+
+
+def test_without_a_bank_a_data_set_varies_each_source_itself(without_bank):
+    dataset = SyntheticDataset(FEW, ratio=1, augment=without_bank)
+    changes = [(dataset[i][0] / 255 - FEW[dataset.source(i)][0] / 255).square().mean() for i in range(100, 200)]
+    assert max(changes) < 0.1
+    assert [dataset[i][1] for i in range(100, 200)] == [FEW[dataset.source(i)][1] for i in range(100, 200)]
+    copy = pickle.loads(pickle.dumps(without_bank))
+    torch.manual_seed(0)
+    a = without_bank.sample([5])
+    torch.manual_seed(0)
+    assert torch.equal(copy.sample([5]), a)
+
+
+def test_images_that_the_bank_does_not_know_are_varied_with_a_warning():
+    with pytest.warns(UserWarning, match="does not know"):
+        augment = VAEAugment.from_pretrained("mnist").fit(FEW)
+    assert type(augment.jitter).__name__ == "ClassDifferences"
+    assert augment.residual
 
 
 def test_fitted_state_pickles_and_runs_in_workers(fitted):
@@ -139,7 +173,8 @@ def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
     augment = VAEAugment.from_pretrained("fashion-mnist")
     assert SyntheticDataset(list(IMAGES[:20]), augment=augment).augment is augment
     with pytest.warns(UserWarning, match="does not know"):
-        assert SyntheticDataset(FEW, augment=VAEAugment.from_pretrained("mnist")).augment.classes is None
+        varied = SyntheticDataset(FEW, augment=VAEAugment.from_pretrained("mnist"))
+    assert type(varied.augment.jitter).__name__ == "ClassDifferences"
 
 
 def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from . import hub
 from .bank import LatentBank
-from .classes import ClassLatents
+from .classes import ClassDifferences, ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, Noise
 from .labelled import read_labelled
@@ -28,6 +28,11 @@ from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
 DECODE_CHUNK = 256  # images at a time; more leave the processor's cache
+UNKNOWN_TO_BANK = (
+    "the bank of latents does not know images like these, so that samples are variations of the labelled images, not new "
+    "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
+    "trained on such images"
+)
 
 
 class VAEAugment(v2.Transform):
@@ -203,23 +208,26 @@ class VAEAugment(v2.Transform):
         return self._labels
 
     def fit(self, labelled: Any, *, keep: float = 0.95) -> Self:
-        """Learn the classes of a few labelled images, so that new images are drawn from an image's own class.
+        """Learn the classes of a few labelled images: new images of a class, and a pipeline that draws from an image's own.
 
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
         nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
         `SyntheticDataset`), and put a classical policy after it. 100 images take about half a second.
 
+        Without a bank, or with one that holds no such images (which is told by a warning), a labelled image's latent is
+        moved a little along a difference between two labelled images of one class (`ClassDifferences`).
+
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
                 labels are integers or strings.
-            keep: part of each class that is kept, the most confident.
+            keep: part of each class that is kept, the most confident; of a bank only.
 
         Returns:
             The transform itself.
 
         Raises:
-            ValueError: the weights have no bank, there are fewer than two classes, or the bank holds no such images.
+            ValueError: there are fewer than two classes.
 
         Example:
             >>> from vae_augment.sample import fashion_sample
@@ -228,24 +236,21 @@ class VAEAugment(v2.Transform):
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        if self._bank is None:
-            raise ValueError(
-                "fit needs a bank of latents, and these weights have none: pass bank=LatentBank.from_images(...)"
-            )
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
         images, labels = read_labelled(labelled, self.vae.config.channels, self.vae.config.size)
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
-        if not self._bank.knows(self.vae, images):
-            raise ValueError(
-                "the bank of latents does not know images like these: its samples would be of something else. Pass a bank of "
-                "your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights trained on them"
-            )
         index = torch.tensor([names.index(label) for label in labels])
-        self._jitter = (ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep),)
-        self.gain, self.residual, self._labels = 1.0, False, names
+        if self._bank is not None and self._bank.knows(self.vae, images):
+            classes: Jitter = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
+            self.residual = False
+        else:
+            if self._bank is not None:
+                warnings.warn(UNKNOWN_TO_BANK, stacklevel=2)
+            classes = ClassDifferences.from_images(self.vae, images, index, len(names))
+        self._jitter, self.gain, self._labels = (classes,), 1.0, names
         self._jitter_takes_generator = True
         return self
 
@@ -258,17 +263,26 @@ class VAEAugment(v2.Transform):
             ValueError: a label that it has not seen.
         """
         wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
-        latents = self.vae.unwhiten(self._draw(wanted))
-        return torch.cat([self.vae.decode(part) for part in latents.split(DECODE_CHUNK)])
+        return torch.cat([self._sample(part) for part in self._index(wanted).split(DECODE_CHUNK)])
 
-    def _draw(self, labels: Sequence[Any]) -> Tensor:
-        """Labels that `fit` has seen -> whitened latents."""
-        if not isinstance(self.jitter, ClassLatents) or self._labels is None:
+    def _index(self, labels: Sequence[Any]) -> Tensor:
+        """Labels that `fit` has seen -> their places among `self.classes`, int64 `(B,)`."""
+        if self._labels is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
         if unknown := sorted(set(labels) - set(self._labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
-        index = torch.tensor([self._labels.index(label) for label in labels], dtype=torch.int64)
-        return self.jitter.draw(index, _generator())
+        return torch.tensor([self._labels.index(label) for label in labels], dtype=torch.int64)
+
+    def _sample(self, classes: Tensor) -> Tensor:
+        """int64 `(B,)`, indices of `self.classes` -> images."""
+        generator = _generator()
+        if isinstance(self.jitter, ClassLatents):
+            return self.vae.decode(self.vae.unwhiten(self.jitter.draw(classes, generator)))
+        assert isinstance(self.jitter, ClassDifferences)
+        images = self.jitter.images[self.jitter.draw(classes, generator)].float()
+        seed = int(torch.randint(2**62, (), generator=generator))
+        y, base = self._vary(images, 1, seed)
+        return y if base is None else (images + y - base).clamp(0, 1)
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
@@ -326,7 +340,7 @@ class VAEAugment(v2.Transform):
             return out
         counts = [len(x) for x, _ in pairs]
         base: Tensor | None = None
-        if labels is not None:
+        if labels is not None and isinstance(self.jitter, ClassLatents):
             wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
             y = self._toward(torch.cat([x for x, _ in pairs]), wanted)
         else:
@@ -340,11 +354,13 @@ class VAEAugment(v2.Transform):
     @torch.no_grad()
     def _toward(self, x: Tensor, labels: Sequence[Any]) -> Tensor:
         """x -> new images of these classes, at strength 1 wholly, below it part of the way in the latent."""
-        if self.strength == 1:
-            return self.sample(labels).to(x.device)
+        assert isinstance(self.jitter, ClassLatents)
         vae = self._replicas.on(x.device)
-        z = vae.encode(x).mean
-        return vae.decode(z + self.strength * (vae.unwhiten(self._draw(labels).to(x.device)) - z))
+        target = vae.unwhiten(self.jitter.draw(self._index(labels), _generator()).to(x.device))
+        if self.strength != 1:
+            z = vae.encode(x).mean
+            target = z + self.strength * (target - z)
+        return torch.cat([vae.decode(part) for part in target.split(DECODE_CHUNK)])
 
     @property
     def _is_identity(self) -> bool:

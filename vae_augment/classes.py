@@ -1,4 +1,4 @@
-"""ClassLatents: latents whose classes are known, drawn by class."""
+"""What a fit knows of the classes: latents of a pool, drawn by class, or how labelled images of one class differ."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,6 +9,8 @@ from torch.nn.functional import normalize
 
 from .bank import LatentBank
 from .vae import VAE
+
+CHUNK = 500  # images encoded at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +56,7 @@ class ClassLatents:
 
     def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""
-        starts = torch.cat([self.ends.new_zeros(1), self.ends[:-1]])
-        counts = self.ends - starts
-        part = torch.rand(len(classes), generator=generator, dtype=torch.float32)
-        return self.latents[starts[classes] + (part * counts[classes]).long()].float()
+        return self.latents[_draw(self.ends, classes, generator)].float()
 
     def nearest_class(self, mean: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
@@ -69,3 +68,51 @@ class ClassLatents:
 
     def __repr__(self) -> str:
         return f"ClassLatents({len(self.latents)} latents of {len(self.ends)} classes)"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassDifferences:
+    """Without a pool: differences between labelled images of one class, added to other images' latents.
+
+    `z = mean + t * (b - a)`, t ~ U(0, reach), a and b two labelled latents of a class drawn at random: what varies within
+    one class mostly varies within the others too (Schwartz et al., Delta-encoder, NeurIPS 2018).
+
+    Args:
+        latents: float16 `(N, *latent_shape)`, whitened, sorted by class.
+        ends: int64 `(C,)`: where each class ends.
+        images: float16 `(N, C, S, S)` in [0, 1]: the labelled images, which `VAEAugment.sample` varies.
+        reach: largest part of a difference that is added.
+    """
+
+    latents: Tensor
+    ends: Tensor
+    images: Tensor
+    reach: float = 0.25
+
+    @classmethod
+    @torch.no_grad()
+    def from_images(cls, vae: VAE, images: Tensor, labels: Tensor, classes: int) -> Self:
+        """float32 images `(N, C, S, S)` in [0, 1] and their classes, int64 `(N,)`."""
+        order = labels.argsort(stable=True)
+        latents = torch.cat([vae.whiten(vae.encode(part)).mean for part in images[order].split(CHUNK)])
+        return cls(latents.half(), torch.bincount(labels, minlength=classes).cumsum(0), images[order].half())
+
+    def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
+        """int64 `(B,)` -> the place of a labelled image of each class, int64 `(B,)`."""
+        return _draw(self.ends, classes, generator)
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        any_image = torch.randint(len(self.latents), (len(mean),), generator=generator)
+        a, b = any_image, self.draw(torch.searchsorted(self.ends, any_image, right=True), generator)
+        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32).to(mean)
+        return mean + self.reach * t * (self.latents[b] - self.latents[a]).to(mean)
+
+    def __repr__(self) -> str:
+        return f"ClassDifferences({len(self.latents)} labelled images of {len(self.ends)} classes)"
+
+
+def _draw(ends: Tensor, classes: Tensor, generator: Generator | None) -> Tensor:
+    """A random place within each class: int64 `(B,)`."""
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    part = torch.rand(len(classes), generator=generator, dtype=torch.float32)
+    return starts[classes] + (part * (ends - starts)[classes]).long()

@@ -3,7 +3,6 @@
 import copy
 import math
 import operator
-import warnings
 from collections.abc import Callable, Sequence, Sized
 from numbers import Real
 from typing import Any
@@ -174,13 +173,7 @@ class SyntheticDataset(Dataset[Any]):
         if not 2 <= len(by_class) <= len(samples) / 2:  # a name or a number of its own for each image is no class
             return augment
         chosen = [sample for members in by_class.values() for sample in members[:MOST_PER_CLASS]]
-        try:
-            return copy.copy(augment).fit(chosen)
-        except ValueError as error:  # the bank does not know these images
-            warnings.warn(
-                f"synthetic images are variations of their sources, not new ones of a class: {error}", stacklevel=4
-            )
-            return augment
+        return copy.copy(augment).fit(chosen)
 
     def _balanced_sources(self) -> list[int]:
         """Sources of the synthetic samples, so that the smallest classes are filled first."""

@@ -1,0 +1,115 @@
+"""The published protocol of this very mechanism: encode a training image, jitter its latent, decode, keep the label.
+
+    python -m benchmarks.exemplar_protocol --data mnist --arms none ours --seeds 0 1 2     about 50 minutes on one thread
+
+Exemplar VAE (Norouzi, Fleet & Norouzi, NeurIPS 2020): all labels, first 50,000 training images for the VAE and the
+classifier, an MLP 784-1024-1024-10, SGD with momentum 0.9, learning rate 0.1 falling linearly to a hundredth, batch 100,
+100 epochs, label smoothing 0.1, loss 0.4 real + 0.6 augmented with a fresh jitter at every step, the last step's weights.
+Their test error: MNIST 1.23 % without, 0.77 % with; Fashion-MNIST 8.56 % and 8.16 %.
+
+Two differences. Their classifier and their VAE do not know which pixels are neighbours; our VAE is convolutional, the
+classifier is theirs. They compute in float64, here matrices are multiplied in bfloat16. `none` must land near their
+figure without, or the harness is wrong. The jitter was chosen on the last 10,000 training images (`--validate`).
+"""
+
+import argparse
+import datetime
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from train import data as datasets
+from vae_augment import Noise, VAEAugment
+
+from .accuracy import accuracy, commit, machine
+from .pretrain import pretrain
+
+RESULTS = Path(__file__).parent / "exemplar_protocol.jsonl"
+TRAINING, BATCH, EPOCHS = 50_000, 100, 100
+SCALE = {"mnist": 0.5, "fashion-mnist": 0.3}  # of the noise, in whitened units
+
+
+def mlp() -> nn.Sequential:
+    layers = [nn.Flatten(), nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)]
+    return nn.Sequential(*layers)
+
+
+def train(
+    images: Tensor, labels: Tensor, augment: Callable[[Tensor], Tensor] | None, seed: int, epochs: int
+) -> nn.Module:
+    """The published settings; `augment`: uint8 `(B, 1, 28, 28)` -> the same, afresh at every epoch."""
+    torch.manual_seed(seed)
+    net = mlp()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, fused=True)
+    for epoch in range(epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1 * (1 - 0.99 * epoch / epochs)
+        varied = None if augment is None else torch.cat([augment(part) for part in images.split(500)])
+        for batch in torch.randperm(len(images)).split(BATCH):
+            y, x = labels[batch], images[batch]
+            if varied is not None:
+                x = torch.cat([x, varied[batch]])
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = net(x.float() / 255)
+            loss = cross_entropy(logits[:BATCH].float(), y, label_smoothing=0.1)
+            if varied is not None:
+                loss = 0.4 * loss + 0.6 * cross_entropy(logits[BATCH:].float(), y, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return net.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="mnist", choices=sorted(SCALE))
+    parser.add_argument("--arms", nargs="+", default=["none", "ours"], choices=["none", "ours"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="other than 100 writes nothing")
+    parser.add_argument("--scale", type=float, default=None, help="of the noise; default: the chosen one")
+    parser.add_argument("--validate", action="store_true", help="measure on held-out training images; writes nothing")
+    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data = datasets.load(options.data, 1, 28, options.root)
+    labels = datasets.TORCHVISION[options.data](str(datasets.root_folder(options.root)), train=True).targets
+    images = data.train[:TRAINING]
+    test = (data.train[TRAINING:], labels[TRAINING:]) if options.validate else (data.test, data.test_labels)
+    augment = None
+    if "ours" in options.arms:
+        with tempfile.TemporaryDirectory() as folder:
+            vae = pretrain(options.data, images, Path(folder))
+        scale = SCALE[options.data] if options.scale is None else options.scale
+        augment = VAEAugment(vae, residual=False, jitter=Noise(scale), gain=1.0)
+    for seed in options.seeds:
+        for arm in options.arms:
+            started, revision = time.perf_counter(), commit()
+            net = train(images, labels[:TRAINING], augment if arm == "ours" else None, seed, options.epochs)
+            row = {
+                "data": options.data,
+                "arm": arm,
+                "seed": seed,
+                "error": round(100 - accuracy(net, *test), 3),
+                "test": "validation" if options.validate else "test",
+                "jitter": repr(augment.jitter) if augment is not None and arm == "ours" else None,
+                "epochs": options.epochs,
+                "seconds": round(time.perf_counter() - started),
+                "commit": revision,
+                "machine": machine(),
+                "date": datetime.date.today().isoformat(),
+            }
+            print(json.dumps(row), flush=True)
+            if options.epochs == EPOCHS and not options.validate:
+                with open(RESULTS, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
