@@ -1,15 +1,19 @@
 """Samples that know the class: the bank's graph, label spreading, fit, sample, and the data set that fits by itself."""
 
 import pickle
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
-from vae_augment import LatentBank, Noise, SyntheticDataset, VAEAugment, hub
+from vae_augment import LatentBank, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.deform import deformed
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
 from vae_augment.spread import spread_labels
@@ -120,6 +124,82 @@ def test_without_a_bank_a_data_set_varies_each_source_itself(without_bank):
     a = without_bank.sample([5])
     torch.manual_seed(0)
     assert torch.equal(copy.sample([5]), a)
+
+
+@pytest.mark.parametrize("kind", ["fitted", "without_bank"])
+def test_a_fit_is_saved_and_loaded(kind, request, tmp_path):
+    augment = request.getfixturevalue(kind)
+    path = tmp_path / "fit.safetensors"
+    augment.save_fit(path)
+    other = VAEAugment(hub.load("fashion-mnist").vae).load_fit(path)  # without the bank
+    draws = []
+    for each in (augment, other):
+        torch.manual_seed(3)
+        draws.append((each.sample([5, 1]), each(IMAGES[:4])))
+    assert torch.equal(draws[0][0], draws[1][0])
+    assert torch.equal(draws[0][1], draws[1][1])
+    assert other.classes == augment.classes
+    with pytest.raises(WeightsError, match="fitted with other weights"):
+        VAEAugment.from_pretrained("mnist").load_fit(path)
+
+
+def test_a_fit_file_that_is_missing_or_damaged_is_refused(fitted, tmp_path):
+    fresh, path = VAEAugment.from_pretrained("fashion-mnist"), tmp_path / "fit.safetensors"
+    with pytest.raises(RuntimeError, match="fit"):
+        fresh.save_fit(path)
+    with pytest.raises(FileNotFoundError):
+        fresh.load_fit(path)
+    fitted.save_fit(path)
+    whole = path.read_bytes()
+    with safetensors.safe_open(path, framework="pt") as file:
+        header, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    damaged = {
+        "cut off": whole[: len(whole) // 2],
+        "empty": b"",
+        "without a header": safetensors.torch.save(tensors),
+    }
+    changed_header = {"labels": "[0]", "kind": "differences", "vae": "0"}
+    damaged |= {k: safetensors.torch.save(tensors, metadata=header | {k: v}) for k, v in changed_header.items()}
+    changed = {
+        "ends": tensors["ends"].flip(0),
+        "labels": tensors["labels"] + 99,
+        "latents": tensors["latents"] * torch.inf,
+        "members": tensors["members"][1:],
+        "labelled": tensors["labelled"][:, 1:].contiguous(),
+    }
+    damaged |= {f"{k} of others": safetensors.torch.save(tensors | {k: v}, metadata=header) for k, v in changed.items()}
+    for name, content in damaged.items():
+        path.write_bytes(content)
+        try:
+            fresh.load_fit(path)
+        except WeightsError:
+            continue
+        pytest.fail(f"loaded: {name}")
+    assert fresh.classes is None, "a failed load left something behind"
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads peak memory as Linux tells it")
+def test_a_fit_needs_little_memory():
+    script = """
+import re
+from pathlib import Path
+from vae_augment import VAEAugment
+from vae_augment.sample import fashion_sample
+
+def kilobytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+images, labels = fashion_sample()
+augment = VAEAugment.from_pretrained("fashion-mnist")
+augment(images[:100])  # the libraries' own memory, taken at first use
+few = list(zip(images[:100], labels[:100].tolist()))
+Path("/proc/self/clear_refs").write_text("5")  # the peak is what is used now
+before = kilobytes("VmRSS")
+augment.fit(few)
+print(kilobytes("VmHWM") - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < 50 * 1024
 
 
 def test_images_that_the_bank_does_not_know_are_varied_with_a_warning():

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from . import hub
+from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
@@ -244,15 +244,53 @@ class VAEAugment(v2.Transform):
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
         index = torch.tensor([names.index(label) for label in labels])
         if self._bank is not None and self._bank.knows(self.vae, images):
-            classes: Jitter = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
-            self.residual = False
+            classes: fitted.Classes = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
         else:
             if self._bank is not None:
                 warnings.warn(UNKNOWN_TO_BANK, stacklevel=2)
             classes = ClassDifferences.from_images(self.vae, images, index, len(names))
-        self._jitter, self.gain, self._labels = (classes,), 1.0, names
-        self._jitter_takes_generator = True
+        self._set_classes(classes, names)
         return self
+
+    def save_fit(self, path: str | os.PathLike[str]) -> None:
+        """Write what `fit` learned to one safetensors file, which `load_fit` reads. The weights are not in it.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+        """
+        if self._labels is None or not isinstance(self.jitter, ClassLatents | ClassDifferences):
+            raise RuntimeError("there is nothing to save: call fit(labelled) first")
+        fitted.save(path, self.jitter, self._labels, self.vae)
+
+    def load_fit(self, path: str | os.PathLike[str]) -> Self:
+        """Be as after the `fit` that was saved; the labelled images and the bank are not needed.
+
+        Returns:
+            The transform itself.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            WeightsError: it is damaged, or was fitted with other weights.
+
+        Example:
+            >>> import tempfile
+            >>> from vae_augment.sample import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     augment.save_fit(f"{folder}/garments.safetensors")
+            ...     again = VAEAugment.from_pretrained("fashion-mnist").load_fit(f"{folder}/garments.safetensors")
+            >>> again.sample([9, 9, 0]).shape
+            torch.Size([3, 1, 28, 28])
+        """
+        self._set_classes(*fitted.load(path, self.vae))
+        return self
+
+    def _set_classes(self, classes: fitted.Classes, labels: fitted.Labels) -> None:
+        if isinstance(classes, ClassLatents):
+            self.residual = False  # a new image, not a change of this one
+        self._jitter, self.gain, self._labels = (classes,), 1.0, labels
+        self._jitter_takes_generator = True
 
     @torch.no_grad()
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
