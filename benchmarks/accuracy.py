@@ -3,6 +3,7 @@
     python -m benchmarks.accuracy --quick                        one cell, a few draws, about two minutes
     python -m benchmarks.accuracy --data mnist --n 5 10 50 100   the cells of the README, 10 draws each
     python -m benchmarks.accuracy --track C --data mnist         pretrained on other classes
+    python -m benchmarks.accuracy --track A --n 10 --arms affine+pythae-vae affine+pythae-rhvae    needs pythae
     python -m benchmarks.table                                   the README's tables and plot, from results.jsonl
 
 Three tracks say what the VAE has seen; none has seen a test image.
@@ -171,12 +172,20 @@ class Bench:
                 return pretrain(self.name, self.images[labelled], Path(folder), STEPS_FEW), None
         return self.vae, None if self.track != "B" and source == "ours" else self.bank
 
-    def sampler(self, source: str, labelled: Tensor, keep: float) -> Sampler | None:
-        """real: None. ours: samples of a fit. pool: the same latents' real images. oracle: the bank's, true labels."""
+    def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
+        """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images.
+
+        oracle: the bank's images, with their true labels.
+        """
         if source == "real":
             return None
         if source == "oracle":
             return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
+        if source.startswith("pythae-"):
+            from .peers import pythae_images  # noqa: PLC0415 (one arm needs it)
+
+            made = pythae_images(source.removeprefix("pythae-"), self.images[labelled], self.labels[labelled], draw)
+            return lambda labels: made[labels, torch.randint(made.shape[1], labels.shape)]
         vae, bank = self.knowledge(source, labelled)
         pairs = [(self.images[i], int(self.labels[i])) for i in labelled.tolist()]
         fitted = VAEAugment(vae, bank=bank, gain=1.0).fit(pairs, keep=keep)
@@ -200,7 +209,7 @@ class Bench:
         torch.manual_seed(draw)
         chosen = labelled[torch.randint(len(labelled), (IMAGES,))]
         images, labels = self.images[chosen].clone(), self.labels[chosen]
-        if (sample := self.sampler(source or "real", labelled, keep)) is not None:
+        if (sample := self.sampler(source or "real", labelled, keep, draw)) is not None:
             replaced = torch.rand(IMAGES) < share
             images[replaced] = sample(labels[replaced])
         if (transform := POLICIES[policy]) is not None:

@@ -1,0 +1,56 @@
+"""Peers of the accuracy benchmark: pythae's VAE and RHVAE, one a class, trained on the labelled images alone (track A).
+
+`pip install pythae` (not in the extras: its metadata asks for a backport that Python has had since 3.7). Settings follow
+Chadebec et al., "Data Augmentation in High Dimensional Low Sample Size Setting Using a Geometry-Based Variational
+Autoencoder" (TPAMI 2022), where a number of epochs is not given there, ours: 400 for the VAE and 250 for the RHVAE.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+from collections.abc import Iterator
+
+import torch
+from pythae.models import RHVAE, VAE, RHVAEConfig, VAEConfig
+from pythae.pipelines import TrainingPipeline
+from pythae.samplers import NormalSampler, RHVAESampler, RHVAESamplerConfig
+from pythae.trainers import BaseTrainerConfig
+from torch import Tensor
+
+PER_CLASS = 100  # synthetic images of each class
+
+
+def pythae_images(kind: str, images: Tensor, labels: Tensor, seed: int) -> Tensor:
+    """uint8 `(N, 1, 28, 28)` and labels -> uint8 `(classes, PER_CLASS, 1, 28, 28)`; kind: vae or rhvae."""
+    return torch.stack([_of_class(kind, images[labels == c].float() / 255, seed) for c in labels.unique().tolist()])
+
+
+def _of_class(kind: str, images: Tensor, seed: int) -> Tensor:
+    shape = tuple(images.shape[1:])
+    if kind == "vae":
+        model, epochs = VAE(VAEConfig(input_dim=shape, latent_dim=8, reconstruction_loss="bce")), 400
+    else:
+        model, epochs = RHVAE(RHVAEConfig(input_dim=shape, latent_dim=2, reconstruction_loss="bce", n_lf=3)), 250
+    # it logs, prints progress bars and writes a folder, and none can be turned off
+    with tempfile.TemporaryDirectory() as folder, _silent():
+        config = BaseTrainerConfig(folder, len(images), num_epochs=epochs, learning_rate=1e-3, seed=seed, no_cuda=True)
+        TrainingPipeline(training_config=config, model=model)(images)
+        if kind == "vae":
+            sampler = NormalSampler(model)
+            sampler.fit(images)
+        else:
+            sampler = RHVAESampler(model, RHVAESamplerConfig())
+            sampler.fit(images)
+        made = sampler.sample(PER_CLASS)
+    return (made.clamp(0, 1) * 255).round().to(torch.uint8).reshape(PER_CLASS, *shape)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
