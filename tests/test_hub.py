@@ -192,7 +192,7 @@ def test_bundled_weights_reconstruct(name):
     weights = hub.load(name)
     assert weights.vae.config.channels == 1
     assert len(weights.bank) == 10_000
-    assert set(weights.gains) == {"Noise", "PosteriorSample", "Interpolate", "Extrapolate"}
+    assert set(weights.gains) == {"Noise", "PosteriorSample", "Interpolate", "Extrapolate", "LocalNoise"}
     x = IMAGES / 255
     mse = (weights.vae.decode(weights.vae.encode(x).mean) - x).square().mean()
     psnr = -10 * mse.log10().item()

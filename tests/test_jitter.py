@@ -3,10 +3,13 @@ import pickle
 import pytest
 import torch
 
-from vae_augment import Extrapolate, Interpolate, Noise, PosteriorSample
+from vae_augment import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
 
 BANK = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
-JITTERS = [Noise(), Noise(0.3), PosteriorSample(2.0), Interpolate(bank=BANK), Extrapolate(k=3, bank=BANK)]
+JITTERS = [
+    *(Noise(), Noise(0.3), PosteriorSample(2.0)),
+    *(Interpolate(bank=BANK), Extrapolate(k=3, bank=BANK), LocalNoise(k=3, bank=BANK)),
+]
 
 
 def posterior(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,8 +64,18 @@ def test_interpolation_ends_between_the_image_and_a_neighbour_and_extrapolation_
         assert torch.allclose(away, -move, atol=1e-6)
 
 
+def test_local_noise_has_the_covariance_of_the_neighbours():
+    mean = BANK[:1] * 1.1
+    neighbours = BANK[(mean @ torch.nn.functional.normalize(BANK).T)[0].topk(3).indices]
+    many = mean.expand(20_000, -1)
+    move = LocalNoise(k=3, bank=BANK, scale=0.5)(many, many, torch.Generator().manual_seed(0)) - many
+    toward = neighbours - mean
+    assert torch.allclose(move.T.cov(), 0.25 * toward.T @ toward / 3, atol=0.02)
+
+
 def test_spatial_latents():
     bank = torch.randn(20, 4, 7, 7)
+    assert LocalNoise(bank=bank)(torch.randn(3, 4, 7, 7), torch.ones(3, 4, 7, 7)).shape == (3, 4, 7, 7)
     assert Interpolate(bank=bank)(torch.randn(3, 4, 7, 7), torch.ones(3, 4, 7, 7)).shape == (3, 4, 7, 7)
 
 

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from tests.conftest import IMAGES
-from vae_augment import Extrapolate, Interpolate, LatentBank, Noise, PosteriorSample, VAEAugment, hub
+from vae_augment import Extrapolate, Interpolate, LatentBank, LocalNoise, Noise, PosteriorSample, VAEAugment, hub
 from vae_augment.strength import RHO, solve_gain, solve_gains
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-@pytest.mark.parametrize("jitter", [Noise(), PosteriorSample(), Interpolate(), Extrapolate()], ids=repr)
+@pytest.mark.parametrize("jitter", [Noise(), PosteriorSample(), Interpolate(), Extrapolate(), LocalNoise()], ids=repr)
 def test_strength_1_is_the_same_visible_change_on_every_vae(name, jitter):
     """On images the gain was not solved on: a fifth of the distance between two images, within a tenth."""
     augment = VAEAugment.from_pretrained(name, jitter=jitter, strength=1.0)

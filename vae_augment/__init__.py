@@ -4,7 +4,7 @@ from .augment import VAEAugment
 from .bank import LatentBank
 from .dataset import SyntheticDataset
 from .hub import Weights, WeightsError
-from .jitter import Extrapolate, Interpolate, Noise, PosteriorSample
+from .jitter import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
 from .vae import VAE, Posterior, VAEConfig
 
 __version__ = "0.1.0"
@@ -14,6 +14,7 @@ __all__ = [
     "Extrapolate",
     "Interpolate",
     "LatentBank",
+    "LocalNoise",
     "Noise",
     "Posterior",
     "PosteriorSample",

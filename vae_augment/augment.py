@@ -19,7 +19,7 @@ from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
-from .jitter import Interpolate, Jitter, Noise
+from .jitter import Interpolate, Jitter, LocalNoise, Noise
 from .labelled import read_labelled
 from .replicas import Replicas
 from .sample_parts import plain_label
@@ -446,7 +446,7 @@ class VAEAugment(v2.Transform):
         if not callable(jitter):
             raise TypeError(f"jitter must be a callable (mean, std) -> z, got {jitter!r}")
         bank = self._bank.whitened(self.vae) if self._bank is not None else None
-        if isinstance(jitter, Interpolate) and jitter.bank is None:
+        if isinstance(jitter, Interpolate | LocalNoise) and jitter.bank is None:
             if bank is None:
                 raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
             jitter = jitter.with_bank(bank)

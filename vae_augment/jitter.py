@@ -8,6 +8,7 @@ A jitter with a `generator` parameter is given a seeded `torch.Generator` and sh
 images then come out on every device. One without may use torch's global generator, which is seeded for the call.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -50,11 +51,11 @@ class PosteriorSample:
 
 
 @dataclass(frozen=True)
-class Interpolate:
-    """Part of the way to one of the k nearest latents of the bank: `z = mean + t * (neighbour - mean)`, t ~ U(0, 1).
+class _TowardNeighbours:
+    """What the jitters that know a bank share: for each latent its k nearest of the bank, `(N, L)`, whitened.
 
-    `bank` is `(N, L)`, whitened; `VAEAugment` fills in the one that came with its weights.
-    Nearest is by cosine, where neighbours agree with the class more often than by distance.
+    `VAEAugment` fills in the bank that came with its weights. Nearest is by cosine, where neighbours agree with the
+    class more often than by distance.
     """
 
     k: int = 10
@@ -72,10 +73,8 @@ class Interpolate:
         """The same jitter, moving toward the whitened latents of this bank, `(N, L)`."""
         return replace(self, bank=bank)
 
-    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        return mean + self._step(mean, generator)
-
-    def _step(self, mean: Tensor, generator: Generator | None) -> Tensor:
+    def _neighbours(self, mean: Tensor) -> Tensor:
+        """`(B, *latent_shape)` -> the k nearest latents of the bank, `(B, k, *latent_shape)`."""
         if self.bank is None or self._directions is None:
             raise ValueError(
                 f"{self!r} needs a bank of latents: use weights that come with one, or "
@@ -85,10 +84,21 @@ class Interpolate:
             raise ValueError(f"{self!r} has a bank of {tuple(self.bank.shape)} for latents of {tuple(mean.shape)}")
         bank, directions = self.bank.to(mean), self._directions.to(mean)
         similarity = mean.flatten(1) @ directions.T  # (B, N); the length of mean does not change the order
-        nearest = similarity.topk(min(self.k, len(bank)), dim=1).indices  # (B, k)
-        pick = torch.randint(nearest.shape[1], (len(mean), 1), generator=generator).to(mean.device)
+        return bank[similarity.topk(min(self.k, len(bank)), dim=1).indices]
+
+
+@dataclass(frozen=True)
+class Interpolate(_TowardNeighbours):
+    """Part of the way to one of the k nearest latents of the bank: `z = mean + t * (neighbour - mean)`, t ~ U(0, 1)."""
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        return mean + self._step(mean, generator)
+
+    def _step(self, mean: Tensor, generator: Generator | None) -> Tensor:
+        neighbours = self._neighbours(mean)
+        pick = torch.randint(neighbours.shape[1], (len(mean),), generator=generator).to(mean.device)
         t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32).to(mean)
-        return t * (bank[nearest.gather(1, pick).squeeze(1)] - mean)
+        return t * (neighbours[torch.arange(len(mean), device=mean.device), pick] - mean)
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,23 @@ class Extrapolate(Interpolate):
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean - self._step(mean, generator)
+
+
+@dataclass(frozen=True)
+class LocalNoise(_TowardNeighbours):
+    """Gaussian noise along the directions to the k nearest latents of the bank, as far as they lie.
+
+    `z = mean + scale / sqrt(k) * sum_j eps_j * (neighbour_j - mean)`: the covariance of a manifold Parzen window (Vincent
+    & Bengio, NeurIPS 2002). Images vary as their neighbours do, in either direction.
+    """
+
+    scale: float = 1.0
+
+    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+        toward = self._neighbours(mean) - mean.unsqueeze(1)  # (B, k, *latent_shape)
+        eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32).to(mean)
+        move: Tensor = torch.einsum("bk,bk...->b...", eps, toward)
+        return mean + self.scale / math.sqrt(toward.shape[1]) * move
 
 
 def _randn_like(mean: Tensor, generator: Generator | None) -> Tensor:

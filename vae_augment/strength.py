@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from .jitter import Extrapolate, Interpolate, Jitter, Noise, PosteriorSample
+from .jitter import Extrapolate, Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .vae import VAE
 
 RHO = 0.04
@@ -27,6 +27,8 @@ def reference(jitter: Jitter) -> Jitter:
 
     So a stored gain and one solved on the spot agree, and `Noise(2.0)` moves twice as far as `Noise()`.
     """
+    if isinstance(jitter, LocalNoise):
+        return replace(jitter, k=LocalNoise().k, scale=LocalNoise().scale)
     if isinstance(jitter, Interpolate):
         return replace(jitter, k=Interpolate().k)
     return PosteriorSample() if isinstance(jitter, PosteriorSample) else Noise()
@@ -34,7 +36,7 @@ def reference(jitter: Jitter) -> Jitter:
 
 def is_calibrated(jitter: Jitter) -> bool:
     """Whether the gain of this jitter is solved: those of `jitter.py`; a user's own moves as far as it says."""
-    return type(jitter) in (Noise, PosteriorSample, Interpolate, Extrapolate)
+    return type(jitter) in (Noise, PosteriorSample, Interpolate, Extrapolate, LocalNoise)
 
 
 @torch.no_grad()
@@ -68,7 +70,7 @@ def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[st
     """The gains of every jitter that these weights can serve; `bank`: whitened latents, or None."""
     jitters: list[Jitter] = [Noise(), PosteriorSample()]
     if bank is not None and len(bank):
-        jitters += [Interpolate(bank=bank), Extrapolate(bank=bank)]
+        jitters += [Interpolate(bank=bank), Extrapolate(bank=bank), LocalNoise(bank=bank)]
     return {gain_name(jitter): solve_gain(vae, jitter, images) for jitter in jitters}
 
 
