@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from train import data as datasets
+from vae_augment import VAE, LocalNoise, VAEAugment
 
 from .accuracy import accuracy, commit, machine
 from .pretrain import pretrain
