@@ -290,7 +290,7 @@ class VAEAugment(v2.Transform):
         if isinstance(classes, ClassLatents):
             self.residual = False  # a new image, not a change of this one
         self._jitter, self.gain, self._labels = (classes,), 1.0, labels
-        self._jitter_takes_generator = True
+        self._jitter_is_ours = True
 
     @torch.no_grad()
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
@@ -413,19 +413,23 @@ class VAEAugment(v2.Transform):
     @torch.no_grad()
     def _vary(self, x: Tensor, frames: int, seed: int) -> tuple[Tensor, Tensor | None]:
         """x -> decode(z') and, for the residual, decode(z); `frames` consecutive images share one move."""
-        vae = self._replicas.on(x.device)
-        posterior = vae.encode(x)
-        mean, std = (part.unflatten(0, (-1, frames)).mean(1) for part in vae.whiten(posterior))  # (B / frames, L)
-        move = self._call_jitter(mean, std, seed) - mean
-        step = (self.strength * self.gain) * move.repeat_interleave(frames, 0)
-        z = posterior.mean
-        moved = z + step * vae.latent_std
+        net = self._replicas.fastest(x.device, len(x))
+        mean, std = net.encode_whitened(x)
+        if frames == 1:
+            move = self._call_jitter(mean, std, seed) - mean
+            moved = torch.add(mean, move, alpha=self.strength * self.gain)
+        else:
+            of_clip, std = (part.unflatten(0, (-1, frames)).mean(1) for part in (mean, std))  # (B / frames, L)
+            move = self._call_jitter(of_clip, std, seed) - of_clip
+            moved = mean + (self.strength * self.gain) * move.repeat_interleave(frames, 0)
         if not self.residual:
-            return vae.decode(moved), None
-        y, base = vae.decode(torch.cat([moved, z])).chunk(2)
+            return net.decode_whitened(moved), None
+        y, base = net.decode_whitened(torch.cat([moved, mean])).chunk(2)
         return y, base
 
     def _call_jitter(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
+        if self._jitter_is_ours:
+            return self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
         before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
         if self._jitter_takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
@@ -453,6 +457,7 @@ class VAEAugment(v2.Transform):
         if gain is None:
             gain = solve_gain(self.vae, reference(jitter), prior_images(self.vae)) if is_calibrated(jitter) else 1.0
         self._jitter, self.gain = (jitter,), gain
+        self._jitter_is_ours = is_calibrated(jitter)
         self._jitter_takes_generator = _takes_generator(jitter)
 
     def _refuse_without_image(self, flat_inputs: list[Any]) -> None:

@@ -58,13 +58,12 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
     x = _resize(_match_channels(flat.float() / scale, channels), (size, size))
 
     def restore(y: Tensor, base: Tensor | None = None) -> Any:
-        change = _match_channels(_resize(y if base is None else y - base, flat.shape[-2:]), flat.shape[1]) * scale
-        if base is not None:
-            # added in the image's own precision, so that no change is no change; autograd sees the identity
-            change = flat.to(torch.promote_types(flat.dtype, torch.float32)) + change
-        out = change.clamp(0, scale)
+        change = _match_channels(_resize(y if base is None else y - base, flat.shape[-2:]), flat.shape[1])
+        # added in the wider of the two types, so that no change is no change; autograd sees the identity
+        out = change * scale if base is None else torch.add(flat, change, alpha=scale)
+        out = out.clamp_(0, scale)
         if flat.dtype == torch.uint8:
-            out = out.round()
+            out = out.round_()
         return rebuild(out.to(flat.dtype).reshape(pixels.shape))
 
     return x, restore

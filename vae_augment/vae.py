@@ -143,6 +143,14 @@ class VAE(nn.Module):
         """Whitened units -> latent units."""
         return z * self.latent_std + self.latent_mean
 
+    def encode_whitened(self, x: Tensor) -> Posterior:
+        """`whiten(encode(x))`."""
+        return self.whiten(self.encode(x))
+
+    def decode_whitened(self, z: Tensor) -> Tensor:
+        """`decode(unwhiten(z))`."""
+        return self.decode(self.unwhiten(z))
+
 
 def encoder(c: VAEConfig) -> nn.Sequential:
     """(B, C, S, S) -> (B, 2L) or (B, 2L, h, h): mean and raw log-variance."""

@@ -1,0 +1,63 @@
+"""The network as matrices gives the numbers of its modules."""
+
+import pickle
+
+import pytest
+import torch
+
+from tests.conftest import IMAGES
+from vae_augment import VAE, VAEAugment, VAEConfig, hub
+from vae_augment.fused import FusedVAE
+from vae_augment.replicas import FEW
+
+CONFIGS = [
+    VAEConfig(),
+    VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32, encoder_blocks=2, decoder_blocks=1),
+    VAEConfig(channels=3, size=32, latent_dim=8, patch=8, width=16, neck=5, encoder_blocks=0, decoder_blocks=2),
+    VAEConfig(channels=1, size=12, latent_dim=3, patch=12, width=7, neck=2),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+@torch.no_grad()
+def test_equals_the_modules(config):
+    torch.manual_seed(0)
+    vae = VAE(config).eval()
+    vae.latent_mean.normal_()
+    vae.latent_std.uniform_(0.5, 2)
+    fused = FusedVAE(vae)
+    for count in (1, 3):
+        x = torch.rand(count, config.channels, config.size, config.size)
+        expected, got = vae.encode_whitened(x), fused.encode_whitened(x)
+        assert got.mean.shape == (count, *vae.latent_shape)
+        torch.testing.assert_close(got.mean, expected.mean, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(got.std, expected.std, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            fused.decode_whitened(got.mean), vae.decode_whitened(expected.mean), atol=1e-5, rtol=0
+        )
+
+
+@pytest.mark.parametrize("name", hub.bundled())
+@torch.no_grad()
+def test_equals_the_modules_with_trained_weights(name):
+    vae = hub.load(name).vae
+    x = IMAGES[:FEW] / 255
+    fused = FusedVAE(vae)
+    mean = fused.encode_whitened(x).mean
+    torch.testing.assert_close(mean, vae.encode_whitened(x).mean, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(fused.decode_whitened(mean), vae.decode_whitened(mean), atol=1e-5, rtol=0)
+
+
+def test_a_batch_and_its_images_agree():
+    """One image takes the matrices, the batch the modules: the same up to a rounding of the last grey level."""
+    augment = VAEAugment.from_pretrained("fashion-mnist", jitter=lambda mean, std: 0.7 * mean)
+    batch = augment(IMAGES[: 4 * FEW]).int()
+    single = torch.stack([augment(image) for image in IMAGES[: 4 * FEW]]).int()
+    assert (batch - single).abs().max() <= 1
+
+
+def test_matrices_are_not_pickled():
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    before = len(pickle.dumps(augment))
+    augment(IMAGES[0])
+    assert len(pickle.dumps(augment)) == before
