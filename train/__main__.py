@@ -4,6 +4,7 @@ python -m train mnist                       one of the recipes: sample, mnist, f
 python -m train mnist --steps 500 --vae.latent_dim 32
 python -m train --data folder:PATH --vae.channels 3 --vae.size 64 --vae.patch 8
 python -m train --config RUN/training.yaml  the same run again
+python -m train mnist --push-to-hub ME/mnist   and put the weights on the Hugging Face Hub
 """
 
 import argparse
@@ -52,10 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser(name).parse_args(arguments[has_name:])
     try:
         recipe = _recipe(options)
+        if options.push_to_hub is not None:
+            hub.check_repo_id(options.push_to_hub)
         folder = (
             Path(options.out) if options.out else _new_folder(name or Path(recipe.data.removeprefix("folder:")).name)
         )
-        run(recipe, folder, options.root, options.wandb, command)
+        run(recipe, folder, options.root, options.wandb, command, options.push_to_hub)
+        if options.push_to_hub is not None:
+            _push(folder, options.push_to_hub, options.private, options.endpoint)
     except KeyboardInterrupt:
         sys.exit("interrupted: the last complete checkpoint, if it came that far, is checkpoint.pt in the run's folder")
     except (OSError, ValueError, ArithmeticError) as error:
@@ -68,8 +73,29 @@ def _new_folder(name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | None, command: str) -> Weights:
-    """Train, measure and write the weights folder: what `python -m train` does once its flags are read."""
+def _push(folder: Path, repo_id: str, private: bool, endpoint: str | None) -> None:
+    try:
+        sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint)
+    except Exception as error:
+        sys.exit(
+            f"error: the weights are whole in {folder}, but were not pushed: {error}\nLog in with `hf auth login`, then: "
+            f'python -c "from vae_augment import hub; hub.push({folder.as_posix()!r}, {repo_id!r})"'
+        )
+    print(f"pushed: VAEAugment.from_pretrained({repo_id!r}, revision={sha!r})")
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    root: str | None,
+    wandb_mode: WandbMode | None,
+    command: str,
+    repo_id: str | None = None,
+) -> Weights:
+    """Train, measure and write the weights folder: what `python -m train` does once its flags are read.
+
+    `repo_id` is the name that the model card uses; None: the folder's.
+    """
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     if len(data.train) < 2:
@@ -96,7 +122,7 @@ def run(recipe: Recipe, folder: Path, root: str | None, wandb_mode: WandbMode | 
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
     weights = Weights(vae, bank, gains, data.pool(), metrics)
     sheet.save(folder / "samples.png")
-    hub.save(folder, weights, model_card(weights, folder.as_posix(), text, command))
+    hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights
@@ -132,6 +158,9 @@ def _parser(name: str | None) -> Parser:
         default=None,
         help="default: $WANDB_MODE, else online if logged in, else offline",
     )
+    parser.add_argument("--push-to-hub", type=str | None, default=None, help="Hugging Face Hub id, user/repo")
+    parser.add_argument("--private", action="store_true", help="make a new Hub repository private")
+    parser.add_argument("--endpoint", type=str | None, default=None, help="another server than huggingface.co")
     return parser
 
 

@@ -31,6 +31,7 @@ from .vae import VAE, VAEConfig
 FORMAT_VERSION = 1
 BUNDLED = Path(__file__).parent / "weights"
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
+DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 LARGEST_CONFIG = 1_000_000  # bytes
 
 
@@ -154,6 +155,63 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, content in contents.items():
         replace_file(folder / name, content)
+
+
+def push(
+    folder: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    tag: str | None = None,
+    commit_message: str = "Weights for vae-augment",
+    endpoint: str | None = None,
+) -> str:
+    """Put a weights folder on the Hugging Face Hub, as one commit; the repository is made if there is none.
+
+    Only what belongs to the weights is sent: config, tensors, card, its picture and the recipe; no checkpoint, no log.
+
+    Args:
+        folder: as `save` or `python -m train` writes it.
+        repo_id: `user/repo`.
+        private: of a new repository; None: as the account's default. An existing one is left as it is.
+        token: default: that of `hf auth login`.
+        revision: branch to commit to, which must exist; default main.
+        tag: name to give the commit.
+        endpoint: of another server than huggingface.co; default $HF_ENDPOINT.
+
+    Returns:
+        The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
+
+    Raises:
+        FileNotFoundError, WeightsError: what does not load is not pushed.
+        huggingface_hub.errors.HfHubHTTPError: the server refused; nothing is committed.
+    """
+    check_repo_id(repo_id)
+    load_folder(Path(folder))
+    from huggingface_hub import HfApi
+
+    from . import __version__
+
+    api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    commit = api.upload_folder(
+        repo_id=repo_id,
+        folder_path=Path(folder),
+        allow_patterns=[*FILES, *DOCUMENTS],
+        commit_message=commit_message,
+        revision=revision,
+    )
+    if tag is not None:
+        api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    return str(commit.oid)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raises ValueError if this is no Hub id of the form user/repo."""
+    if not _is_hub_id(repo_id):
+        raise ValueError(f"a Hub id is of the form user/repo, got {repo_id!r}")
 
 
 def _is_hub_id(name: str | os.PathLike[str]) -> bool:
