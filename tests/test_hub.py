@@ -72,7 +72,7 @@ def test_loading_leaves_the_global_rng_alone(folder):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def edit_config(**changes):
+def edit_config(*, sign=False, **changes):
     def damage(folder):
         config = json.loads((folder / "config.json").read_text())
         for key, value in changes.items():
@@ -80,13 +80,17 @@ def edit_config(**changes):
                 del config[key]
             else:
                 config[key] = value
+        if sign:  # as an author of other weights would, so that the checks behind the checksum are met
+            config["sha256"]["config.json"] = hub._config_checksum(config)
         (folder / "config.json").write_text(json.dumps(config))
 
     return damage
 
 
 def edit_vae(**changes):
-    return lambda folder: edit_config(vae=json.loads((folder / "config.json").read_text())["vae"] | changes)(folder)
+    return lambda folder: edit_config(vae=json.loads((folder / "config.json").read_text())["vae"] | changes, sign=True)(
+        folder
+    )
 
 
 def rewrite(name, tensors):
@@ -130,6 +134,8 @@ DAMAGE = {
     "more blocks": (edit_vae(decoder_blocks=2), WeightsError, "tensors"),
     "no model": (lambda f: (f / "model.safetensors").unlink(), FileNotFoundError, "model.safetensors"),
     "no bank": (lambda f: (f / "bank.safetensors").unlink(), FileNotFoundError, "bank.safetensors"),
+    "another gain": (edit_config(gains={"Noise": 0.51}), WeightsError, "own sha256"),
+    "another metric": (edit_config(metrics={"psnr": 99.0}), WeightsError, "own sha256"),
     "no config": (lambda f: (f / "config.json").unlink(), FileNotFoundError, "config.json"),
     "empty folder": (lambda f: (shutil.rmtree(f), f.mkdir()), FileNotFoundError, "not a weights folder"),
     "cut model": (cut("model.safetensors", 5000), WeightsError, "cut off"),

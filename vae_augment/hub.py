@@ -111,10 +111,14 @@ def load_folder(folder: Path) -> Weights:
     """Load a folder; see `load`."""
     config = _read_config(folder / "config.json")
     checksums = config["sha256"]
+    if checksums.pop("config.json", None) != _config_checksum(config):
+        raise WeightsError(
+            f"{folder / 'config.json'} is not as it was written (its own sha256 differs): download or save it again"
+        )
     if "model.safetensors" not in checksums:
         raise WeightsError(f"{folder / 'config.json'}: sha256 does not name model.safetensors")
     with torch.device("meta"):  # names and shapes only, before memory is spent
-        vae = VAE(config["vae"])
+        vae = VAE(VAEConfig(**config["vae"]))
     expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
     state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
     if not (state["latent_std"] > 0).all():
@@ -149,8 +153,10 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
         "gains": dict(weights.gains),
         "pool": dict(weights.pool),
         "metrics": dict(weights.metrics),
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    own = _config_checksum(config | {"sha256": checksums})
+    config["sha256"] = checksums | {"config.json": own}
     contents["README.md"] = card.encode()
     contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, content in contents.items():
@@ -237,7 +243,7 @@ def _not_found(name: str | os.PathLike[str]) -> str:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """config.json, checked field by field; `vae` is a VAEConfig."""
+    """config.json, checked field by field."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
     if path.stat().st_size > LARGEST_CONFIG:
@@ -265,9 +271,17 @@ def _read_config(path: Path) -> dict[str, Any]:
         if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain < 1e6:
             raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r}")
     try:
-        return config | {"vae": VAEConfig(**config["vae"])}
+        VAEConfig(**config["vae"])
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from None
+    return config
+
+
+def _config_checksum(config: Mapping[str, Any]) -> str:
+    """Of everything that config.json says, however it is laid out; its own checksum left out."""
+    checksums = {name: value for name, value in config["sha256"].items() if name != "config.json"}
+    text = json.dumps(dict(config) | {"sha256": checksums}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None:
