@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from train import data as datasets
 from train.__main__ import main
 from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_average, warmup
-from train.recipes import RECIPES, Recipe
+from train.recipes import Recipe
 from vae_augment import VAE, VAEAugment, VAEConfig, hub
 
 SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
@@ -168,25 +170,96 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_interrupt_leaves_the_last_checkpoint_whole(tmp_path):
-    command = [sys.executable, "-m", "train", "sample", "--steps", "100000", "--batch_size", "16", "--out", "run"]
+LONG = ["sample", "--steps", "400", "--batch_size", "32", "--bank_size", "50"]
+
+
+def started(*arguments, cwd):
+    command = [sys.executable, "-m", "train", *arguments]
     env = os.environ | {"WANDB_MODE": "disabled"}
-    process = subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(folder, step, process):
     deadline = time.time() + 120
-    while not (tmp_path / "run" / checkpoint.NAME).exists():
+    while not any(json.loads(line)["step"] >= step for line in _whole_lines(folder / "metrics.jsonl")):
         assert time.time() < deadline
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert "checkpoint" in error
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def _whole_lines(path):
+    return [line for line in path.read_text().splitlines(True) if line.endswith("\n")] if path.exists() else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_and_ends_like_an_unbroken_one_bit_for_bit(tmp_path, number):
+    whole = started(*LONG, "--out", "whole", cwd=tmp_path)
+    broken = started(*LONG, "--out", "broken", cwd=tmp_path)
+    wait_for_step(tmp_path / "broken", 100, broken)
+    broken.send_signal(number)
+    _, error = broken.communicate(timeout=60)
+    assert broken.returncode == 1
     assert "Traceback" not in error
-    state = checkpoint.load(tmp_path / "run")
-    assert state["step"] % 500 == 0
-    VAE(RECIPES["sample"].vae).load_state_dict(state["average"])
-    assert not (tmp_path / "run" / "config.json").exists(), "half a weights folder"
-    assert [p.name for p in (tmp_path / "run").iterdir() if p.name.startswith(".")] == []
+    assert "--resume broken" in error
+    assert 100 <= checkpoint.load(tmp_path / "broken")["step"] < 400
+    assert not (tmp_path / "broken" / "config.json").exists(), "half a weights folder"
+    assert [p.name for p in (tmp_path / "broken").iterdir() if p.name.startswith(".")] == []
+    resumed = started("--resume", "broken", cwd=tmp_path)
+    assert resumed.communicate(timeout=120)[1].count("Traceback") == 0
+    assert whole.wait(timeout=120) == resumed.returncode == 0
+    for name in ("model.safetensors", "bank.safetensors", "training.yaml"):
+        assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    lines = [
+        [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in _whole_lines(path)]
+        for path in (tmp_path / "broken" / "metrics.jsonl", tmp_path / "whole" / "metrics.jsonl")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_killed_at_any_moment_a_run_goes_on(tmp_path):
+    rng = random.Random(0)
+    begin, resume = [*LONG, "--steps", "1500", "--out", "run"], ["--resume", "run"]
+    for _ in range(3):
+        process = started(*(resume if (tmp_path / "run" / checkpoint.NAME).exists() else begin), cwd=tmp_path)
+        time.sleep(5 + 5 * rng.random())
+        process.kill()
+        process.communicate()
+        if (tmp_path / "run" / checkpoint.NAME).exists():
+            assert checkpoint.load(tmp_path / "run")["step"] > 0
+    finished = started(*(resume if (tmp_path / "run" / checkpoint.NAME).exists() else begin), cwd=tmp_path)
+    _, error = finished.communicate(timeout=120)
+    assert finished.returncode == 0, error
+    assert hub.load(tmp_path / "run").bank is not None
+
+
+def test_what_cannot_be_resumed_is_told(trained, tmp_path):
+    for arguments, message in (
+        (
+            ["--resume", str(trained[0]), "--lr", "0.5", "--vae.width", "32"],
+            r"these differ: (?=.*lr \(0.003 -> 0.5\)).*width \(16 -> 32\)",
+        ),
+        (["--resume", str(tmp_path / "none")], "is no run"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "train", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert re.search(message, done.stderr), done.stderr
+        assert "Traceback" not in done.stderr
+    run = tmp_path / "early"
+    run.mkdir()
+    (run / "training.yaml").write_bytes((trained[0] / "training.yaml").read_bytes())
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint\.pt"):
+        checkpoint.load(run)
+
+
+def test_a_resumed_run_goes_on_in_the_same_wandb_run(tmp_path):
+    python_m_train("sample", *SHORT, "--out", "run", "--wandb", "offline", cwd=tmp_path)
+    name = (tmp_path / "run" / "wandb_run").read_text()
+    python_m_train("--resume", "run", "--wandb", "offline", cwd=tmp_path)
+    assert (tmp_path / "run" / "wandb_run").read_text() == name
+    runs = list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert all(run.name.endswith(name) for run in runs)
 
 
 def test_wandb_offline_is_read_back(tmp_path):

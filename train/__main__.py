@@ -4,6 +4,7 @@ python -m train mnist                       one of the recipes: sample, mnist, f
 python -m train mnist --steps 500 --vae.latent_dim 32
 python -m train --data folder:PATH --vae.channels 3 --vae.size 64 --vae.patch 8
 python -m train --config RUN/training.yaml  the same run again
+python -m train --resume RUN                go on where a run was stopped
 python -m train mnist --push-to-hub ME/mnist   and put the weights on the Hugging Face Hub
 """
 
@@ -30,6 +31,7 @@ from vae_augment import LatentBank, VAEConfig, Weights, hub
 from vae_augment.files import replace_file
 from vae_augment.strength import solve_gains
 
+from . import checkpoint
 from . import data as datasets
 from .card import model_card
 from .log import Log, WandbMode
@@ -50,21 +52,48 @@ def main(arguments: list[str] | None = None) -> None:
         close = difflib.get_close_matches(name.lower(), RECIPES, n=1)
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
-    options = _parser(name).parse_args(arguments[has_name:])
+    folder: Path | None = None
+    options = _parser(name).parse_args(_with_stored_recipe(arguments[has_name:]))
     try:
         recipe = _recipe(options)
+        if options.resume is not None:
+            _check_same(recipe, Path(options.resume))
+            options.out = options.resume
         if options.push_to_hub is not None:
             hub.check_repo_id(options.push_to_hub)
         folder = (
             Path(options.out) if options.out else _new_folder(name or Path(recipe.data.removeprefix("folder:")).name)
         )
-        run(recipe, folder, options.root, options.wandb, command, options.push_to_hub)
+        run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
         if options.push_to_hub is not None:
             _push(folder, options.push_to_hub, options.private, options.endpoint)
     except KeyboardInterrupt:
-        sys.exit("interrupted: the last complete checkpoint, if it came that far, is checkpoint.pt in the run's folder")
+        can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
+        sys.exit(f"interrupted; to go on: python -m train --resume {folder}" if can_resume else "interrupted")
     except (OSError, ValueError, ArithmeticError) as error:
         sys.exit(f"error: {error}")
+
+
+def _with_stored_recipe(arguments: list[str]) -> list[str]:
+    """Flags of a resumed run, the recipe that it was begun with before them."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--resume")
+    folder = early.parse_known_args(arguments)[0].resume
+    if folder is None:
+        return arguments
+    if not (Path(folder) / "training.yaml").is_file():
+        sys.exit(f"error: {folder} is no run: it has no training.yaml")
+    return ["--config", str(Path(folder) / "training.yaml"), *arguments]
+
+
+def _check_same(recipe: Recipe, folder: Path) -> None:
+    """A run goes on with the recipe it was begun with, or not at all."""
+    now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / "training.yaml").read_text())
+    now, begun = now | now.pop("vae"), begun | begun.pop("vae")
+    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in now if begun.get(key) != now[key]]:
+        raise ValueError(
+            f"a resumed run keeps its recipe, these differ: {', '.join(changed)}. Begin a new run for them"
+        )
 
 
 def _new_folder(name: str) -> Path:
@@ -91,21 +120,23 @@ def run(
     wandb_mode: WandbMode | None,
     command: str,
     repo_id: str | None = None,
+    resume: bool = False,
 ) -> Weights:
     """Train, measure and write the weights folder: what `python -m train` does once its flags are read.
 
-    `repo_id` is the name that the model card uses; None: the folder's.
+    `repo_id` is the name that the model card uses, None: the folder's; `resume` goes on from the folder's checkpoint.
     """
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     if len(data.train) < 2:
         raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
     folder.mkdir(parents=True, exist_ok=True)
+    state = checkpoint.load(folder) if resume else None
     (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
-    with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode) as log:
+    with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
         started = time.perf_counter()
-        vae = train(recipe, data, log, folder)
+        vae = train(recipe, data, log, folder, state)
         seconds = time.perf_counter() - started
         images = data.train[:1000].float() / 255
         bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
@@ -157,6 +188,9 @@ def _parser(name: str | None) -> Parser:
         type=WandbMode | None,
         default=None,
         help="default: $WANDB_MODE, else online if logged in, else offline",
+    )
+    parser.add_argument(
+        "--resume", type=str | None, default=None, help="folder of a run that was stopped, to go on with it"
     )
     parser.add_argument("--push-to-hub", type=str | None, default=None, help="Hugging Face Hub id, user/repo")
     parser.add_argument("--private", action="store_true", help="make a new Hub repository private")

@@ -19,6 +19,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The last complete checkpoint of a run's folder, on the CPU."""
+    """The last complete checkpoint of a run's folder, on the CPU.
+
+    Raises:
+        FileNotFoundError: the run did not come as far as one.
+    """
+    if not (folder / NAME).is_file():
+        raise FileNotFoundError(f"{folder} has no {NAME} to resume from: begin a new run")
     state: dict[str, Any] = torch.load(folder / NAME, map_location="cpu", weights_only=True)
     return state

@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 from PIL.Image import Image
 from tqdm import tqdm
 
+from vae_augment.files import replace_file
+
 WandbMode = Literal["online", "offline", "disabled"]
 
 
@@ -19,17 +21,23 @@ class Log:
     """A context manager; `with Log(...) as log:`.
 
     Args:
-        folder: of the run; `metrics.jsonl` is begun anew in it.
+        folder: of the run; `metrics.jsonl` is in it.
         config: the full recipe, as W&B shows it.
         steps: length of the progress bar.
         wandb_mode: None: $WANDB_MODE, else online if a key is configured, else offline.
+        done: steps of an earlier part of the run, whose lines are kept and whose W&B run goes on; 0 begins anew.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None) -> None:
-        self._file = open(folder / "metrics.jsonl", "w", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
+    def __init__(
+        self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None, done: int = 0
+    ) -> None:
+        path = folder / "metrics.jsonl"
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= done] if done else []
+        replace_file(path, "".join(kept).encode())
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         # off a terminal the bar would be thousands of lines; the lines of `write` remain
-        self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-        self._wandb = _start_wandb(folder, config, wandb_mode)
+        self._bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self._wandb = _start_wandb(folder, config, wandb_mode, resume=done > 0)
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +83,13 @@ class Log:
             self._wandb = None
 
 
-def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None) -> Any:
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a file; a kill may have cut off the last."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resume: bool) -> Any:
     mode = mode or os.environ.get("WANDB_MODE")
     if mode == "disabled":
         return None
@@ -88,9 +102,18 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None) -> A
         return None
     if mode is None:
         mode = "online" if _is_logged_in() else "offline"
+    name = folder / "wandb_run"  # holds the run's id, by which a resumed run goes on
     for attempt in dict.fromkeys((mode, "offline")):
         try:
-            run = wandb.init(project="vae-augment", dir=folder, config=dict(config), mode=attempt)  # type: ignore[arg-type]
+            run = wandb.init(
+                project="vae-augment",
+                dir=folder,
+                config=dict(config),
+                mode=attempt,  # type: ignore[arg-type]
+                id=name.read_text() if resume and name.is_file() else None,
+                resume="allow",
+            )
+            replace_file(name, run.id.encode())
             run.define_metric("step")
             run.define_metric("*", step_metric="step")  # our own axis
             print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)

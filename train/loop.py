@@ -3,8 +3,8 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from torch import Tensor
 from vae_augment import VAE
 
 from . import checkpoint
+from .batches import Batches
 from .data import Data
 from .log import Log
 from .loss import evaluate, vae_loss
 from .pictures import grids
 from .recipes import Recipe
+from .stop import StopRequest
 
 LOG_EVERY = 50
 PICTURES_EVERY = 1000
@@ -24,11 +26,15 @@ CHECKPOINT_EVERY = 500
 MOST_SKIPPED = 20  # steps in a row
 
 
-def train(recipe: Recipe, data: Data, log: Log, folder: Path) -> VAE:
+def train(recipe: Recipe, data: Data, log: Log, folder: Path, state: dict[str, Any] | None = None) -> VAE:
     """Train a VAE and return its averaged weights, in eval mode, with latent statistics set.
+
+    `state` is a checkpoint to go on from; on one processor, the result is then that of an unbroken run bit for bit.
 
     Raises:
         ArithmeticError: the loss stays non-finite.
+        ValueError: the checkpoint is of other images.
+        KeyboardInterrupt: after SIGINT or SIGTERM, once the checkpoint is written.
     """
     torch.manual_seed(recipe.seed)
     device = torch.device(_pick_device() if recipe.device == "auto" else recipe.device)
@@ -38,44 +44,54 @@ def train(recipe: Recipe, data: Data, log: Log, folder: Path) -> VAE:
     optimizer = torch.optim.AdamW(
         vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
     )
-    batches = _batches(data.train.to(device), recipe.batch_size)
-    skipped, in_a_row, started = 0, 0, time.perf_counter()
+    batches = Batches(data.train.to(device), recipe.batch_size)
+    images = str(data.pool()["sha256"])
+    skipped, in_a_row, done = 0, 0, 0
+    if state is not None:
+        done, skipped = _restore(state, images, vae, average, optimizer, batches)
+    started = time.perf_counter()
 
-    for step in range(1, recipe.steps + 1):
-        x = next(batches).float() / 255
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * schedule(step / recipe.steps)
-        beta = recipe.beta * warmup(step / recipe.steps, recipe.kl_warmup)
+    def save(step: int) -> None:
+        checkpoint.save(folder, _state(step, skipped, images, vae, average, optimizer, batches))
 
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss = vae_loss(vae, x, beta, recipe.likelihood, recipe.free_bits)
-        optimizer.zero_grad()
-        loss["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), recipe.grad_clip)
+    with StopRequest() as stop:
+        for step in range(done + 1, recipe.steps + 1):
+            x = batches.next().float() / 255
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr * schedule(step / recipe.steps)
+            beta = recipe.beta * warmup(step / recipe.steps, recipe.kl_warmup)
 
-        if not (norm.isfinite() and loss["total"].isfinite()):
-            skipped, in_a_row = skipped + 1, in_a_row + 1
-            if in_a_row == MOST_SKIPPED:
-                raise ArithmeticError(
-                    f"the loss was not finite for {MOST_SKIPPED} steps up to step {step}: lower lr ({recipe.lr}) or "
-                    f"grad_clip ({recipe.grad_clip}), or raise batch_size ({recipe.batch_size})"
-                )
-            continue
-        in_a_row = 0
-        optimizer.step()
-        update_average(average, vae, min(recipe.ema, (1 + step) / (10 + step)))
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss = vae_loss(vae, x, beta, recipe.likelihood, recipe.free_bits)
+            optimizer.zero_grad()
+            loss["total"].backward()
+            norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), recipe.grad_clip)
 
-        if step % LOG_EVERY == 0 or step == recipe.steps:
-            speed = step * recipe.batch_size / (time.perf_counter() - started)
-            parts = {name: value.item() for name, value in loss.items()}
-            rates = {"beta": beta, "lr": optimizer.param_groups[0]["lr"], "grad_norm": float(norm)}
-            log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(skipped)})
-        if step % PICTURES_EVERY == 0 and step != recipe.steps:
-            log.images(step, grids(average, data.test))
-            quality = evaluate(average, data.test[:1000], recipe.likelihood)
-            log.step(step, {f"test/{name}": value for name, value in quality.items()})
-        if step % CHECKPOINT_EVERY == 0 or step == recipe.steps:
-            checkpoint.save(folder, _state(step, vae, average, optimizer))
+            if not (norm.isfinite() and loss["total"].isfinite()):
+                skipped, in_a_row = skipped + 1, in_a_row + 1
+                if in_a_row == MOST_SKIPPED:
+                    raise ArithmeticError(
+                        f"the loss was not finite for {MOST_SKIPPED} steps up to step {step}: lower lr ({recipe.lr}) or "
+                        f"grad_clip ({recipe.grad_clip}), or raise batch_size ({recipe.batch_size})"
+                    )
+                continue
+            in_a_row = 0
+            optimizer.step()
+            update_average(average, vae, min(recipe.ema, (1 + step) / (10 + step)))
+
+            if step % LOG_EVERY == 0 or step == recipe.steps:
+                speed = (step - done) * recipe.batch_size / (time.perf_counter() - started)
+                parts = {name: value.item() for name, value in loss.items()}
+                rates = {"beta": beta, "lr": optimizer.param_groups[0]["lr"], "grad_norm": float(norm)}
+                log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(skipped)})
+            if step % PICTURES_EVERY == 0 and step != recipe.steps:
+                log.images(step, grids(average, data.test))
+                quality = evaluate(average, data.test[:1000], recipe.likelihood)
+                log.step(step, {f"test/{name}": value for name, value in quality.items()})
+            if step % CHECKPOINT_EVERY == 0 or step == recipe.steps or stop.asked:
+                save(step)
+            if stop.asked:
+                raise KeyboardInterrupt
 
     set_latent_statistics(average, data.train)
     return average.cpu()
@@ -109,23 +125,36 @@ def set_latent_statistics(vae: VAE, images: Tensor, most: int = 10_000) -> None:
     vae.latent_std.copy_((mean.var(1, correction=0) + inner).sqrt().view_as(vae.latent_std))
 
 
-def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """Endless random batches, without replacement within an epoch."""
-    size = min(size, len(images))
-    while True:
-        order = torch.randperm(len(images), device="cpu").to(images.device)
-        for start in range(0, len(images) - size + 1, size):
-            yield images[order[start : start + size]]
-
-
-def _state(step: int, vae: VAE, average: VAE, optimizer: torch.optim.Optimizer) -> dict[str, object]:
+def _state(
+    step: int, skipped: int, images: str, vae: VAE, average: VAE, optimizer: torch.optim.Optimizer, batches: Batches
+) -> dict[str, Any]:
     return {
         "step": step,
+        "skipped": skipped,
+        "images": images,
         "vae": vae.state_dict(),
         "average": average.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "batches": batches.state(),
         "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
+
+
+def _restore(
+    state: dict[str, Any], images: str, vae: VAE, average: VAE, optimizer: torch.optim.Optimizer, batches: Batches
+) -> tuple[int, int]:
+    """Go back to where a checkpoint was written; returns its step and how many were skipped."""
+    if state["images"] != images:
+        raise ValueError("the checkpoint is of other images than these (their sha256 differs): begin a new run")
+    vae.load_state_dict(state["vae"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    batches.load(state["batches"])
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return state["step"], state["skipped"]
 
 
 def _pick_device() -> str:
