@@ -111,7 +111,10 @@ def exemplar_table() -> str:
     ]
     for data in ("mnist", "fashion-mnist"):
         here = {arm: torch.tensor(errors[data, arm], dtype=torch.float64) for arm in ("none", "ours")}
-        cells = {arm: f"{v.mean():.2f} ({', '.join(f'{e:.2f}' for e in v.tolist())})" for arm, v in here.items()}
+        cells = {
+            arm: f"{v.mean():.2f} ({', '.join(f'{e:.2f}' for e in v.tolist())})" if len(v) else "not measured"
+            for arm, v in here.items()
+        }
         rows.append(
             f"| {data} | {PUBLISHED[data, 'none']} | {cells['none']} | {PUBLISHED[data, 'ours']} | **{cells['ours']}** |"
         )
