@@ -35,6 +35,9 @@ def test_equals_the_modules(config):
         torch.testing.assert_close(
             fused.decode_whitened(got.mean), vae.decode_whitened(expected.mean), atol=1e-5, rtol=0
         )
+        torch.testing.assert_close(fused.whitened_mean(x), vae.whitened_mean(x), atol=2e-5, rtol=1e-4)
+        pair = expected.mean + 0.5, expected.mean
+        torch.testing.assert_close(fused.decoded_change(*pair), vae.decoded_change(*pair), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", hub.bundled())

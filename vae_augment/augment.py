@@ -19,7 +19,7 @@ from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .image import is_image, is_pure_tensor, lead_shape, to_model
-from .jitter import Interpolate, Jitter, LocalNoise, Noise
+from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .labelled import read_labelled
 from .replicas import Replicas
 from .sample_parts import plain_label
@@ -290,7 +290,7 @@ class VAEAugment(v2.Transform):
         if isinstance(classes, ClassLatents):
             self.residual = False  # a new image, not a change of this one
         self._jitter, self.gain, self._labels = (classes,), 1.0, labels
-        self._jitter_is_ours = True
+        self._jitter_is_ours, self._jitter_reads_std = True, False
 
     @torch.no_grad()
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
@@ -319,8 +319,8 @@ class VAEAugment(v2.Transform):
         assert isinstance(self.jitter, ClassDifferences)
         images = self.jitter.images[self.jitter.draw(classes, generator)].float()
         seed = int(torch.randint(2**62, (), generator=generator))
-        y, base = self._vary(images, 1, seed)
-        return y if base is None else (images + y - base).clamp(0, 1)
+        y = self._vary(images, 1, seed)
+        return (images + y).clamp(0, 1) if self.residual else y
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
@@ -377,16 +377,13 @@ class VAEAugment(v2.Transform):
         if self._is_identity or not pairs:
             return out
         counts = [len(x) for x, _ in pairs]
-        base: Tensor | None = None
         if labels is not None and isinstance(self.jitter, ClassLatents):
             wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
             y = self._toward(torch.cat([x for x, _ in pairs]), wanted)
         else:
-            y, base = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
-        ys = y.split(counts)
-        bases = [None] * len(ys) if base is None else base.split(counts)
-        for position, (_, restore), part, start in zip(positions, pairs, ys, bases, strict=True):
-            out[position] = restore(part, start)
+            y = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
+        for position, (_, restore), part in zip(positions, pairs, y.split(counts), strict=True):
+            out[position] = restore(part, is_change=self.residual)
         return out
 
     @torch.no_grad()
@@ -407,29 +404,28 @@ class VAEAugment(v2.Transform):
     def _vary_image(self, image: Any, seed: int) -> Any:
         x, restore = to_model(image, self.vae.config.channels, self.vae.config.size, self.resize)
         frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
-        return restore(*self._vary(x, frames, seed))
+        return restore(self._vary(x, frames, seed), is_change=self.residual)
 
     # no_grad, not inference_mode: the user's network trains on these pixels
     @torch.no_grad()
-    def _vary(self, x: Tensor, frames: int, seed: int) -> tuple[Tensor, Tensor | None]:
-        """x -> decode(z') and, for the residual, decode(z); `frames` consecutive images share one move."""
+    def _vary(self, x: Tensor, frames: int, seed: int) -> Tensor:
+        """x -> decode(z'), for the residual decode(z') - decode(z); `frames` consecutive images share one move."""
         net = self._replicas.fastest(x.device, len(x))
-        mean, std = net.encode_whitened(x)
+        mean, std = net.encode_whitened(x) if self._jitter_reads_std else (net.whitened_mean(x), None)
+        amount = self.strength * self.gain
         if frames == 1:
-            move = self._call_jitter(mean, std, seed) - mean
-            moved = torch.add(mean, move, alpha=self.strength * self.gain)
+            moved = torch.lerp(mean, self._call_jitter(mean, std, seed), amount)
         else:
-            of_clip, std = (part.unflatten(0, (-1, frames)).mean(1) for part in (mean, std))  # (B / frames, L)
+            of_clip = mean.unflatten(0, (-1, frames)).mean(1)  # (B / frames, L)
+            std = None if std is None else std.unflatten(0, (-1, frames)).mean(1)
             move = self._call_jitter(of_clip, std, seed) - of_clip
-            moved = mean + (self.strength * self.gain) * move.repeat_interleave(frames, 0)
-        if not self.residual:
-            return net.decode_whitened(moved), None
-        y, base = net.decode_whitened(torch.cat([moved, mean])).chunk(2)
-        return y, base
+            moved = mean + amount * move.repeat_interleave(frames, 0)
+        return net.decoded_change(moved, mean) if self.residual else net.decode_whitened(moved)
 
-    def _call_jitter(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
+    def _call_jitter(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
         if self._jitter_is_ours:
             return self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
+        assert std is not None
         before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
         if self._jitter_takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
@@ -458,6 +454,7 @@ class VAEAugment(v2.Transform):
             gain = solve_gain(self.vae, reference(jitter), prior_images(self.vae)) if is_calibrated(jitter) else 1.0
         self._jitter, self.gain = (jitter,), gain
         self._jitter_is_ours = is_calibrated(jitter)
+        self._jitter_reads_std = isinstance(jitter, PosteriorSample) or not self._jitter_is_ours
         self._jitter_takes_generator = _takes_generator(jitter)
 
     def _refuse_without_image(self, flat_inputs: list[Any]) -> None:

@@ -31,6 +31,9 @@ class FusedVAE:
         head = encoder[3 + e :]
         self.neck = None if c.spatial else _conv1x1(head[0])
         self.to_latent = _whitened(_conv1x1(head[0]) if c.spatial else _patch_major(head[2], c), *per_dim)
+        # half of it, for the many jitters that do not ask for the std
+        bias, weight = self.to_latent
+        self.to_mean: Affine = bias[: c.latent_dim], weight[:, : c.latent_dim].contiguous()
         self.log_std_shift = -2 - per_dim[1].log()
         if c.spatial:
             self.stem, self.widen = _unwhitened(_conv1x1(decoder[0]), *per_dim), None
@@ -40,22 +43,37 @@ class FusedVAE:
         self.decoder_blocks = [_Block(block, c) for block in rest[:d]]
         self.pixels = _conv1x1(rest[d + 1])
 
+    def whitened_mean(self, x: Tensor) -> Tensor:
+        """`encode_whitened(x).mean`."""
+        return self._latent(_affine(self._features(x), self.to_mean), len(x))
+
     def encode_whitened(self, x: Tensor) -> Posterior:
         """float32 `(B, C, S, S)` in [0, 1] -> the posterior in whitened units, `(B, *latent_shape)`."""
+        mean, raw = _affine(self._features(x), self.to_latent).chunk(2, 1)
+        std = raw.tanh().mul_(3).add_(self.log_std_shift).exp_()
+        return Posterior(self._latent(mean, len(x)), self._latent(std, len(x)))
+
+    def decode_whitened(self, z: Tensor) -> Tensor:
+        """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
+        return self._image(self._pixels(z), len(z))
+
+    def decoded_change(self, moved: Tensor, mean: Tensor) -> Tensor:
+        """`decode_whitened(moved) - decode_whitened(mean)`."""
+        after, before = self._pixels(torch.cat([moved, mean])).chunk(2)
+        return self._image(after - before, len(mean))
+
+    def _features(self, x: Tensor) -> Tensor:
+        """Images -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""
         c, count = self.config, len(x)
         h = x.reshape(count, c.channels, c.grid, c.patch, c.grid, c.patch).permute(0, 2, 4, 1, 3, 5)
         h = _affine(h.reshape(count * self.tokens, -1), self.patches)  # (B h h, width)
         for block in self.encoder_blocks:
             h = block(h, count)
         h = silu(h, inplace=True)
-        if self.neck is not None:
-            h = _affine(h, self.neck).view(count, -1)  # (B, h h neck)
-        mean, raw = _affine(h, self.to_latent).chunk(2, 1)
-        std = raw.tanh().mul_(3).add_(self.log_std_shift).exp_()
-        return Posterior(self._latent(mean, count), self._latent(std, count))
+        return h if self.neck is None else _affine(h, self.neck).view(count, -1)
 
-    def decode_whitened(self, z: Tensor) -> Tensor:
-        """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
+    def _pixels(self, z: Tensor) -> Tensor:
+        """Whitened latents -> pixels of each patch, `(B h h, C p p)`."""
         c, count = self.config, len(z)
         if c.spatial:
             z = z.permute(0, 2, 3, 1).reshape(count * self.tokens, -1)
@@ -64,8 +82,11 @@ class FusedVAE:
             h = _affine(h.view(count * self.tokens, -1), self.widen)
         for block in self.decoder_blocks:
             h = block(h, count)
-        x = _affine(silu(h, inplace=True), self.pixels).sigmoid_()
-        x = x.view(count, c.grid, c.grid, c.channels, c.patch, c.patch).permute(0, 3, 1, 4, 2, 5)
+        return _affine(silu(h, inplace=True), self.pixels).sigmoid_()
+
+    def _image(self, patches: Tensor, count: int) -> Tensor:
+        c = self.config
+        x = patches.view(count, c.grid, c.grid, c.channels, c.patch, c.patch).permute(0, 3, 1, 4, 2, 5)
         return x.reshape(count, c.channels, c.size, c.size)
 
     def _latent(self, values: Tensor, count: int) -> Tensor:

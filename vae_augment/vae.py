@@ -147,9 +147,18 @@ class VAE(nn.Module):
         """`whiten(encode(x))`."""
         return self.whiten(self.encode(x))
 
+    def whitened_mean(self, x: Tensor) -> Tensor:
+        """`whiten(encode(x)).mean`."""
+        return self.encode_whitened(x).mean
+
     def decode_whitened(self, z: Tensor) -> Tensor:
         """`decode(unwhiten(z))`."""
         return self.decode(self.unwhiten(z))
+
+    def decoded_change(self, moved: Tensor, mean: Tensor) -> Tensor:
+        """`decode_whitened(moved) - decode_whitened(mean)`, in one pass."""
+        after, before = self.decode_whitened(torch.cat([moved, mean])).chunk(2)
+        return after - before
 
 
 def encoder(c: VAEConfig) -> nn.Sequential:
