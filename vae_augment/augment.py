@@ -18,10 +18,10 @@ from torchvision.transforms import v2
 from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
-from .image import is_image, is_pure_tensor, lead_shape, to_model
+from .image import all_to_model, is_image, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .labelled import read_labelled
-from .replicas import Replicas
+from .replicas import Replicas, computes_bf16
 from .sample_parts import plain_label
 from .strength import gain_name, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
@@ -315,7 +315,7 @@ class VAEAugment(v2.Transform):
         """int64 `(B,)`, indices of `self.classes` -> images."""
         generator = _generator()
         if isinstance(self.jitter, ClassLatents):
-            return self.vae.decode(self.vae.unwhiten(self.jitter.draw(classes, generator)))
+            return self._decoded(self.jitter.draw(classes, generator))
         assert isinstance(self.jitter, ClassDifferences)
         images = self.jitter.images[self.jitter.draw(classes, generator)].float()
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -373,29 +373,36 @@ class VAEAugment(v2.Transform):
         chosen = torch.rand(len(images), generator=_generator(), dtype=torch.float32) < self.p
         out = list(images)
         positions = chosen.nonzero()[:, 0].tolist()
-        pairs = [to_model(images[i], self.vae.config.channels, self.vae.config.size, self.resize) for i in positions]
-        if self._is_identity or not pairs:
+        if not positions:
             return out
-        counts = [len(x) for x, _ in pairs]
+        config = self.vae.config
+        x, counts, restore = all_to_model([images[i] for i in positions], config.channels, config.size, self.resize)
+        if self._is_identity:
+            return out
         if labels is not None and isinstance(self.jitter, ClassLatents):
-            wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
-            y = self._toward(torch.cat([x for x, _ in pairs]), wanted)
+            y = self._toward(x, [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)])
         else:
-            y = self._vary(torch.cat([x for x, _ in pairs]), 1, seed)
-        for position, (_, restore), part in zip(positions, pairs, y.split(counts), strict=True):
-            out[position] = restore(part, is_change=self.residual)
+            y = self._vary(x, 1, seed)
+        for position, varied in zip(positions, restore(y, is_change=self.residual), strict=True):
+            out[position] = varied
         return out
 
     @torch.no_grad()
     def _toward(self, x: Tensor, labels: Sequence[Any]) -> Tensor:
         """x -> new images of these classes, at strength 1 wholly, below it part of the way in the latent."""
         assert isinstance(self.jitter, ClassLatents)
-        vae = self._replicas.on(x.device)
-        target = vae.unwhiten(self.jitter.draw(self._index(labels), _generator()).to(x.device))
+        target = self.jitter.draw(self._index(labels), _generator()).to(x.device)
         if self.strength != 1:
-            z = vae.encode(x).mean
-            target = z + self.strength * (target - z)
-        return torch.cat([vae.decode(part) for part in target.split(DECODE_CHUNK)])
+            mean = self._replicas.fastest(x.device, len(x)).whitened_mean(x)
+            target = torch.lerp(mean, target, self.strength)
+        return torch.cat([self._decoded(part) for part in target.split(DECODE_CHUNK)])
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """New images of whitened latents, of which there may be many: in bfloat16, exact to a grey level, where it is faster."""
+        net = self._replicas.fastest(z.device, len(z))
+        half = net is self.vae and computes_bf16(z.device)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=half or torch.is_autocast_enabled(z.device.type)):
+            return net.decode_whitened(z)
 
     @property
     def _is_identity(self) -> bool:

@@ -1,6 +1,6 @@
 """What a fit knows of the classes: latents of a pool, drawn by class, or how labelled images of one class differ."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import torch
@@ -30,6 +30,10 @@ class ClassLatents:
     members: Tensor
     labelled: Tensor
     labels: Tensor
+    _directions: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_directions", normalize(self.labelled.float().flatten(1)))
 
     @classmethod
     @torch.no_grad()
@@ -60,8 +64,7 @@ class ClassLatents:
 
     def nearest_class(self, mean: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
-        directions = normalize(self.labelled.float().flatten(1))
-        return self.labels[(mean.cpu().flatten(1) @ directions.T).argmax(1)]
+        return self.labels[(mean.cpu().flatten(1) @ self._directions.T).argmax(1)]
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return self.draw(self.nearest_class(mean), generator).to(mean)

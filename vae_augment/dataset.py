@@ -98,8 +98,8 @@ class SyntheticDataset(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices, their synthetic images made in one batch. DataLoader calls it."""
         indices = [self._checked(index) for index in indices]
-        synthetic = iter(self._make([index for index in indices if self.is_synthetic(index)]))
-        return [next(synthetic) if self.is_synthetic(index) else self.base[index] for index in indices]
+        synthetic = iter(self._make([index for index in indices if index >= self._count]))
+        return [self.base[index] if index < self._count else next(synthetic) for index in indices]
 
     def is_synthetic(self, index: int) -> bool:
         """Whether the sample at this index is synthetic."""
@@ -112,11 +112,12 @@ class SyntheticDataset(Dataset[Any]):
         would meet only some classes of a data set in which they take turns.
         """
         index = self._checked(index)
-        if index < self._count:
-            return index
+        return index if index < self._count else self._source(index)
+
+    def _source(self, index: int) -> int:
         if self._sources is not None:
             return self._sources[index - self._count]
-        return int(self._order[(index - self._count) % self._count].item())
+        return int(self._order[(index - self._count) % self._count])
 
     def __repr__(self) -> str:
         return (
@@ -126,13 +127,13 @@ class SyntheticDataset(Dataset[Any]):
 
     def _checked(self, index: int) -> int:
         """The index as an int from 0 to len - 1; negative ones count from the end."""
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} samples")
-        return position % len(self)
+        position, length = operator.index(index), self._count + self._synthetic
+        if not -length <= position < length:
+            raise IndexError(f"index {index} is out of range for {length} samples")
+        return position % length
 
     def _make(self, indices: list[int]) -> list[Any]:
-        read = [self._reader.read(self.source(index)) for index in indices]
+        read = [self._reader.read(self._source(index)) for index in indices]
         parts = [split_image(sample) for sample, _ in read]
         labels = [label_of(sample) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)

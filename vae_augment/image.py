@@ -4,7 +4,7 @@ Model space is what the VAE reads and writes: float32 `(B, C, S, S)` in [0, 1]. 
 RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with any leading dimensions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import PIL.Image
@@ -52,19 +52,53 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
         ValueError: pixels outside [0, 1], channels that do not match, a tensor without a channel dimension.
     """
     pixels, rebuild = _unpack(image)
+    x, restore = _pixels_to_model(pixels, channels, size, resize)
+    return x, lambda y, is_change=False: rebuild(restore(y, is_change))
+
+
+def all_to_model(
+    images: Sequence[Any], channels: int, size: int, resize: bool = True
+) -> tuple[Tensor, list[int], Callable[..., list[Any]]]:
+    """`to_model` of several images, end to end in one x: x, how many of it each image has, and restore, of a list.
+
+    Images of one shape and type, as a data set has, are read and restored together, at the price of one.
+    """
+    parts = [_unpack(image) for image in images]
+    if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
+        x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
+        return (
+            x,
+            [len(x) // len(images)] * len(images),
+            lambda y, is_change=False: [
+                rebuild(pixels) for (_, rebuild), pixels in zip(parts, restore_all(y, is_change).unbind(), strict=True)
+            ],
+        )
+    pairs = [to_model(image, channels, size, resize) for image in images]
+    counts = [len(x) for x, _ in pairs]
+    return (
+        torch.cat([x for x, _ in pairs]),
+        counts,
+        lambda y, is_change=False: [
+            restore(part, is_change) for (_, restore), part in zip(pairs, y.split(counts), strict=True)
+        ],
+    )
+
+
+def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> tuple[Tensor, Callable[..., Tensor]]:
+    """`to_model` of plain pixels, `(..., C, H, W)`."""
     _check(pixels, channels, size, resize)
     flat = pixels.reshape(-1, *pixels.shape[-3:])  # (..., C, H, W) -> (B, C, H, W)
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     x = _match_channels(_shrunk(flat, (size, size)), channels)
 
-    def restore(y: Tensor, is_change: bool = False) -> Any:
+    def restore(y: Tensor, is_change: bool = False) -> Tensor:
         y = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
         # added in the wider of the two types, so that no change is no change; autograd sees the identity
         out = torch.add(flat, y, alpha=scale) if is_change else y * scale
         out = out.clamp_(0, scale)
         if flat.dtype == torch.uint8:
             out = out.round_().to(torch.int16)  # from floats straight to bytes is three times slower
-        return rebuild(out.to(flat.dtype).reshape(pixels.shape))
+        return out.to(flat.dtype).reshape(pixels.shape)
 
     return x, restore
 

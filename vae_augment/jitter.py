@@ -34,7 +34,7 @@ class Noise:
     scale: float = 1.0
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        return mean + self.scale * _randn_like(mean, generator)
+        return torch.add(mean, _randn_like(mean, generator), alpha=self.scale)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,13 @@ from .vae import VAE
 FEW = 8  # images, up to which matrices are faster than convolutions on a processor
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Whether this device has bfloat16 instructions; one without emulates them, slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
 class Replicas:
     """A frozen VAE on the CPU and, made on demand, its copies on other devices.
 
@@ -19,7 +26,8 @@ class Replicas:
     """
 
     def __init__(self, vae: VAE) -> None:
-        self.master = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
+        frozen = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
+        self.master = frozen.to(memory_format=torch.channels_last)  # a tenth faster in batches
         self._copies: dict[torch.device, VAE] = {}
         self._fused: FusedVAE | None = None
 

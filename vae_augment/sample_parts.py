@@ -14,6 +14,9 @@ def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
 
     As in torchvision's v2 transforms: PIL images and tv_tensors are images, else the first plain tensor is.
     """
+    if type(sample) is tuple and len(sample) == 2 and is_image(sample[0]) and isinstance(sample[1], int | str):
+        label = sample[1]
+        return sample[0], lambda image: (image, label)  # what most data sets give: not worth a walk through a tree
     flat, spec = tree_flatten(sample)
     explicit = [i for i, item in enumerate(flat) if is_image(item) and not is_pure_tensor(item)]
     tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]

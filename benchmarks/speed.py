@@ -1,0 +1,254 @@
+"""What augmenting costs: CPU time per image on one thread, as ratios to torchvision's RandAugment on the same uint8 tensors.
+
+python -m benchmarks.speed                  all of it, about five minutes: writes benchmarks/speed.json, prints the tables
+python -m benchmarks.speed --quick          a tenth of the time, noisier
+python -m benchmarks.speed --table          the tables of the stored figures
+
+Everything is measured in one run, path after path in turn, five times; a figure is the median of five ratios, with the
+least and the largest. Absolute times mean little: machines differ, and are shared.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
+from vae_augment.sample import fashion_sample
+
+RESULTS = Path(__file__).parent / "speed.json"
+REPEATS = 5
+RAND_AUGMENT = "RandAugment"
+SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
+Paths = dict[str, tuple[Callable[[], Any], int]]  # name -> (one call, images it makes)
+Figures = dict[str, tuple[float, float, float]]  # name -> median, least and largest ratio to RandAugment
+
+
+def interleaved(paths: Paths, seconds: float) -> Figures:
+    """Each path for `seconds` in turn, five times -> CPU time per image, as ratios to RandAugment's of the same turn."""
+    calls = {}
+    for name, (call, _) in paths.items():
+        call()  # builds what is built once
+        started = time.thread_time()
+        call()
+        calls[name] = max(1, round(seconds / (time.thread_time() - started)))
+    turns = []
+    for _ in range(REPEATS):
+        cost = {}
+        for name, (call, images) in paths.items():
+            started = time.thread_time()
+            for _ in range(calls[name]):
+                call()
+            cost[name] = (time.thread_time() - started) / (calls[name] * images)
+        turns.append({name: value / cost[RAND_AUGMENT] for name, value in cost.items()})
+    print(f"{RAND_AUGMENT}: {cost[RAND_AUGMENT] * 1e6:.0f} us an image", flush=True)
+    return {name: spread([turn[name] for turn in turns]) for name in paths}
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    return round(statistics.median(values), 3), round(min(values), 3), round(max(values), 3)
+
+
+def single(images: Tensor, ours: dict[str, VAEAugment], seconds: float) -> Figures:
+    """One uint8 tensor or PIL image at a time, as in a DataLoader worker."""
+    peers = {
+        RAND_AUGMENT: v2.RandAugment(),
+        "TrivialAugmentWide": v2.TrivialAugmentWide(),
+        "RandomAffine": v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1)),
+        "AugMix": v2.AugMix(),
+        "ElasticTransform": v2.ElasticTransform(),
+    }
+    tensors, pil = _cycle(list(images)), _cycle([F.to_pil_image(image) for image in images])
+    paths: Paths = {}
+    for name, transform in (peers | ours).items():
+        paths[name] = (lambda t=transform: t(next(tensors)), 1)  # type: ignore[misc]
+        if name in (RAND_AUGMENT, "RandomAffine", *ours):
+            paths[f"{name}, PIL"] = (lambda t=transform: t(next(pil)), 1)  # type: ignore[misc]
+    return interleaved(paths, seconds)
+
+
+def batches(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugment, seconds: float) -> Figures:
+    """Batches `(B, C, S, S)` after the loader, or in collate_fn."""
+    one, rand = _cycle(list(images)), v2.RandAugment()
+    paths: Paths = {RAND_AUGMENT: (lambda: rand(next(one)), 1)}
+    for size in (4, 16, 64, 256):
+        part, wanted = images[:size], labels[:size].tolist()
+        paths[f"VAEAugment, batch of {size}"] = (lambda x=part: plain(x), size)  # type: ignore[misc]
+        paths[f"fitted VAEAugment, batch of {size}"] = (lambda x=part: fitted(x), size)  # type: ignore[misc]
+        paths[f"fitted.sample of {size}"] = (lambda y=wanted: fitted.sample(y), size)  # type: ignore[misc]
+    paths["VAEAugment, batch of 256, bfloat16"] = (_in_bfloat16(plain, images[:256]), 256)
+    if importlib.util.find_spec("kornia"):
+        kornia = importlib.import_module("kornia.augmentation")
+        batch, policy = F.resize(images[:64], [32, 32]).expand(-1, 3, -1, -1) / 255, kornia.auto.RandAugment(2, 9)
+        paths["kornia RandAugment, batch of 64 (3 x 32 x 32)"] = (lambda: policy(batch), 64)
+    return interleaved(paths, seconds)
+
+
+class Real(Dataset[Any]):
+    """Images in memory, through a transform one by one."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Callable[[Any], Any] | None = None) -> None:
+        self.images, self.labels, self.transform = images, labels.tolist(), transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        image = self.images[index]
+        return (image if self.transform is None else self.transform(image)), self.labels[index]
+
+
+class OnlySynthetic(Dataset[Any]):
+    """The synthetic part of a SyntheticDataset."""
+
+    def __init__(self, dataset: SyntheticDataset) -> None:
+        self.dataset, self.start = dataset, len(dataset) // 2
+
+    def __len__(self) -> int:
+        return self.start
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        return self.dataset.__getitems__([self.start + index for index in indices])
+
+
+def loaders(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugment, copies: int) -> Figures:
+    """Through a DataLoader with one forked worker: its CPU time, less that of loading alone, as ratios to RandAugment's."""
+    images, labels = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
+    bare = Real(images, labels)
+    sets: dict[str, Dataset[Any]] = {
+        "nothing": bare,
+        RAND_AUGMENT: Real(images, labels, v2.RandAugment()),
+        "VAEAugment": Real(images, labels, plain),
+        "SyntheticDataset": OnlySynthetic(SyntheticDataset(bare, 1.0, fitted)),
+    }
+    turns = []
+    for _ in range(REPEATS):
+        cost = {name: _worker_seconds(dataset) for name, dataset in sets.items()}
+        net = {name: value - cost["nothing"] for name, value in cost.items() if name != "nothing"}
+        turns.append({name: value / net[RAND_AUGMENT] for name, value in net.items()})
+    return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
+
+
+def _worker_seconds(dataset: Dataset[Any]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    for _ in DataLoader(dataset, batch_size=64, num_workers=1, multiprocessing_context="fork"):
+        pass
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[str, tuple[float, float, float]]:
+    """Multiply-adds of the network in a second, as a part of what a large float32 matrix product reaches here."""
+    vae, replicas = augment.vae, augment._replicas
+    square = torch.randn(1024, 1024)
+    work = {"peak": (lambda: square @ square, 2 * 1024**3)}
+    for size in (1, 64, 256):
+        x = images[:size] / 255
+        net = replicas.fastest(x.device, size)
+        mean = net.whitened_mean(x)
+        moved = mean + 0.1
+        work[f"encode, {size}"] = (lambda n=net, x=x: n.whitened_mean(x), size * encoder_flops(vae.config))  # type: ignore[misc]
+        work[f"decode twice, {size}"] = (  # type: ignore[misc]
+            lambda n=net, a=moved, b=mean: n.decoded_change(a, b),
+            2 * size * decoder_flops(vae.config),
+        )
+    turns = []
+    for _ in range(REPEATS):
+        rate = {}
+        for name, (call, flops) in work.items():
+            started, calls = time.thread_time(), 0
+            while (spent := time.thread_time() - started) < seconds:
+                call()
+                calls += 1
+            rate[name] = calls * flops / spent
+        turns.append({name: value / rate["peak"] for name, value in rate.items() if name != "peak"})
+    print(f"float32 matrix product: {rate['peak'] / 1e9:.0f} GFLOP/s", flush=True)
+    return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
+
+
+def encoder_flops(c: VAEConfig) -> int:
+    """Of an image's posterior mean; a multiplication and an addition are two."""
+    per_patch = c.channels * c.patch**2 * c.width + c.encoder_blocks * 10 * c.width**2
+    head = c.width * c.latent_dim if c.spatial else c.width * c.neck + c.neck * c.latent_dim
+    return 2 * c.grid**2 * (per_patch + head)
+
+
+def decoder_flops(c: VAEConfig) -> int:
+    return encoder_flops(
+        VAEConfig(**c.to_dict() | {"encoder_blocks": c.decoder_blocks})  # type: ignore[arg-type]
+    )
+
+
+def _in_bfloat16(transform: VAEAugment, batch: Tensor) -> Callable[[], Any]:
+    def call() -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return transform(batch)
+
+    return call
+
+
+def _cycle(items: list[Any]) -> Iterator[Any]:
+    while True:
+        yield from items
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    seconds = 0.05 if quick else 0.5
+    images, labels = fashion_sample()
+    plain = VAEAugment.from_pretrained("fashion-mnist")
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100], strict=True)))
+    grey = {"VAEAugment": plain, "fitted VAEAugment": fitted}
+    rgb = {"VAEAugment": VAEAugment(VAE(SMALL_RGB))}
+    colour = [F.resize(images, [size, size]).expand(-1, 3, -1, -1).contiguous()[:64] for size in (32, 224)]
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} logical cores",
+        "torch": torch.__version__,
+        "one image, 1 x 28 x 28": single(images, grey, seconds),
+        "one image, 3 x 32 x 32": single(colour[0], rgb, seconds),
+        "one image, 3 x 224 x 224": single(colour[1], rgb, seconds),
+        "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
+        "DataLoader with one worker, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),
+        "part of the float32 matrix product's speed": peak_fractions(plain, images, seconds / 5),
+    }
+
+
+def tables(figures: dict[str, Any]) -> str:
+    lines = []
+    for title, rows in figures.items():
+        if isinstance(rows, dict):
+            lines += ["", f"| {title} | ratio | least to largest of {REPEATS} |", "| --- | --- | --- |"]
+            lines += [f"| {name} | {mid:.2f} | {low:.2f} to {high:.2f} |" for name, (mid, low, high) in rows.items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    options = parser.parse_args()
+    if options.table:
+        print(tables(json.loads(RESULTS.read_text())))
+        return
+    figures = measure(options.quick)
+    if not options.quick:
+        RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
+    print(tables(figures))
+
+
+if __name__ == "__main__":
+    main()
