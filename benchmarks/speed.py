@@ -90,6 +90,9 @@ def batches(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
         paths[f"fitted VAEAugment, batch of {size}"] = (lambda x=part: fitted(x), size)  # type: ignore[misc]
         paths[f"fitted.sample of {size}"] = (lambda y=wanted: fitted.sample(y), size)  # type: ignore[misc]
     paths["VAEAugment, batch of 256, bfloat16"] = (_in_bfloat16(plain, images[:256]), 256)
+    if importlib.util.find_spec("pythae"):
+        sampler = importlib.import_module("benchmarks.training").pythae_sampler(images)
+        paths["pythae NormalSampler of 64, the same network"] = (lambda: sampler.sample(64, batch_size=64), 64)
     if importlib.util.find_spec("kornia"):
         kornia = importlib.import_module("kornia.augmentation")
         batch, policy = F.resize(images[:64], [32, 32]).expand(-1, 3, -1, -1) / 255, kornia.auto.RandAugment(2, 9)
@@ -140,6 +143,31 @@ def loaders(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
         net = {name: value - cost["nothing"] for name, value in cost.items() if name != "nothing"}
         turns.append({name: value / net[RAND_AUGMENT] for name, value in net.items()})
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
+
+
+class OwnMemory(Dataset[int]):
+    """Memory of the worker's own, in kB, after a thousand calls of a transform."""
+
+    def __init__(self, images: Tensor, transform: Callable[[Any], Any]) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        for i in range(1000):
+            self.transform(self.images[i % len(self.images)])
+        text = Path("/proc/self/smaps_rollup").read_text()
+        return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private"))
+
+
+def memory(images: Tensor, transforms: dict[str, Callable[[Any], Any]]) -> dict[str, float]:
+    """MB that a worker adds to the machine's memory, forked from a process that holds the transform."""
+    sizes = {}
+    for name, transform in transforms.items():
+        loader = DataLoader(OwnMemory(images, transform), num_workers=1, multiprocessing_context="fork")
+        sizes[name] = round(float(next(iter(loader))) / 1000, 1)
+    return sizes
 
 
 def _worker_seconds(dataset: Dataset[Any]) -> float:
@@ -200,6 +228,10 @@ def _in_bfloat16(transform: VAEAugment, batch: Tensor) -> Callable[[], Any]:
     return call
 
 
+def _same(image: Tensor) -> Tensor:
+    return image
+
+
 def _cycle(items: list[Any]) -> Iterator[Any]:
     while True:
         yield from items
@@ -223,6 +255,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "one image, 3 x 224 x 224": single(colour[1], rgb, seconds),
         "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
         "DataLoader with one worker, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),
+        "memory of a worker, MB": memory(images, {"nothing": _same, RAND_AUGMENT: v2.RandAugment(), **grey}),
         "part of the float32 matrix product's speed": peak_fractions(plain, images, seconds / 5),
     }
 
@@ -230,7 +263,9 @@ def measure(quick: bool) -> dict[str, Any]:
 def tables(figures: dict[str, Any]) -> str:
     lines = []
     for title, rows in figures.items():
-        if isinstance(rows, dict):
+        if title.startswith("memory"):
+            lines += ["", f"{title}: " + ", ".join(f"{name} {value}" for name, value in rows.items())]
+        elif isinstance(rows, dict):
             lines += ["", f"| {title} | ratio | least to largest of {REPEATS} |", "| --- | --- | --- |"]
             lines += [f"| {name} | {mid:.2f} | {low:.2f} to {high:.2f} |" for name, (mid, low, high) in rows.items()]
     return "\n".join(lines)

@@ -1,0 +1,110 @@
+"""Training speed: images a CPU second of one thread, against pythae's trainer on the same network (`pip install pythae`).
+
+python -m benchmarks.training               about four minutes: writes benchmarks/training.json
+
+Both train the network of the fashion-mnist recipe for as many steps of 256 images, from memory, one after the other, five
+times. Ours is the whole of `train.loop.train`: moving average, latent statistics, log and checkpoint; pythae's is the
+whole of `BaseTrainer.train`: its shuffling, logging and checkpoint.
+"""
+
+import json
+import platform
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from pythae import models
+from pythae.data.datasets import BaseDataset
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
+from pythae.samplers import NormalSampler
+from pythae.trainers import BaseTrainer, BaseTrainerConfig
+from torch import Tensor
+
+from train.data import Data
+from train.log import Log
+from train.loop import train
+from train.recipes import RECIPES
+from vae_augment.sample import fashion_sample
+from vae_augment.vae import decoder, encoder
+
+from .peers import _silent
+from .speed import REPEATS, spread
+
+RESULTS = Path(__file__).parent / "training.json"
+RECIPE = RECIPES["fashion-mnist"]
+STEPS = 240
+
+
+class Encoder(BaseEncoder):  # type: ignore[misc]  # pythae has no types
+    def __init__(self) -> None:
+        super().__init__()
+        self.latent_dim = RECIPE.vae.latent_dim
+        self.net = encoder(RECIPE.vae)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        mean, raw = self.net(x).chunk(2, 1)
+        return ModelOutput(embedding=mean, log_covariance=6 * torch.tanh(raw / 6) - 4)
+
+
+class Decoder(BaseDecoder):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = decoder(RECIPE.vae)
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=torch.sigmoid(self.net(z)))
+
+
+def ours(images: Tensor) -> float:
+    """Images a second."""
+    recipe = replace(RECIPE, data="sample", steps=STEPS)
+    data = Data("speed", images, images[:100], None)
+    with tempfile.TemporaryDirectory() as folder, Log(Path(folder), asdict(recipe), STEPS, "disabled") as log:
+        started = time.process_time()
+        train(recipe, data, log, Path(folder))
+        return STEPS * recipe.batch_size / (time.process_time() - started)
+
+
+def pythaes(images: Tensor) -> float:
+    """Images a second."""
+    count = STEPS * RECIPE.batch_size
+    part = BaseDataset(images[:count].float() / 255, torch.zeros(count))
+    with tempfile.TemporaryDirectory() as folder, _silent():
+        config = BaseTrainerConfig(folder, RECIPE.batch_size, num_epochs=1, no_cuda=True, optimizer_cls="AdamW")
+        trainer = BaseTrainer(_pythae_vae(images), part, training_config=config)
+        started = time.process_time()
+        trainer.train()
+        return count / (time.process_time() - started)
+
+
+def pythae_sampler(images: Tensor) -> NormalSampler:
+    """pythae's sampler on the untrained network, for its cost."""
+    sampler = NormalSampler(_pythae_vae(images))
+    sampler.fit(images.float() / 255)
+    return sampler
+
+
+def _pythae_vae(images: Tensor) -> models.VAE:
+    shape = tuple(images.shape[1:])
+    config = models.VAEConfig(input_dim=shape, latent_dim=RECIPE.vae.latent_dim, reconstruction_loss="bce")
+    return models.VAE(config, Encoder(), Decoder())
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    images = fashion_sample()[0].repeat(STEPS, 1, 1, 1)
+    turns = [(ours(images), pythaes(images)) for _ in range(REPEATS)]
+    result = {
+        "machine": platform.machine(),
+        "ours / pythae, images a second": spread([a / b for a, b in turns]),
+        "images a CPU second": {"ours": spread([a for a, _ in turns]), "pythae": spread([b for _, b in turns])},
+    }
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Image files of any kind and size -> one uint8 tensor, in memory or, if it is too large, in a memory-mapped file."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from vae_augment.image import to_model
+
+MOST_BROKEN = 0.01  # part of the images; with more, the data set itself is broken
+AHEAD = 256  # images read at a time
+GREY_MODES = ("1", "L", "LA")
+
+
+def find(folder: Path) -> tuple[list[Path], list[str | None]]:
+    """Image files anywhere under a folder, sorted, each with the name of its top subfolder as label, or None.
+
+    Raises:
+        FileNotFoundError: there is no image.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*IMG_EXTENSIONS, ".gif") and p.is_file())
+    if not files:
+        raise FileNotFoundError(f"no images under {folder}: expected files named *{', *'.join(IMG_EXTENSIONS)}, *.gif")
+    parts = [file.relative_to(folder).parts for file in files]
+    return files, [part[0] if len(part) > 1 else None for part in parts]
+
+
+def channels_of(files: Sequence[Path], most: int = 200) -> int:
+    """1 if the images are grey, judged by at most 200 of them spread over all, else 3."""
+    for file in files[:: len(files) // most + 1]:
+        try:
+            with Image.open(file) as image:
+                if image.mode not in GREY_MODES and not image.mode.startswith(("I", "F")):
+                    return 3
+        except (OSError, ValueError):
+            continue  # told when it is read
+    return 1
+
+
+def read(
+    sources: Sequence[Any], open_image: Callable[[Any], Image.Image], channels: int, size: int, scratch: Path
+) -> tuple[Tensor, list[int]]:
+    """The images, uint8 `(N, channels, size, size)`, and which of the sources they are; broken ones are named and left out.
+
+    Args:
+        sources: files, or whatever `open_image` reads.
+        scratch: folder for a memory-mapped file, if the images would take more than half of the memory.
+
+    Raises:
+        ValueError: more than one in a hundred is broken, or an image has more than 8 bits a pixel.
+    """
+    mode = {1: "L", 3: "RGB"}.get(channels)
+    if mode is None:
+        raise ValueError(f"image files have 1 or 3 channels, not {channels}: set --vae.channels")
+
+    def one(source: Any) -> Tensor | Exception:
+        try:
+            with open_image(source) as image:
+                return _pixels(image, mode, channels, size, source)
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
+            return error
+
+    out = _room((len(sources), channels, size, size), scratch)
+    kept: list[int] = []
+    broken: list[str] = []
+    for index, pixels in enumerate(_in_threads(one, sources)):
+        if isinstance(pixels, Tensor):
+            out[len(kept)] = pixels
+            kept.append(index)
+        else:
+            broken.append(f"{sources[index]} ({pixels})")
+    _tell_broken(broken, len(sources))
+    return out[: len(kept)], kept
+
+
+def open_file(file: Path) -> Image.Image:
+    return Image.open(file)
+
+
+def _in_threads(one: Callable[[Any], Any], sources: Sequence[Any]) -> Iterator[Any]:
+    # decoding leaves the interpreter's lock, so that threads are enough
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(sources), AHEAD):
+            yield from pool.map(one, sources[start : start + AHEAD])
+
+
+def _pixels(image: Image.Image, mode: str, channels: int, size: int, source: Any) -> Tensor:
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"{source} has more than 8 bits a pixel (PIL mode {image.mode}): scale it to 8 bits first")
+    image.draft(mode, (2 * size, 2 * size))  # a JPEG is decoded at about the size that is needed
+    upright = ImageOps.exif_transpose(image)
+    x, _ = to_model(upright.convert(mode), channels, size)
+    return (x[0] * 255).round().to(torch.uint8)
+
+
+def _tell_broken(broken: list[str], count: int) -> None:
+    if not broken:
+        return
+    named = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
+    message = f"{len(broken)} of {count} images cannot be read: {named}"
+    if len(broken) > MOST_BROKEN * count:
+        raise ValueError(f"{message}. That is more than 1 %: mend or remove them")
+    warnings.warn(f"{message}. They are left out", stacklevel=3)
+
+
+def _room(shape: tuple[int, ...], scratch: Path) -> Tensor:
+    """An uint8 tensor in memory, or on the disk if it would take more than half of the memory."""
+    count = torch.Size(shape).numel()
+    if count <= memory_limit():
+        return torch.empty(shape, dtype=torch.uint8)
+    scratch.mkdir(parents=True, exist_ok=True)
+    file = tempfile.NamedTemporaryFile(dir=scratch, prefix="images-", delete=False)  # noqa: SIM115 (its name is needed)
+    file.close()
+    mapped = torch.from_file(file.name, shared=True, size=count, dtype=torch.uint8).view(shape)
+    os.unlink(file.name)  # the mapping keeps it until the process ends, however it ends
+    return mapped
+
+
+def memory_limit() -> int:
+    """Bytes that images may take in memory: $VAE_AUGMENT_MEMORY, else half of the machine's."""
+    if limit := os.environ.get("VAE_AUGMENT_MEMORY"):
+        return int(limit)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 8 * 2**30
