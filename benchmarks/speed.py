@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed                  all of it, about five minutes: writes benchmarks/speed.json, prints the tables
 python -m benchmarks.speed --quick          a tenth of the time, noisier
-python -m benchmarks.speed --table          the tables of the stored figures
+python -m benchmarks.speed --table          the tables of the stored figures, and the plot, benchmarks/speed.png
 
 Everything is measured in one run, path after path in turn, five times; a figure is the median of five ratios, with the
 least and the largest. Absolute times mean little: machines differ, and are shared.
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
@@ -30,6 +31,7 @@ from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
 from vae_augment.sample import fashion_sample
 
 RESULTS = Path(__file__).parent / "speed.json"
+PLOT = Path(__file__).parent / "speed.png"
 REPEATS = 5
 RAND_AUGMENT = "RandAugment"
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
@@ -271,13 +273,37 @@ def tables(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def plot(figures: dict[str, Any]) -> None:
+    """Cost against the size of the batch."""
+    one, many = figures["one image, 1 x 28 x 28"], figures["batches, 1 x 28 x 28"]
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, style in (("VAEAugment", "o-"), ("fitted VAEAugment", "s-"), ("fitted.sample", "^-")):
+        points = {1: one[name]} if name in one else {}
+        for size in (4, 16, 64, 256):
+            points[size] = many[f"{name} of {size}" if name == "fitted.sample" else f"{name}, batch of {size}"]
+        middle, low, high = zip(*points.values(), strict=True)
+        axes.plot(list(points), middle, style, label=name)
+        axes.fill_between(list(points), low, high, alpha=0.15)
+    for peer in ("AugMix", RAND_AUGMENT, "TrivialAugmentWide"):
+        axes.axhline(one[peer][0], color="grey", linestyle=":")
+        axes.annotate(f"{peer}, one at a time", (1, one[peer][0] * 1.05), color="grey", fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel="images at a time", ylabel="CPU time an image / RandAugment")
+    axes.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
+    axes.set_yticks([0.2, 0.5, 1, 2, 5], ["0.2", "0.5", "1", "2", "5"])
+    axes.legend(fontsize=8)
+    figure.savefig(PLOT, dpi=130)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
-        print(tables(json.loads(RESULTS.read_text())))
+        figures = json.loads(RESULTS.read_text())
+        plot(figures)
+        print(tables(figures))
         return
     figures = measure(options.quick)
     if not options.quick:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from benchmarks.accuracy import POLICIES, accuracy, classifier
@@ -42,3 +43,34 @@ def test_policies_and_classifier_fit_the_images():
     net = classifier().eval()
     assert sum(p.numel() for p in net.parameters()) < 70_000
     assert 0 <= accuracy(net, IMAGES, torch.zeros(500, dtype=torch.int64)) <= 100
+
+
+def test_speed_measures_the_same_work_at_the_same_price():
+    import time
+
+    from benchmarks.speed import RAND_AUGMENT, interleaved
+
+    def work() -> None:
+        end = time.thread_time() + 0.002
+        while time.thread_time() < end:
+            pass
+
+    figures = interleaved({RAND_AUGMENT: (work, 1), "the same": (work, 1), "two at once": (work, 2)}, seconds=0.02)
+    assert figures["the same"][0] == pytest.approx(1, rel=0.2)
+    assert figures["two at once"][0] == pytest.approx(0.5, rel=0.2)
+
+
+def test_flops_are_those_that_torch_counts():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from benchmarks.speed import SMALL_RGB, decoder_flops, encoder_flops
+    from vae_augment import VAE, VAEConfig
+
+    for config in (VAEConfig(), SMALL_RGB):
+        vae = VAE(config)
+        with FlopCounterMode(display=False) as counter:
+            vae.decode(torch.zeros(1, *vae.latent_shape))
+        assert decoder_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.05)
+        with FlopCounterMode(display=False) as counter:
+            vae.encode(torch.zeros(1, config.channels, config.size, config.size))
+        assert encoder_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.1)  # without the std's half
