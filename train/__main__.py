@@ -2,7 +2,7 @@
 
 python -m train mnist                       one of the recipes: sample, mnist, fashion-mnist
 python -m train mnist --steps 500 --vae.latent_dim 32
-python -m train --data folder:PATH --vae.channels 3 --vae.size 64 --vae.patch 8
+python -m train --data folder:PATH --size 64    images of your own, resized to 64x64; or --data hf:NAME
 python -m train --config RUN/training.yaml  the same run again
 python -m train --resume RUN                go on where a run was stopped
 python -m train mnist --push-to-hub ME/mnist   and put the weights on the Hugging Face Hub
@@ -16,6 +16,7 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,7 +39,7 @@ from .log import Log, WandbMode
 from .loop import train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
-from .recipes import RECIPES, Recipe
+from .recipes import RECIPES, Recipe, for_images
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -53,8 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     folder: Path | None = None
-    options = _parser(name).parse_args(_with_stored_recipe(arguments[has_name:]))
+    arguments = _with_stored_recipe(arguments[has_name:])
     try:
+        options = _parser(_starting_recipe(name, arguments)).parse_args(arguments)
         recipe = _recipe(options)
         if options.resume is not None:
             _check_same(recipe, Path(options.resume))
@@ -62,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.push_to_hub is not None:
             hub.check_repo_id(options.push_to_hub)
         folder = (
-            Path(options.out) if options.out else _new_folder(name or Path(recipe.data.removeprefix("folder:")).name)
+            Path(options.out) if options.out else _new_folder(name or Path(recipe.data.partition(":")[2]).name or "run")
         )
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
         if options.push_to_hub is not None:
@@ -84,6 +86,20 @@ def _with_stored_recipe(arguments: list[str]) -> list[str]:
     if not (Path(folder) / "training.yaml").is_file():
         sys.exit(f"error: {folder} is no run: it has no training.yaml")
     return ["--config", str(Path(folder) / "training.yaml"), *arguments]
+
+
+def _starting_recipe(name: str | None, arguments: list[str]) -> Recipe:
+    """What the flags change: the named recipe, or one made for the images that `--data` names, at `--size`."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in ("--data", "--size", "--root", "--vae.channels"):
+        early.add_argument(flag)
+    given = early.parse_known_args(arguments)[0]
+    data, size = given.data or "", int(given.size) if (given.size or "").isdecimal() else None
+    if name is not None or not data.startswith(datasets.OF_ONES_OWN):
+        recipe = RECIPES[name or "sample"]
+        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
+    channels = given.__dict__["vae.channels"]
+    return for_images(data, int(channels) if channels else datasets.channels_of(data), size or 64)
 
 
 def _check_same(recipe: Recipe, folder: Path) -> None:
@@ -172,11 +188,17 @@ class Parser(ArgumentParser):
         super().error(message, ex)
 
 
-def _parser(name: str | None) -> Parser:
+def _parser(recipe: Recipe) -> Parser:
     parser = Parser(prog="python -m train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", action="config", help="a training.yaml to repeat")
     parser.add_class_arguments(Recipe)
-    parser.set_defaults(dataclasses.asdict(RECIPES[name or "sample"]))
+    parser.set_defaults(dataclasses.asdict(recipe))
+    parser.add_argument(
+        "--size",
+        type=int | None,
+        default=None,
+        help="side of the model's images in pixels, for --data folder: and hf:; 64",
+    )
     parser.add_argument(
         "--out", type=str | None, default=None, help="folder to write; default runs/NAME, or NAME-2 if that exists"
     )

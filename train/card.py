@@ -32,6 +32,9 @@ def model_card(weights: Weights, name: str, recipe: str, command: str) -> str:
     )
     config, pool = weights.vae.config, weights.pool
     latent = "x".join(str(n) for n in config.latent_shape)
+    rows = "originals, reconstructions, augmentations at strength 1" + (
+        "" if config.spatial else ", samples of the prior"
+    )
     parameters = sum(p.numel() for p in weights.vae.parameters())
     quality = "\n".join(
         f"| {title} | {form.format(weights.metrics[name])} |"
@@ -58,9 +61,9 @@ from vae_augment import VAEAugment
 augment = VAEAugment.from_pretrained("{name}", strength=1.0)
 ```
 
-![originals, reconstructions, augmentations at strength 1, prior samples](samples.png)
+![{rows}](samples.png)
 
-Rows: held-out originals, reconstructions, augmentations at strength 1, samples of the prior.
+Rows: held-out {rows}.
 
 | | |
 | --- | --- |

@@ -2,19 +2,23 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
 from vae_augment.image import to_model
 from vae_augment.sample import fashion_sample
 
-from . import image_files
+from . import hugging_face, image_files
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
+OF_ONES_OWN = ("folder:", "hf:")  # any images at any size
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
 
 
@@ -52,8 +56,24 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         data = Data("Fashion-MNIST training images, shipped sample", images, images, labels)
         return _hold_out(_resized(data, channels, size))
     if name.startswith("folder:"):
-        return _folder(Path(name.removeprefix("folder:")).expanduser(), channels, size, root_folder(root))
-    raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, or folder:PATH")
+        return _folder(_path(name), channels, size, root_folder(root))
+    if name.startswith("hf:"):
+        return _hugging_face(name.removeprefix("hf:"), channels, size, root_folder(root))
+    raise ValueError(
+        f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME"
+    )
+
+
+def channels_of(name: str) -> int:
+    """1 or 3: the channels that the images of `folder:PATH` or `hf:NAME` have."""
+    if name.startswith("folder:"):
+        return image_files.channels_of(image_files.find(_path(name))[0])
+    dataset, column, _ = hugging_face.open_dataset(name.removeprefix("hf:"))
+    return hugging_face.channels_of(dataset, column)
+
+
+def _path(name: str) -> Path:
+    return Path(name.removeprefix("folder:")).expanduser()
 
 
 def _resized(data: Data, channels: int, size: int) -> Data:
@@ -97,13 +117,31 @@ def _downloaded(name: str, root: Path, train: bool) -> datasets.MNIST:
 
 def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
     files, names = image_files.find(path)
-    held = _held_out(len(files))
-    train, _ = image_files.read(
-        [f for f, out in zip(files, held, strict=True) if not out], image_files.open_file, channels, size, scratch
-    )
-    measured = [i for i, out in enumerate(held) if out]
-    test, kept = image_files.read([files[i] for i in measured], image_files.open_file, channels, size, scratch)
-    return Data(f"images of {path.name}", train, test, _labels([names[measured[i]] for i in kept]))
+    return _parted(f"images of {path.name}", files, names, image_files.open_file, channels, size, scratch)
+
+
+def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:
+    dataset, column, labels = hugging_face.open_dataset(name)
+    names = [None] * len(dataset) if labels is None else [str(label) for label in dataset[labels]]
+    rows = range(len(dataset))
+    return _parted(name, rows, names, lambda row: dataset[row][column], channels, size, scratch)
+
+
+def _parted(
+    title: str,
+    sources: Sequence[Any],
+    names: Sequence[str | None],
+    open_image: Callable[[Any], Image.Image],
+    channels: int,
+    size: int,
+    scratch: Path,
+) -> Data:
+    """The images, a tenth of them held out; `names` are their labels, or None."""
+    held = _held_out(len(sources))
+    parts = [[i for i, out in enumerate(held) if out is wanted] for wanted in (False, True)]
+    train, _ = image_files.read([sources[i] for i in parts[0]], open_image, channels, size, scratch)
+    test, kept = image_files.read([sources[i] for i in parts[1]], open_image, channels, size, scratch)
+    return Data(title, train, test, _labels([names[parts[1][i]] for i in kept]))
 
 
 def _labels(names: list[str | None]) -> Tensor | None:

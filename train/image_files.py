@@ -1,5 +1,6 @@
 """Image files of any kind and size -> one uint8 tensor, in memory or, if it is too large, in a memory-mapped file."""
 
+import contextlib
 import os
 import tempfile
 import warnings
@@ -118,9 +119,12 @@ def _room(shape: tuple[int, ...], scratch: Path) -> Tensor:
         return torch.empty(shape, dtype=torch.uint8)
     scratch.mkdir(parents=True, exist_ok=True)
     file = tempfile.NamedTemporaryFile(dir=scratch, prefix="images-", delete=False)  # noqa: SIM115 (its name is needed)
-    file.close()
+    with file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, count)  # a full disk is told now, not by a crash while writing
     mapped = torch.from_file(file.name, shared=True, size=count, dtype=torch.uint8).view(shape)
-    os.unlink(file.name)  # the mapping keeps it until the process ends, however it ends
+    with contextlib.suppress(PermissionError):  # Windows
+        os.unlink(file.name)  # the mapping keeps it until the process ends, however it ends
     return mapped
 
 

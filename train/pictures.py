@@ -16,19 +16,20 @@ COLUMNS = 16
 
 @torch.no_grad()
 def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
-    """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples: each `(16, C, S, S)` in [0, 1]."""
+    """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples: each `(16, C, S, S)` in [0, 1].
+
+    A spatial latent has no samples: its parts are not independent, as the prior has them.
+    """
     vae = copy.deepcopy(vae).cpu()
     x = images[:COLUMNS].cpu().float() / 255
     with torch.random.fork_rng(devices=[]):  # looking at a run must not change it
         torch.default_generator.manual_seed(0)
         augmented = VAEAugment(vae, gain=gain)(x)
-    eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
-    return {
-        "originals": x,
-        "reconstructions": vae.decode(vae.encode(x).mean),
-        "augmentations": augmented,
-        "prior_samples": vae.decode(vae.unwhiten(eps)),
-    }
+    found = {"originals": x, "reconstructions": vae.decode(vae.encode(x).mean), "augmentations": augmented}
+    if not vae.config.spatial:
+        eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
+        found["prior_samples"] = vae.decode(vae.unwhiten(eps))
+    return found
 
 
 def grids(vae: VAE, images: Tensor, gain: float | None = None) -> dict[str, Image]:

