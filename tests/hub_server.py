@@ -1,6 +1,7 @@
 """A loopback server that speaks as much of the Hugging Face Hub's HTTP API as its client needs to push and pull models.
 
-Written from the requests that huggingface_hub 2.4 makes. Large files take the git-LFS path (HF_HUB_DISABLE_XET=1).
+Written from the requests that huggingface_hub 2.4 makes. Large files take its default path, Xet, into a store on the disk
+that is part of hf_xet itself, or with HF_HUB_DISABLE_XET=1 that of git-LFS.
 """
 
 import base64
@@ -8,13 +9,27 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 TOKEN = "hf_loopback"
-Files = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class InStore:
+    """A large file whose bytes are in the Xet store, not here."""
+
+    sha256: str
+    size: int
+    xet_hash: str
+
+
+Files = dict[str, "bytes | InStore"]
 
 
 class Hub:
@@ -24,10 +39,23 @@ class Hub:
         self.commits: dict[str, dict[str, Files]] = {}  # repo -> sha -> files
         self.refs: dict[str, dict[str, str]] = {}  # repo -> branch or tag -> sha
         self.private: set[str] = set()
-        self.blobs: Files = {}  # sha256 -> content of large files
+        self.blobs: dict[str, bytes] = {}  # sha256 -> content of large files that came by git-LFS
+        self.store: Path | None = None  # of Xet
+        self.xet_hashes: dict[str, str] = {}  # sha256 -> what the store knows a file by
+        self.cut: str | None = None  # pattern of "METHOD path" whose answer breaks off in the middle
         self.fail: tuple[str, int] | None = None  # (pattern of "METHOD path", status)
+        self.fail_times: dict[str, list[int]] = {}  # pattern -> the errors that its first requests meet
         self.requests: list[str] = []
         self.url = ""
+
+    def expect(self, folder: Path, store: Path) -> None:
+        """Offer a Xet store for the files of this folder; their hashes are the client library's own."""
+        import hf_xet
+
+        self.store = store
+        paths = [str(path) for path in folder.iterdir()]
+        for path, info in zip(paths, hf_xet.hash_files(paths), strict=True):
+            self.xet_hashes[hashlib.sha256(Path(path).read_bytes()).hexdigest()] = info.hash
 
     def commit(self, repo: str, branch: str, changes: Files) -> str:
         files = self.commits[repo][self.refs[repo][branch]] | changes
@@ -76,6 +104,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.hub.fail is not None and re.search(self.hub.fail[0], line):
             return self.reply(self.hub.fail[1], {"error": f"this server answers {self.hub.fail[1]}"})
+        for pattern, errors in self.hub.fail_times.items():
+            if errors and re.search(pattern, line):
+                return self.reply(errors.pop(0), {"error": "busy"}, {"Retry-After": "0"})
         for pattern, method in ROUTES:
             if (match := re.fullmatch(pattern, line)) is not None:
                 return method(self, *match.groups(), body)
@@ -156,7 +187,9 @@ class Handler(BaseHTTPRequestHandler):
             if item["key"] == "file":
                 changes[value["path"]] = base64.b64decode(value["content"])
             elif item["key"] == "lfsFile":
-                changes[value["path"]] = self.hub.blobs[value["oid"]]
+                changes[value["path"]] = self.hub.blobs.get(value["oid"]) or InStore(
+                    value["oid"], value["size"], self.hub.xet_hashes[value["oid"]]
+                )
         sha = self.hub.commit(repo, branch, changes)
         self.reply(200, {"success": True, "commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"})
 
@@ -179,10 +212,15 @@ class Handler(BaseHTTPRequestHandler):
     def tree(self, repo: str, revision: str, _body: bytes) -> None:
         if self.allowed(repo):
             found = self.hub.files(repo, revision)
-            entries = [
-                {"type": "file", "path": k, "size": len(v), "oid": ""} for k, v in (found or ("", {}))[1].items()
-            ]
-            self.reply(200, entries)
+            self.reply(200, [_entry(name, content) for name, content in (found or ("", {}))[1].items()])
+
+    def xet_token(self, repo: str, kind: str, _revision: str, _body: bytes) -> None:
+        if self.hub.store is None:
+            return self.reply(404, {"error": "no Xet here"})
+        if self.allowed(repo, write=kind == "write"):
+            url, token, end = f"local://{self.hub.store}", "any", int(time.time()) + 3600
+            headers = {"X-Xet-Cas-Url": url, "X-Xet-Access-Token": token, "X-Xet-Token-Expiration": str(end)}
+            self.reply(200, {"casUrl": url, "accessToken": token, "exp": end}, headers)
 
     def resolve(self, repo: str, revision: str, name: str, _body: bytes) -> None:
         if not self.allowed(repo):
@@ -192,9 +230,36 @@ class Handler(BaseHTTPRequestHandler):
             code = "RevisionNotFound" if found is None else "EntryNotFound"
             return self.reply(404, {"error": code}, {"X-Error-Code": code})
         sha, content = found[0], found[1][name]
+        if isinstance(content, InStore):
+            return self.redirect_to_store(repo, sha, content)
         etag = f'"{hashlib.sha256(content).hexdigest()}"'
         headers = {"X-Repo-Commit": sha, "ETag": etag, "Content-Length": str(len(content)), "Accept-Ranges": "bytes"}
+        if self.hub.cut is not None and re.search(self.hub.cut, f"{self.command} {self.path}"):
+            content = content[: len(content) // 2]
+            self.close_connection = True
         self.reply(200, content, headers)
+
+    def redirect_to_store(self, repo: str, sha: str, file: InStore) -> None:
+        if self.command == "GET":
+            return self.reply(500, {"error": "the bytes are in the store"})
+        token = f"{self.hub.url}/api/models/{repo}/xet-read-token/{sha}"
+        headers = {"X-Repo-Commit": sha, "ETag": f'"{file.sha256}"', "X-Linked-Etag": f'"{file.sha256}"'}
+        headers |= {"X-Linked-Size": str(file.size), "X-Xet-Hash": file.xet_hash, "Content-Length": str(file.size)}
+        self.reply(200, b"", headers | {"Link": f'<{token}>; rel="xet-auth"'})
+
+
+def _entry(path: str, content: "bytes | InStore") -> dict[str, Any]:
+    if isinstance(content, bytes):
+        return {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+    lfs = {"oid": content.sha256, "size": content.size, "pointerSize": 130}
+    return {
+        "type": "file",
+        "path": path,
+        "size": content.size,
+        "oid": content.sha256[:40],
+        "lfs": lfs,
+        "xetHash": content.xet_hash,
+    }
 
 
 ROUTES: list[tuple[str, Any]] = [
@@ -203,6 +268,7 @@ ROUTES: list[tuple[str, Any]] = [
     (r"POST /api/models/([^/]+/[^/]+)/preupload/([^/]+)", Handler.preupload),
     (r"POST /([^/]+/[^/]+)\.git/info/lfs/objects/batch", Handler.lfs_batch),
     (r"PUT /blobs/(\w+)", Handler.put_blob),
+    (r"GET /api/models/([^/]+/[^/]+)/xet-(read|write)-token/([^/]+)", Handler.xet_token),
     (r"POST /api/models/([^/]+/[^/]+)/commit/([^/]+)", Handler.do_commit),
     (r"POST /api/models/([^/]+/[^/]+)/tag/([^/]+)", Handler.tag),
     (r"GET /api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", Handler.info),

@@ -86,6 +86,7 @@ def load(
         raise FileNotFoundError(_not_found(name))
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     from . import __version__
 
@@ -102,7 +103,12 @@ def load(
             library_name="vae-augment",
             library_version=__version__,
         )
-    except (OSError, HfHubHTTPError) as error:
+    except (
+        OSError,
+        HfHubHTTPError,
+        httpx.HTTPError,
+        RuntimeError,
+    ) as error:  # the last two: a connection that broke off
         raise FileNotFoundError(f"{_not_found(name)}; as a Hub id it could not be fetched: {error}") from error
     return load_folder(Path(folder))
 
