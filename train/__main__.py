@@ -6,12 +6,14 @@ python -m train --data folder:PATH --vae.channels 3 --vae.size 64 --vae.patch 8
 python -m train --config RUN/training.yaml  the same run again
 python -m train --resume RUN                go on where a run was stopped
 python -m train mnist --push-to-hub ME/mnist   and put the weights on the Hugging Face Hub
+torchrun --nproc-per-node 2 -m train mnist     the same run on two GPUs, or in two processes of the CPU
 """
 
 import argparse
 import dataclasses
 import difflib
 import itertools
+import os
 import re
 import shlex
 import sys
@@ -31,11 +33,11 @@ from vae_augment import LatentBank, VAEConfig, Weights, hub
 from vae_augment.files import replace_file
 from vae_augment.strength import solve_gains
 
-from . import checkpoint
+from . import checkpoint, processes
 from . import data as datasets
 from .card import model_card
 from .log import Log, WandbMode
-from .loop import train
+from .loop import check, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
 from .recipes import RECIPES, Recipe
@@ -44,8 +46,12 @@ set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command = "python -m train " + shlex.join(arguments)
+    with processes.joined():
+        _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: list[str]) -> None:
+    command = f"{_launcher()} {shlex.join(arguments)}"
     has_name = bool(arguments) and not arguments[0].startswith("-")
     name = arguments[0] if has_name else None
     if name is not None and name not in RECIPES:
@@ -65,13 +71,21 @@ def main(arguments: list[str] | None = None) -> None:
             Path(options.out) if options.out else _new_folder(name or Path(recipe.data.removeprefix("folder:")).name)
         )
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
-        if options.push_to_hub is not None:
+        if options.push_to_hub is not None and processes.is_first():
             _push(folder, options.push_to_hub, options.private, options.endpoint)
     except KeyboardInterrupt:
+        if not processes.is_first():
+            sys.exit(1)
         can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
-        sys.exit(f"interrupted; to go on: python -m train --resume {folder}" if can_resume else "interrupted")
+        sys.exit(f"interrupted; to go on: {_launcher()} --resume {folder}" if can_resume else "interrupted")
     except (OSError, ValueError, ArithmeticError) as error:
         sys.exit(f"error: {error}")
+
+
+def _launcher() -> str:
+    """The command that started this, without its flags."""
+    each = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return "python -m train" if processes.count() == 1 else f"torchrun --nproc-per-node {each} -m train"
 
 
 def _with_stored_recipe(arguments: list[str]) -> list[str]:
@@ -121,17 +135,23 @@ def run(
     command: str,
     repo_id: str | None = None,
     resume: bool = False,
-) -> Weights:
+) -> Weights | None:
     """Train, measure and write the weights folder: what `python -m train` does once its flags are read.
 
     `repo_id` is the name that the model card uses, None: the folder's; `resume` goes on from the folder's checkpoint.
+    Of several processes, only the first returns weights.
     """
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
-    data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
+    with processes.first_goes_ahead():
+        data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     if len(data.train) < 2:
         raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
+    check(recipe, len(data.train))
+    state = processes.from_first(lambda: checkpoint.load(folder) if resume else None)
+    if not processes.is_first():
+        train(recipe, data, None, folder, state)
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    state = checkpoint.load(folder) if resume else None
     (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:

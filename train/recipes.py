@@ -28,7 +28,9 @@ class Recipe:
     steps: int = 4000
     """gradient steps"""
     batch_size: int = 256
-    """images per step"""
+    """images per step, of all processes together"""
+    accumulate: int = 1
+    """parts that a process's share of a batch is computed in, to save memory; from 2 on, a third more work"""
     lr: float = 3e-3
     """peak learning rate of AdamW; linear rise over a twentieth of the steps, then a cosine to 0"""
     weight_decay: float = 1e-3
@@ -47,7 +49,7 @@ class Recipe:
     """cpu, cuda, mps, or auto"""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
+        for name in ("steps", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
