@@ -12,6 +12,7 @@ torchrun --nproc-per-node 2 -m train mnist     the same run on two GPUs, or in t
 import argparse
 import dataclasses
 import difflib
+import errno
 import itertools
 import os
 import re
@@ -30,7 +31,7 @@ except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
 from vae_augment import LatentBank, VAEConfig, Weights, hub
-from vae_augment.files import replace_file
+from vae_augment.files import remove_parts, replace_file
 from vae_augment.strength import solve_gains
 
 from . import checkpoint, processes
@@ -40,9 +41,12 @@ from .log import Log, WandbMode
 from .loop import check, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
-from .recipes import RECIPES, Recipe
+from .recipes import FREE_TO_CHANGE, RECIPES, Recipe
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, one's part of it, one's largest file
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -74,12 +78,22 @@ def _main(arguments: list[str]) -> None:
         if options.push_to_hub is not None and processes.is_first():
             _push(folder, options.push_to_hub, options.private, options.endpoint)
     except KeyboardInterrupt:
-        if not processes.is_first():
-            sys.exit(1)
-        can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
-        sys.exit(f"interrupted; to go on: {_launcher()} --resume {folder}" if can_resume else "interrupted")
+        sys.exit(f"interrupted{_how_to_go_on(folder)}" if processes.is_first() else 1)
     except (OSError, ValueError, ArithmeticError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            where = Path(error.filename or folder or ".").resolve()
+            sys.exit(f"error: no space left to write {where} ({error.strerror}): free some{_how_to_go_on(folder)}")
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            reason = str(error).partition("\n")[0]
+            sys.exit(f"error: torch.compile failed ({reason}): install a C++ compiler, or leave --compile out")
+        raise
+
+
+def _how_to_go_on(folder: Path | None) -> str:
+    can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
+    return f"; to go on: {_launcher()} --resume {folder}" if can_resume else ""
 
 
 def _launcher() -> str:
@@ -104,7 +118,8 @@ def _check_same(recipe: Recipe, folder: Path) -> None:
     """A run goes on with the recipe it was begun with, or not at all."""
     now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / "training.yaml").read_text())
     now, begun = now | now.pop("vae"), begun | begun.pop("vae")
-    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in now if begun.get(key) != now[key]]:
+    fixed = [key for key in now if key not in FREE_TO_CHANGE]
+    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:
         raise ValueError(
             f"a resumed run keeps its recipe, these differ: {', '.join(changed)}. Begin a new run for them"
         )
@@ -152,12 +167,13 @@ def run(
         train(recipe, data, None, folder, state)
         return None
     folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
     (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
         started = time.perf_counter()
         vae = train(recipe, data, log, folder, state)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + (state["seconds"] if state else 0)
         images = data.train[:1000].float() / 255
         bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
         gains = solve_gains(vae, images[:512], None if bank is None else bank.whitened(vae))

@@ -18,12 +18,12 @@ from .loss import elbo, evaluate
 from .pictures import grids
 from .recipes import Recipe
 from .state import State
-from .step import Forward, backward
+from .step import backward, prepare
 from .stop import StopRequest
 
 LOG_EVERY = 50
 PICTURES_EVERY = 1000
-CHECKPOINT_EVERY = 500
+MEASURED = 10  # times in a run
 MOST_SKIPPED = 20  # steps in a row
 
 
@@ -43,13 +43,12 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
     check(recipe, len(data.train))
     torch.manual_seed(recipe.seed)
     where = device.pick(recipe.device)
-    bf16 = device.computes_bf16(where) if recipe.bf16 is None else recipe.bf16
     run = State.begin(recipe, data, where)
     if state is not None:
         run.load(state)
-    forward = processes.together(Forward(run.vae, recipe.likelihood, bf16), where)
+    forward = prepare(run.vae, recipe, where)
     images, pixels = run.batches.size, data.train[0].numel()
-    in_a_row, done, started = 0, run.step, time.perf_counter()
+    in_a_row, done, started, before = 0, run.step, time.perf_counter(), run.seconds
 
     with StopRequest(patient=processes.count() > 1) as stop:
         for step in range(done + 1, recipe.steps + 1):
@@ -66,7 +65,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
             loss = backward(forward, x, eps, recipe.accumulate, bound)
             norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), recipe.grad_clip)
 
-            run.step = step
+            run.step, run.seconds = step, before + time.perf_counter() - started
             if not (norm.isfinite() and loss["total"].isfinite()):
                 run.skipped, in_a_row = run.skipped + 1, in_a_row + 1
                 if in_a_row == MOST_SKIPPED:
@@ -80,23 +79,47 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
             update_average(run.average, run.vae, min(recipe.ema, (1 + step) / (10 + step)))
 
             if log is not None and (step % LOG_EVERY == 0 or step == recipe.steps):
-                speed = (step - done) * images / (time.perf_counter() - started)
+                speed = (step - done) * images / (run.seconds - before)
                 parts = {name: value.item() for name, value in loss.items()}
                 rates = {"beta": beta, "lr": rate, "grad_norm": float(norm)}
                 log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(run.skipped)})
             if log is not None and step % PICTURES_EVERY == 0 and step != recipe.steps:
                 log.images(step, grids(run.average, data.test))
-                quality = evaluate(run.average, data.test[:1000], recipe.likelihood)
-                log.step(step, {f"test/{name}": value for name, value in quality.items()})
+            if log is not None and (step % max(1, recipe.steps // MEASURED) == 0 or step == recipe.steps):
+                measure(run, data.test[:1000], recipe, log, folder)
             stop.asked = processes.is_any(stop.asked)  # all stop at the same step
-            if log is not None and (step % CHECKPOINT_EVERY == 0 or step == recipe.steps or stop.asked):
+            if log is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps or stop.asked):
                 checkpoint.save(folder, run.to_dict())
             if stop.asked:
                 processes.barrier()  # torchrun ends all when one has ended: not before the checkpoint is written
                 raise KeyboardInterrupt
 
+    if log is not None and 0 < run.best_step < run.step:
+        take_best(run, recipe.keep == "best", log, folder)
     set_latent_statistics(run.average, data.train)
     return run.average.cpu()
+
+
+def measure(run: State, images: Tensor, recipe: Recipe, log: Log, folder: Path) -> None:
+    """Log the quality of the average on held-out images, and keep the weights in a file while they are the best."""
+    quality = evaluate(run.average, images, recipe.likelihood)
+    loss = quality["nats"] + (recipe.beta - 1) * quality["kl_nats"]
+    if loss < run.best:
+        run.best, run.best_step = loss, run.step
+        checkpoint.save(folder, {"step": run.step, "average": run.average.state_dict()}, checkpoint.BEST)
+    # at the end, __main__ measures what is saved on all of them
+    test = {} if run.step == recipe.steps else {f"test/{name}": value for name, value in quality.items()}
+    log.step(run.step, test | {"best/loss": run.best, "best/step": float(run.best_step)})
+
+
+def take_best(run: State, wanted: bool, log: Log, folder: Path) -> None:
+    """Weights better than the last become the average, or are only told of."""
+    what = f"held-out images were drawn better by the weights of step {run.best_step}"
+    if not wanted:
+        log.say(f"{what}: --resume {folder} --keep best saves those")
+        return
+    run.average.load_state_dict(checkpoint.load(folder, checkpoint.BEST)["average"])
+    log.say(f"{what}: those are saved")
 
 
 def check(recipe: Recipe, images: int) -> None:

@@ -122,7 +122,7 @@ def _talking() -> Iterator[None]:
     except RuntimeError as error:  # gloo's are plain RuntimeErrors
         if os.environ.get("WORLD_SIZE", "1") == "1":
             raise
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0]
         raise ConnectionError(
             f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another, whose own error says why ({reason})"
         ) from error

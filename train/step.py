@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from vae_augment import VAE
 
-from . import processes
+from . import device, processes
 from .loss import statistics
+from .recipes import Recipe
 
 
 class Forward(nn.Module):
@@ -23,6 +24,15 @@ class Forward(nn.Module):
         # here and not around the step: autocast would keep weights cast without gradient for the pass that needs one
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return statistics(self.vae, x, eps, self.likelihood)
+
+
+def prepare(vae: VAE, recipe: Recipe, where: torch.device) -> nn.Module:
+    """`Forward` as the recipe and the processes want it."""
+    bf16 = device.computes_bf16(where) if recipe.bf16 is None else recipe.bf16
+    forward = Forward(vae, recipe.likelihood, bf16)
+    if recipe.compile:
+        forward.compile()
+    return processes.together(forward, where)
 
 
 def backward(
