@@ -22,9 +22,9 @@ def pick(name: str) -> torch.device:
         raise ValueError(f"device of a run of several processes must be auto, cuda or cpu, got {name!r}")
     if name == "cpu":
         return torch.device("cpu")
-    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if local >= gpus:
-        raise ValueError(f"{local + 1} processes on a machine of {gpus} GPUs: lower --nproc-per-node, or --device cpu")
+    local, here, gpus = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if here > gpus:
+        raise ValueError(f"{here} processes on a machine of {gpus} GPUs: lower --nproc-per-node, or --device cpu")
     torch.cuda.set_device(local)
     return torch.device("cuda", local)
 

@@ -123,7 +123,8 @@ def take_best(run: State, wanted: bool, log: Log, folder: Path) -> None:
 
 
 def check(recipe: Recipe, images: int) -> None:
-    """Raises ValueError if a batch cannot be divided among the processes, and the share of each into parts."""
+    """Raises ValueError if the processes cannot share the device, or a batch, and the share of each its parts."""
+    device.pick(recipe.device)
     batch, parts = min(recipe.batch_size, images), processes.count() * recipe.accumulate
     if batch % parts:
         raise ValueError(

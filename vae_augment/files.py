@@ -19,7 +19,7 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         os.unlink(temporary)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # a full disk does not say what it was to hold
         raise
 
