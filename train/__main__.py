@@ -85,8 +85,10 @@ def _main(arguments: list[str]) -> None:
             sys.exit(f"error: no space left to write {where} ({error.strerror}): free some{_how_to_go_on(folder)}")
         sys.exit(f"error: {error}")
     except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if processes.is_of_a_lost_one(error):
+            sys.exit(f"error: process {processes.rank()} lost another, whose own error says why ({reason})")
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            reason = str(error).partition("\n")[0]
             sys.exit(f"error: torch.compile failed ({reason}): install a C++ compiler, or leave --compile out")
         raise
 

@@ -36,7 +36,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
 
     Raises:
         ArithmeticError: the loss stays non-finite.
-        ConnectionError: another process died.
+        RuntimeError: another process died, see `processes.is_of_a_lost_one`.
         ValueError: the checkpoint is of other images; the batch or the device cannot be divided among the processes.
         KeyboardInterrupt: after SIGINT or SIGTERM to any of the processes, once the checkpoint is written.
     """

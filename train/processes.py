@@ -21,8 +21,7 @@ def joined() -> Iterator[None]:
     if alone:
         yield
         return
-    with _talking():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     yield  # after an error there is nothing to part from: torchrun ends the others
     dist.destroy_process_group()
 
@@ -63,8 +62,7 @@ def total(values: Tensor) -> Tensor:
     """The sum over the processes, in each of them; a tensor of the same shape."""
     values = values.detach().clone()
     if _several():
-        with _talking():
-            dist.all_reduce(values)
+        dist.all_reduce(values)
     return values
 
 
@@ -82,8 +80,7 @@ def from_first(make: Callable[[], Any]) -> Any:
     """What the first process makes, in each of them."""
     made = [make() if is_first() else None]
     if _several():
-        with _talking():
-            dist.broadcast_object_list(made, device=torch.device("cpu"))
+        dist.broadcast_object_list(made, device=torch.device("cpu"))
     return made[0]
 
 
@@ -104,25 +101,10 @@ def without_exchange(module: nn.Module) -> contextlib.AbstractContextManager[Non
     return module.no_sync() if isinstance(module, DistributedDataParallel) else contextlib.nullcontext()
 
 
-@contextlib.contextmanager
-def exchange() -> Iterator[None]:
-    """Around a backward pass: a process that waits for one that died says so."""
-    with _talking():
-        yield
+def is_of_a_lost_one(error: RuntimeError) -> bool:
+    """Whether it says that another process has gone; gloo's errors are plain RuntimeErrors with the path of its source."""
+    return _several() and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized()
-
-
-@contextlib.contextmanager
-def _talking() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:  # gloo's are plain RuntimeErrors
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            raise
-        reason = str(error).partition("\n")[0]
-        raise ConnectionError(
-            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another, whose own error says why ({reason})"
-        ) from error

@@ -61,6 +61,5 @@ def backward(
             own = forward(*part)
             means = processes.mean(own) if whole is None else whole
             values = loss(means + (own - own.detach()))
-            with processes.exchange():
-                (values["total"] / parts).backward()
+            (values["total"] / parts).backward()
     return values
