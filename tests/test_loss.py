@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from tests.conftest import IMAGES
-from train.loss import bits_per_dim, evaluate, kl_per_dim, knn_purity, reconstruction, vae_loss
+from train.loss import bits_per_dim, distortion, evaluate, kl_per_dim, knn_purity, reconstruction, vae_loss
 from vae_augment import VAE, Posterior, VAEConfig
 
 X = IMAGES[:8] / 255
@@ -19,7 +19,7 @@ def test_kl_is_that_of_torch_distributions():
 
 def test_gaussian_reconstruction_is_the_likelihood_at_the_best_variance():
     logits = torch.randn_like(X)
-    loss = reconstruction(logits, X, "gaussian")
+    loss = reconstruction(distortion(logits, X, "gaussian"), 784, "gaussian")
 
     def at(sigma):
         return -Independent(Normal(torch.sigmoid(logits), sigma), 3).log_prob(X).mean()
@@ -33,13 +33,14 @@ def test_gaussian_reconstruction_is_the_likelihood_at_the_best_variance():
 def test_bernoulli_reconstruction_is_the_likelihood():
     logits, binary = torch.randn_like(X), (X > 0.5).float()
     expected = -Independent(Bernoulli(logits=logits), 3).log_prob(binary).mean()
-    assert reconstruction(logits, binary, "bernoulli").item() == pytest.approx(expected.item(), rel=1e-5)
+    loss = reconstruction(distortion(logits, binary, "bernoulli"), 784, "bernoulli")
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_perfect_reconstruction_of_constant_images_is_finite():
     x = torch.full((4, 1, 28, 28), 0.5)
     logits = torch.zeros_like(x, requires_grad=True)
-    loss = reconstruction(logits, x, "gaussian")
+    loss = reconstruction(distortion(logits, x, "gaussian"), 784, "gaussian")
     loss.backward()
     assert loss.isfinite()
     assert logits.grad.isfinite().all()

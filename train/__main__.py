@@ -6,12 +6,15 @@ python -m train --data folder:PATH --size 64    images of your own, resized to 6
 python -m train --config RUN/training.yaml  the same run again
 python -m train --resume RUN                go on where a run was stopped
 python -m train mnist --push-to-hub ME/mnist   and put the weights on the Hugging Face Hub
+torchrun --nproc-per-node 2 -m train mnist     the same run on two GPUs, or in two processes of the CPU
 """
 
 import argparse
 import dataclasses
 import difflib
+import errno
 import itertools
+import os
 import re
 import shlex
 import sys
@@ -29,24 +32,31 @@ except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
 from vae_augment import LatentBank, VAEConfig, Weights, hub
-from vae_augment.files import replace_file
+from vae_augment.files import remove_parts, replace_file
 from vae_augment.strength import solve_gains
 
-from . import checkpoint
+from . import checkpoint, processes
 from . import data as datasets
 from .card import model_card
 from .log import Log, WandbMode
-from .loop import train
+from .loop import check, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
-from .recipes import RECIPES, Recipe, for_images
+from .recipes import FREE_TO_CHANGE, RECIPES, Recipe, for_images
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, one's part of it, one's largest file
+
+
 def main(arguments: list[str] | None = None) -> None:
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command = "python -m train " + shlex.join(arguments)
+    with processes.joined():
+        _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: list[str]) -> None:
+    command = f"{_launcher()} {shlex.join(arguments)}"
     has_name = bool(arguments) and not arguments[0].startswith("-")
     name = arguments[0] if has_name else None
     if name is not None and name not in RECIPES:
@@ -67,13 +77,33 @@ def main(arguments: list[str] | None = None) -> None:
             Path(options.out) if options.out else _new_folder(name or Path(recipe.data.partition(":")[2]).name or "run")
         )
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
-        if options.push_to_hub is not None:
+        if options.push_to_hub is not None and processes.is_first():
             _push(folder, options.push_to_hub, options.private, options.endpoint)
     except KeyboardInterrupt:
-        can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
-        sys.exit(f"interrupted; to go on: python -m train --resume {folder}" if can_resume else "interrupted")
+        sys.exit(f"interrupted{_how_to_go_on(folder)}" if processes.is_first() else 1)
     except (OSError, ValueError, ArithmeticError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            where = Path(error.filename or folder or ".").resolve()
+            sys.exit(f"error: no space left to write {where} ({error.strerror}): free some{_how_to_go_on(folder)}")
         sys.exit(f"error: {error}")
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        if processes.is_of_a_lost_one(error):
+            sys.exit(f"error: process {processes.rank()} lost another, whose own error says why ({reason})")
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            sys.exit(f"error: torch.compile failed ({reason}): install a C++ compiler, or leave --compile out")
+        raise
+
+
+def _how_to_go_on(folder: Path | None) -> str:
+    can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
+    return f"; to go on: {_launcher()} --resume {folder}" if can_resume else ""
+
+
+def _launcher() -> str:
+    """The command that started this, without its flags."""
+    each = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return "python -m train" if processes.count() == 1 else f"torchrun --nproc-per-node {each} -m train"
 
 
 def _with_stored_recipe(arguments: list[str]) -> list[str]:
@@ -106,7 +136,8 @@ def _check_same(recipe: Recipe, folder: Path) -> None:
     """A run goes on with the recipe it was begun with, or not at all."""
     now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / "training.yaml").read_text())
     now, begun = now | now.pop("vae"), begun | begun.pop("vae")
-    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in now if begun.get(key) != now[key]]:
+    fixed = [key for key in now if key not in FREE_TO_CHANGE]
+    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:
         raise ValueError(
             f"a resumed run keeps its recipe, these differ: {', '.join(changed)}. Begin a new run for them"
         )
@@ -137,23 +168,30 @@ def run(
     command: str,
     repo_id: str | None = None,
     resume: bool = False,
-) -> Weights:
+) -> Weights | None:
     """Train, measure and write the weights folder: what `python -m train` does once its flags are read.
 
     `repo_id` is the name that the model card uses, None: the folder's; `resume` goes on from the folder's checkpoint.
+    Of several processes, only the first returns weights.
     """
     text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
-    data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
+    with processes.first_goes_ahead():
+        data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     if len(data.train) < 2:
         raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
+    check(recipe, len(data.train))
+    state = processes.from_first(lambda: checkpoint.load(folder) if resume else None)
+    if not processes.is_first():
+        train(recipe, data, None, folder, state)
+        return None
     folder.mkdir(parents=True, exist_ok=True)
-    state = checkpoint.load(folder) if resume else None
+    remove_parts(folder)
     (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
     replace_file(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
         started = time.perf_counter()
         vae = train(recipe, data, log, folder, state)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started + (state["seconds"] if state else 0)
         images = data.train[:1000].float() / 255
         bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
         gains = solve_gains(vae, images[:512], None if bank is None else bank.whitened(vae))

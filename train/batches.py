@@ -14,17 +14,17 @@ class Batches:
     """
 
     def __init__(self, images: Tensor, size: int) -> None:
-        self._images, self._size = images, min(size, len(images))
+        self._images, self.size = images, min(size, len(images))
         self._order: Tensor | None = None
         self._start = 0
         self._drawn_at = torch.get_rng_state()  # of torch's generator, before the order was drawn
 
     def next(self) -> Tensor:
-        if self._order is None or self._start + self._size > len(self._images):
+        if self._order is None or self._start + self.size > len(self._images):
             self._draw()
         assert self._order is not None
-        batch = self._images[self._order[self._start : self._start + self._size]]
-        self._start += self._size
+        batch = self._images[self._order[self._start : self._start + self.size]]
+        self._start += self.size
         return batch
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The state of a run in one file, replaced whole: whenever a run is killed, the last complete one is there."""
 
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,30 @@ import torch
 from vae_augment.files import replace_file
 
 NAME = "checkpoint.pt"
+BEST = "best.pt"  # weights only
+FORMAT = 2  # of the state that loop.py keeps
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
     """Tensors, numbers and containers of them only, so that it loads with weights_only=True."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    replace_file(folder / NAME, buffer.getvalue())
+    torch.save({"format": FORMAT} | state, buffer)
+    replace_file(folder / name, buffer.getvalue())
 
 
-def load(folder: Path) -> dict[str, Any]:
-    """The last complete checkpoint of a run's folder, on the CPU.
+def load(folder: Path, name: str = NAME) -> dict[str, Any]:
+    """The last complete checkpoint of a run's folder, or its best weights, on the CPU.
 
     Raises:
         FileNotFoundError: the run did not come as far as one.
+        ValueError: it is damaged, or another version of this package wrote it.
     """
-    if not (folder / NAME).is_file():
-        raise FileNotFoundError(f"{folder} has no {NAME} to resume from: begin a new run")
-    state: dict[str, Any] = torch.load(folder / NAME, map_location="cpu", weights_only=True)
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run")
+    try:
+        state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{folder / name} is damaged: begin a new run ({type(error).__name__})") from error
+    if state.get("format") != FORMAT:
+        raise ValueError(f"{folder / name} is of another version of vae-augment: resume with that, or begin a new run")
     return state

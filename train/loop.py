@@ -1,8 +1,8 @@
 """The training loop, read from top to bottom: batch, loss, step, average, log, save."""
 
-import copy
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +10,64 @@ import torch
 from torch import Tensor
 
 from vae_augment import VAE
-from vae_augment.replicas import computes_bf16
 
-from . import checkpoint
-from .batches import Batches
+from . import checkpoint, device, processes
 from .data import Data
 from .log import Log
-from .loss import evaluate, vae_loss
+from .loss import elbo, evaluate
 from .pictures import grids
 from .recipes import Recipe
+from .state import State
+from .step import backward, prepare
 from .stop import StopRequest
 
 LOG_EVERY = 50
 PICTURES_EVERY = 1000
-CHECKPOINT_EVERY = 500
+MEASURED = 10  # times in a run
 MOST_SKIPPED = 20  # steps in a row
 
 
-def train(recipe: Recipe, data: Data, log: Log, folder: Path, state: dict[str, Any] | None = None) -> VAE:
+def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict[str, Any] | None = None) -> VAE:
     """Train a VAE and return its averaged weights, in eval mode, with latent statistics set.
 
+    Several processes (see processes.py) each compute their part of every batch and come to the same weights, within
+    rounding those of one process; the first of them has the log and writes the checkpoints, the others have None.
     `state` is a checkpoint to go on from; on one processor, the result is then that of an unbroken run bit for bit.
 
     Raises:
         ArithmeticError: the loss stays non-finite.
-        ValueError: the checkpoint is of other images.
-        KeyboardInterrupt: after SIGINT or SIGTERM, once the checkpoint is written.
+        RuntimeError: another process died, see `processes.is_of_a_lost_one`.
+        ValueError: the checkpoint is of other images; the batch or the device cannot be divided among the processes.
+        KeyboardInterrupt: after SIGINT or SIGTERM to any of the processes, once the checkpoint is written.
     """
+    check(recipe, len(data.train))
     torch.manual_seed(recipe.seed)
-    device = torch.device(_pick_device() if recipe.device == "auto" else recipe.device)
-    bf16 = computes_bf16(device) if recipe.bf16 is None else recipe.bf16
-    vae = VAE(recipe.vae).to(device).to(memory_format=torch.channels_last)  # a tenth faster on a processor
-    average = copy.deepcopy(vae).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
-    )
-    batches = Batches(data.train.to(device), recipe.batch_size)
-    images = str(data.pool()["sha256"])
-    skipped, in_a_row, done = 0, 0, 0
+    where = device.pick(recipe.device)
+    run = State.begin(recipe, data, where)
     if state is not None:
-        done, skipped = _restore(state, images, vae, average, optimizer, batches)
-    started = time.perf_counter()
+        run.load(state)
+    forward = prepare(run.vae, recipe, where)
+    images, pixels = run.batches.size, data.train[0].numel()
+    in_a_row, done, started, before = 0, run.step, time.perf_counter(), run.seconds
 
-    def save(step: int) -> None:
-        checkpoint.save(folder, _state(step, skipped, images, vae, average, optimizer, batches))
-
-    with StopRequest() as stop:
+    with StopRequest(patient=processes.count() > 1) as stop:
         for step in range(done + 1, recipe.steps + 1):
-            x = batches.next().float() / 255
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr * schedule(step / recipe.steps)
+            x = run.batches.next()  # every process draws the same images and noise, and takes its share
+            eps = torch.randn(images, *run.vae.latent_shape, device=where)
+            x, eps = processes.share(x).float() / 255, processes.share(eps)
+            rate = recipe.lr * schedule(step / recipe.steps)
+            for group in run.optimizer.param_groups:
+                group["lr"] = rate
             beta = recipe.beta * warmup(step / recipe.steps, recipe.kl_warmup)
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = vae_loss(vae, x, beta, recipe.likelihood, recipe.free_bits)
-            optimizer.zero_grad()
-            loss["total"].backward()
-            norm = torch.nn.utils.clip_grad_norm_(vae.parameters(), recipe.grad_clip)
+            run.optimizer.zero_grad()
+            bound = partial(elbo, pixels=pixels, beta=beta, likelihood=recipe.likelihood, free_bits=recipe.free_bits)
+            loss = backward(forward, x, eps, recipe.accumulate, bound)
+            norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), recipe.grad_clip)
 
+            run.step, run.seconds = step, before + time.perf_counter() - started
             if not (norm.isfinite() and loss["total"].isfinite()):
-                skipped, in_a_row = skipped + 1, in_a_row + 1
+                run.skipped, in_a_row = run.skipped + 1, in_a_row + 1
                 if in_a_row == MOST_SKIPPED:
                     raise ArithmeticError(
                         f"the loss was not finite for {MOST_SKIPPED} steps up to step {step}: lower lr ({recipe.lr}) or "
@@ -77,25 +75,62 @@ def train(recipe: Recipe, data: Data, log: Log, folder: Path, state: dict[str, A
                     )
                 continue
             in_a_row = 0
-            optimizer.step()
-            update_average(average, vae, min(recipe.ema, (1 + step) / (10 + step)))
+            run.optimizer.step()
+            update_average(run.average, run.vae, min(recipe.ema, (1 + step) / (10 + step)))
 
-            if step % LOG_EVERY == 0 or step == recipe.steps:
-                speed = (step - done) * recipe.batch_size / (time.perf_counter() - started)
+            if log is not None and (step % LOG_EVERY == 0 or step == recipe.steps):
+                speed = (step - done) * images / (run.seconds - before)
                 parts = {name: value.item() for name, value in loss.items()}
-                rates = {"beta": beta, "lr": optimizer.param_groups[0]["lr"], "grad_norm": float(norm)}
-                log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(skipped)})
-            if step % PICTURES_EVERY == 0 and step != recipe.steps:
-                log.images(step, grids(average, data.test))
-                quality = evaluate(average, data.test[:1000], recipe.likelihood)
-                log.step(step, {f"test/{name}": value for name, value in quality.items()})
-            if step % CHECKPOINT_EVERY == 0 or step == recipe.steps or stop.asked:
-                save(step)
+                rates = {"beta": beta, "lr": rate, "grad_norm": float(norm)}
+                log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(run.skipped)})
+            if log is not None and step % PICTURES_EVERY == 0 and step != recipe.steps:
+                log.images(step, grids(run.average, data.test))
+            if log is not None and (step % max(1, recipe.steps // MEASURED) == 0 or step == recipe.steps):
+                measure(run, data.test[:1000], recipe, log, folder)
+            stop.asked = processes.is_any(stop.asked)  # all stop at the same step
+            if log is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps or stop.asked):
+                checkpoint.save(folder, run.to_dict())
             if stop.asked:
+                processes.barrier()  # torchrun ends all when one has ended: not before the checkpoint is written
                 raise KeyboardInterrupt
 
-    set_latent_statistics(average, data.train)
-    return average.cpu()
+    if log is not None and 0 < run.best_step < run.step:
+        take_best(run, recipe.keep == "best", log, folder)
+    set_latent_statistics(run.average, data.train)
+    return run.average.cpu()
+
+
+def measure(run: State, images: Tensor, recipe: Recipe, log: Log, folder: Path) -> None:
+    """Log the quality of the average on held-out images, and keep the weights in a file while they are the best."""
+    quality = evaluate(run.average, images, recipe.likelihood)
+    loss = quality["nats"] + (recipe.beta - 1) * quality["kl_nats"]
+    if loss < run.best:
+        run.best, run.best_step = loss, run.step
+        checkpoint.save(folder, {"step": run.step, "average": run.average.state_dict()}, checkpoint.BEST)
+    # at the end, __main__ measures what is saved on all of them
+    test = {} if run.step == recipe.steps else {f"test/{name}": value for name, value in quality.items()}
+    log.step(run.step, test | {"best/loss": run.best, "best/step": float(run.best_step)})
+
+
+def take_best(run: State, wanted: bool, log: Log, folder: Path) -> None:
+    """Weights better than the last become the average, or are only told of."""
+    what = f"held-out images were drawn better by the weights of step {run.best_step}"
+    if not wanted:
+        log.say(f"{what}: --resume {folder} --keep best saves those")
+        return
+    run.average.load_state_dict(checkpoint.load(folder, checkpoint.BEST)["average"])
+    log.say(f"{what}: those are saved")
+
+
+def check(recipe: Recipe, images: int) -> None:
+    """Raises ValueError if the processes cannot share the device, or a batch, and the share of each its parts."""
+    device.pick(recipe.device)
+    batch, parts = min(recipe.batch_size, images), processes.count() * recipe.accumulate
+    if batch % parts:
+        raise ValueError(
+            f"a batch of {batch} images cannot be divided among {processes.count()} processes with "
+            f"accumulate={recipe.accumulate}: set batch_size to a multiple of {parts}, and no more than the {images} images"
+        )
 
 
 def schedule(progress: float) -> float:
@@ -117,48 +152,10 @@ def update_average(average: VAE, vae: VAE, decay: float) -> None:
 @torch.no_grad()
 def set_latent_statistics(vae: VAE, images: Tensor, most: int = 10_000) -> None:
     """Mean and std per dimension of the aggregate posterior over training images, uint8 `(N, C, S, S)`."""
-    device = vae.latent_mean.device
+    where = vae.latent_mean.device
     chosen = images[torch.arange(min(most, len(images))) * len(images) // min(most, len(images))]
-    posteriors = [vae.encode(part.to(device).float() / 255) for part in chosen.split(1000)]
+    posteriors = [vae.encode(part.to(where).float() / 255) for part in chosen.split(1000)]
     mean = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1)  # (B, L, ...) -> (L, B ...)
     inner = torch.cat([p.std for p in posteriors]).transpose(0, 1).flatten(1).square().mean(1)
     vae.latent_mean.copy_(mean.mean(1).view_as(vae.latent_mean))
     vae.latent_std.copy_((mean.var(1, correction=0) + inner).sqrt().view_as(vae.latent_std))
-
-
-def _state(
-    step: int, skipped: int, images: str, vae: VAE, average: VAE, optimizer: torch.optim.Optimizer, batches: Batches
-) -> dict[str, Any]:
-    return {
-        "step": step,
-        "skipped": skipped,
-        "images": images,
-        "vae": vae.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "batches": batches.state(),
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _restore(
-    state: dict[str, Any], images: str, vae: VAE, average: VAE, optimizer: torch.optim.Optimizer, batches: Batches
-) -> tuple[int, int]:
-    """Go back to where a checkpoint was written; returns its step and how many were skipped."""
-    if state["images"] != images:
-        raise ValueError("the checkpoint is of other images than these (their sha256 differs): begin a new run")
-    vae.load_state_dict(state["vae"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    batches.load(state["batches"])
-    torch.set_rng_state(state["rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return state["step"], state["skipped"]
-
-
-def _pick_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

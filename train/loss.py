@@ -12,29 +12,54 @@ SMALLEST_SIGMA = 1 / 256  # one grey level; without a floor the log of a perfect
 
 
 def vae_loss(
-    vae: VAE, x: Tensor, beta: float = 1.0, likelihood: str = "gaussian", free_bits: float = 0.0
+    vae: VAE,
+    x: Tensor,
+    beta: float = 1.0,
+    likelihood: str = "gaussian",
+    free_bits: float = 0.0,
+    eps: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Images `(B, C, S, S)` in [0, 1] -> total, recon and kl, scalars that autograd can follow.
 
-    `total = recon + beta * kl`, where dimensions with less KL than `free_bits` nats cost `free_bits`.
+    `total = recon + beta * kl`, where dimensions with less KL than `free_bits` nats cost `free_bits`. `eps` is the noise
+    of the latents, `(B, *latent_shape)`; None: drawn.
+    """
+    eps = torch.randn(len(x), *vae.latent_shape, device=x.device) if eps is None else eps
+    return elbo(statistics(vae, x, eps, likelihood), x[0].numel(), beta, likelihood, free_bits)
+
+
+def statistics(vae: VAE, x: Tensor, eps: Tensor, likelihood: str) -> Tensor:
+    """All that the loss needs to know of images, means over them: `(1 + latent dimensions,)`, for `elbo`.
+
+    Those of parts of one length average to those of the whole.
     """
     posterior = vae.encode(x)
-    z = posterior.mean + posterior.std * torch.randn_like(posterior.std)
-    recon = reconstruction(vae.decode_logits(z), x, likelihood)
-    per_dim = kl_per_dim(posterior)
+    logits = vae.decode_logits(posterior.mean + posterior.std * eps)
+    return torch.cat([distortion(logits, x, likelihood)[None], kl_per_dim(posterior).flatten()])
+
+
+def elbo(means: Tensor, pixels: int, beta: float, likelihood: str, free_bits: float) -> dict[str, Tensor]:
+    """`statistics` of images of so many pixel values -> the parts of their loss, see `vae_loss`."""
+    recon, per_dim = reconstruction(means[0], pixels, likelihood), means[1:]
     kl = per_dim.sum()
     cost = per_dim.clamp(min=free_bits).sum() if free_bits else kl
     return {"total": recon + beta * cost, "recon": recon, "kl": kl}
 
 
-def reconstruction(logits: Tensor, x: Tensor, likelihood: str) -> Tensor:
-    """-log p(x|z) in nats per image: the density of pixels in [0, 1], or for Bernoulli the probability."""
+def distortion(logits: Tensor, x: Tensor, likelihood: str) -> Tensor:
+    """What a reconstruction misses, mean over the batch: squared error per pixel, or for Bernoulli nats per image."""
     if likelihood == "bernoulli":
         return binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
-    # the variance that maximises the likelihood of this batch is its mean squared error
+    return (torch.sigmoid(logits) - x).square().mean()
+
+
+def reconstruction(distortion: Tensor, pixels: int, likelihood: str) -> Tensor:
+    """-log p(x|z) in nats per image: the density of pixels in [0, 1], or for Bernoulli the probability."""
+    if likelihood == "bernoulli":
+        return distortion
+    # the variance that maximises the likelihood of a batch is its mean squared error
     # (Rybkin et al., "Simple and Effective VAE Training with Calibrated Decoders", ICML 2021, eq. 8)
-    variance = (torch.sigmoid(logits) - x).square().mean() + SMALLEST_SIGMA**2
-    return x[0].numel() / 2 * (torch.log(2 * math.pi * variance) + 1)
+    return pixels / 2 * (torch.log(2 * math.pi * (distortion + SMALLEST_SIGMA**2)) + 1)
 
 
 def kl_per_dim(posterior: Posterior) -> Tensor:
@@ -50,7 +75,7 @@ def bits_per_dim(nats: float, dims: int) -> float:
 
 @torch.no_grad()
 def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str, float]:
-    """Held-out quality of uint8 images `(N, C, S, S)`.
+    """Held-out quality of uint8 images `(N, C, S, S)`, measured with noise that is always the same.
 
     Returns:
         psnr_db: of decode(mean), from the mean squared error of all images. nats, bits_per_dim (Gaussian likelihood
@@ -58,12 +83,14 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
         al., 2016).
     """
     means, kl, squared, nats = [], 0.0, 0.0, 0.0
+    noise = torch.Generator().manual_seed(0)  # its own: looking at a run must not change it
     for part in images.split(1000):
         x = part.to(vae.latent_mean.device).float() / 255
         posterior = vae.encode(x)
         squared += float((vae.decode(posterior.mean) - x).square().sum())
         kl += float(kl_per_dim(posterior).sum()) * len(x)
-        nats += float(vae_loss(vae, x, likelihood=likelihood)["total"]) * len(x)
+        eps = torch.randn(len(x), *vae.latent_shape, generator=noise).to(x.device)
+        nats += float(vae_loss(vae, x, likelihood=likelihood, eps=eps)["total"]) * len(x)
         means.append(posterior.mean)
     dims = images[0].numel()
     spread = torch.cat(means).var(0).reshape(vae.config.latent_dim, -1).mean(1)

@@ -29,7 +29,9 @@ class Recipe:
     steps: int = 4000
     """gradient steps"""
     batch_size: int = 256
-    """images per step"""
+    """images per step, of all processes together"""
+    accumulate: int = 1
+    """parts that a process's share of a batch is computed in, to save memory; from 2 on, a third more work"""
     lr: float = 3e-3
     """peak learning rate of AdamW; linear rise over a twentieth of the steps, then a cosine to 0"""
     weight_decay: float = 1e-3
@@ -46,9 +48,15 @@ class Recipe:
     """of weights, order and noise"""
     device: str = "auto"
     """cpu, cuda, mps, or auto"""
+    compile: bool = False
+    """through torch.compile: a slow first step, faster ones after it; needs a C++ compiler on the CPU"""
+    keep: Literal["last", "best"] = "last"
+    """weights that are saved: of the last step, or the best on held-out images (no test set any more after that)"""
+    checkpoint_every: int = 500
+    """steps between two checkpoints"""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size"):
+        for name in ("steps", "batch_size", "accumulate", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
@@ -64,6 +72,8 @@ class Recipe:
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be from 0 to below 1, got {self.ema}")
 
+
+FREE_TO_CHANGE = ("keep", "checkpoint_every")  # in a resumed run: they decide nothing that a step computes
 
 GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=4, width=48, neck=16)
 

@@ -7,10 +7,14 @@ from typing import Any, Self
 
 
 class StopRequest:
-    """A context in which `asked` turns True at the first SIGINT or SIGTERM; a second one interrupts at once."""
+    """A context in which `asked` turns True at the first SIGINT or SIGTERM; a second one interrupts at once.
 
-    def __init__(self) -> None:
-        self.asked = False
+    `patient`: further ones change nothing, also after the context. torchrun sends its own after that of the terminal or
+    the scheduler, and kills whom it waited for too long.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
+        self.asked, self._patient = False, patient
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -22,11 +26,13 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_back()
+        if not (self._patient and self.asked):
+            self._give_back()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._give_back()
+        if not self._patient:
+            self._give_back()
 
     def _give_back(self) -> None:
         for number, handler in self._before.items():

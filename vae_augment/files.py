@@ -4,10 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+PART = ".part"
+
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, then replace `path`: an interruption leaves the old file whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -15,9 +17,17 @@ def replace_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)  # a full disk does not say what it was to hold
         raise
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed processes left of files that they had not written whole."""
+    for part in folder.glob(f".*{PART}"):
+        part.unlink()
 
 
 def _umask() -> int:

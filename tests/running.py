@@ -1,0 +1,45 @@
+"""The trainer as people run it: one command in fresh processes."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+ONE = [sys.executable, "-m", "train"]
+TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "train"]
+
+
+def python_m_train(*arguments, cwd, env=None, check=True):
+    """Run to its end."""
+    clean = (
+        {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"WANDB_MODE": "disabled"} | (env or {})
+    )
+    command = [*ONE, *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, check=False, timeout=240)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def started(*arguments, cwd, command=ONE):
+    """Begin a run, to be stopped or waited for."""
+    env = os.environ | {"WANDB_MODE": "disabled"}
+    return subprocess.Popen(
+        [*command, *arguments], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(folder, step, process):
+    deadline = time.time() + 120
+    while not any(record["step"] >= step for record in records(folder)):
+        assert time.time() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def records(folder):
+    """The whole lines of metrics.jsonl, without what the machine decides."""
+    path = folder / "metrics.jsonl"
+    lines = path.read_text().splitlines(True) if path.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [{k: v for k, v in record.items() if k != "images_per_second"} for record in whole]

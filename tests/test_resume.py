@@ -1,0 +1,222 @@
+"""A run goes on after whatever ended it: a signal, a kill at any moment, a full disk."""
+
+import contextlib
+import dataclasses
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from tests.running import python_m_train, records, started, wait_for_step
+from train import checkpoint
+from train import data as datasets
+from train.__main__ import main
+from train.log import Log
+from train.loop import train
+from train.loss import evaluate
+from train.recipes import Recipe
+from vae_augment import VAEConfig, hub
+
+LONG = ["sample", "--steps", "500", "--batch_size", "32", "--bank_size", "50"]
+SMALL = Recipe(vae=VAEConfig(latent_dim=4, width=16), steps=40, batch_size=32, bf16=False, checkpoint_every=10)
+WEIGHTS = ("model.safetensors", "bank.safetensors")
+
+
+def same_weights(a, b):
+    return all((a / name).read_bytes() == (b / name).read_bytes() for name in WEIGHTS)
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_stopped_run_goes_on_and_ends_like_an_unbroken_one_bit_for_bit(tmp_path):
+    whole = started(*LONG, "--out", "whole", cwd=tmp_path)
+    arguments, step = [*LONG, "--out", "broken"], 100
+    for number in (signal.SIGINT, signal.SIGTERM):
+        broken = started(*arguments, cwd=tmp_path)
+        wait_for_step(tmp_path / "broken", step, broken)
+        broken.send_signal(number)
+        _, error = broken.communicate(timeout=60)
+        assert broken.returncode == 1
+        assert "Traceback" not in error
+        assert "python -m train --resume broken" in error
+        assert step <= checkpoint.load(tmp_path / "broken")["step"] < 500
+        assert not (tmp_path / "broken" / "config.json").exists(), "half a weights folder"
+        assert leftovers(tmp_path / "broken") == []
+        arguments, step = ["--resume", "broken"], checkpoint.load(tmp_path / "broken")["step"] + 50
+    python_m_train(*arguments, cwd=tmp_path)
+    assert whole.wait(timeout=120) == 0
+    assert same_weights(tmp_path / "broken", tmp_path / "whole")
+    assert records(tmp_path / "broken") == records(tmp_path / "whole")
+    assert (
+        hub.load(tmp_path / "broken").metrics["train_seconds"]
+        > 0.3 * hub.load(tmp_path / "whole").metrics["train_seconds"]
+    )
+
+
+def test_killed_at_ten_random_moments_a_run_ends_like_an_unbroken_one_bit_for_bit(tmp_path):
+    command = [sys.executable, "-m", "tests.killed_program", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("killed") == 10
+    assert same_weights(tmp_path / "run", tmp_path / "whole")
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+    assert leftovers(tmp_path / "run") == []
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """A disk of 2 MB at the folder; yields whether there is one: mounting is not everyone's right."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
+    with contextlib.suppress(OSError):
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            try:
+                yield True
+            finally:
+                subprocess.run(["umount", "-l", str(folder)], check=True)
+            return
+    yield False
+
+
+def fill(disk):
+    with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux's prlimit where no disk can be mounted")
+def test_on_a_full_disk_a_run_ends_with_a_remedy_and_goes_on_from_its_last_checkpoint(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk) as mounted:
+        out = ["--checkpoint_every", "20", "--vae.width", "16", "--vae.latent_dim", "4", "--out", "disk/run"]
+        process = started(*LONG, *out, cwd=tmp_path)
+        wait_for_step(disk / "run", 50, process)
+        if mounted:
+            fill(disk)
+        else:  # no file may grow over 1 kB
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024, 1024))
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Traceback" not in error
+        assert f"error: no space left to write {disk / 'run'}" in error
+        assert "free some; to go on: python -m train --resume disk/run" in error
+        assert leftovers(disk / "run") == []
+        assert 40 <= checkpoint.load(disk / "run")["step"] < 500
+        (disk / "filler").unlink(missing_ok=True)
+        python_m_train("--resume", "disk/run", cwd=tmp_path)
+        assert hub.load(disk / "run").bank is not None
+
+
+class StopAt(Log):
+    """Ctrl-C at a step that is logged."""
+
+    def __init__(self, folder, stop):
+        super().__init__(folder, {}, 40, "disabled")
+        self._stop = stop
+
+    def step(self, step, metrics):
+        super().step(step, metrics)
+        if step == self._stop:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_goes_on_too_and_ends_like_one_that_is_not(tmp_path):
+    recipe = dataclasses.replace(SMALL, vae=VAEConfig(latent_dim=4, width=16, encoder_blocks=0, decoder_blocks=0))
+    data, compiled = datasets.load("sample", 1, 28), dataclasses.replace(recipe, compile=True)
+    with Log(tmp_path, {}, 40, "disabled") as log:
+        plain = train(recipe, data, log, tmp_path)
+        whole = train(compiled, data, log, tmp_path)
+    with StopAt(tmp_path, 20) as log, pytest.raises(KeyboardInterrupt):
+        train(compiled, data, log, tmp_path)
+    state = checkpoint.load(tmp_path)
+    assert state["step"] == 20
+    with Log(tmp_path, {}, 40, "disabled", 20) as log:
+        resumed = train(compiled, data, log, tmp_path, state)
+    for a, b, c in zip(plain.parameters(), whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(b, c)
+        assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_without_a_compiler_compile_is_one_clear_error(tmp_path):
+    env = {"CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = python_m_train("sample", "--compile", "true", "--out", "run", cwd=tmp_path, env=env, check=False)
+    assert done.returncode == 1
+    assert "error: torch.compile failed" in done.stderr
+    assert "leave --compile out" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_best_weights_are_kept_beside_the_last_and_saved_if_asked_for(tmp_path, capsys):
+    images = datasets.load("sample", 1, 28).train
+    data = datasets.Data("eight images", images[:8], images[8:108])  # so few are soon learned by heart
+    recipe = dataclasses.replace(SMALL, steps=200, batch_size=8, lr=1e-2, ema=0.5)
+    with Log(tmp_path, {}, recipe.steps, "disabled") as log:
+        last = train(recipe, data, log, tmp_path)
+    best = checkpoint.load(tmp_path, checkpoint.BEST)
+    assert best["step"] < 200
+    assert f"weights of step {best['step']}: --resume {tmp_path} --keep best" in capsys.readouterr().err
+    with Log(tmp_path, {}, recipe.steps, "disabled", 200) as log:
+        kept = train(dataclasses.replace(recipe, keep="best"), data, log, tmp_path, checkpoint.load(tmp_path))
+    assert all(torch.equal(value, best["average"][name]) for name, value in kept.named_parameters())
+    assert evaluate(kept, data.test)["nats"] < evaluate(last, data.test)["nats"]
+    losses = [record["best/loss"] for record in records(tmp_path) if "best/loss" in record]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] == pytest.approx(evaluate(kept, data.test)["nats"], abs=1e-3)
+
+
+def test_how_often_and_what_to_keep_may_change_in_a_resumed_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [
+        "--steps",
+        "30",
+        "--batch_size",
+        "32",
+        "--bank_size",
+        "0",
+        "--vae.latent_dim",
+        "4",
+        "--vae.width",
+        "16",
+    ]
+    main(["sample", *arguments, "--out", "run", "--wandb", "disabled"])
+    main(["--resume", "run", "--keep", "best", "--checkpoint_every", "7", "--wandb", "disabled"])
+    assert "keep: best" in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--lr", "0.5", "--vae.width", "32"], r"these differ: (?=.*lr \(0.003 -> 0.5\)).*width \(16 -> 32\)"),
+        ([], r"run has no checkpoint\.pt to resume from"),
+    ],
+)
+def test_what_cannot_be_resumed_is_told(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    begun = yaml.safe_dump(dataclasses.asdict(dataclasses.replace(SMALL, data="sample")))
+    (tmp_path / "run" / "training.yaml").write_text(begun)
+    with pytest.raises(SystemExit, match=message):
+        main(["--resume", "run", *arguments])
+    with pytest.raises(SystemExit, match="none is no run"):
+        main(["--resume", "none"])
+
+
+def test_a_damaged_checkpoint_and_one_of_another_version_are_told(tmp_path):
+    checkpoint.save(tmp_path, {"step": 3})
+    assert checkpoint.load(tmp_path)["step"] == 3
+    whole = (tmp_path / checkpoint.NAME).read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no checkpoint"):
+        (tmp_path / checkpoint.NAME).write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
+            checkpoint.load(tmp_path)
+    torch.save({"step": 3}, tmp_path / checkpoint.NAME)
+    with pytest.raises(ValueError, match="another version of vae-augment"):
+        checkpoint.load(tmp_path)

@@ -1,0 +1,54 @@
+"""The processor of a run: CUDA, MPS or the CPU."""
+
+import os
+
+import torch
+from torch import Tensor
+
+from . import processes
+
+
+def pick(name: str) -> torch.device:
+    """`Recipe.device` -> the device of this process.
+
+    Raises:
+        ValueError: several processes cannot share it.
+    """
+    if processes.count() == 1:
+        return torch.device(_best() if name == "auto" else name)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"  # MPS has no collective operations
+    if name not in ("cuda", "cpu"):
+        raise ValueError(f"device of a run of several processes must be auto, cuda or cpu, got {name!r}")
+    if name == "cpu":
+        return torch.device("cpu")
+    local, here, gpus = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if here > gpus:
+        raise ValueError(f"{here} processes on a machine of {gpus} GPUs: lower --nproc-per-node, or --device cpu")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Of torch's generators that a run on this device draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    """Go back to `random_state`, as far as it is of this kind of device."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
