@@ -130,7 +130,7 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["sample", "--vae.size", "30"], "multiple of patch"),
         (["sample", "--likelihood", "gauss"], "gaussian"),
         (["--data", "folder:nowhere"], "nowhere"),
-        (["--data", "cifar"], "mnist, fashion-mnist, sample, or folder:PATH"),
+        (["--data", "cifar"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
     ],
 )
 def test_mistakes_are_one_clear_error(arguments, message, tmp_path, monkeypatch, capsys):

@@ -203,11 +203,14 @@ def run(
         log.images(recipe.steps, grids(vae, data.test, gains["Noise"]) | {"contact_sheet": sheet})
         if quality["active_units"] < 0.2 * recipe.vae.latent_dim:
             log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
-    metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
-    metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
-    weights = Weights(vae, bank, gains, data.pool(), metrics)
-    sheet.save(folder / "samples.png")
-    hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
+        log.histogram(recipe.steps, "latents", vae.whitened_mean(images))
+        metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
+        metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
+        weights = Weights(vae, bank, gains, data.pool(), metrics)
+        sheet.save(folder / "samples.png")
+        hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
+        files = [folder / name for name in (*hub.FILES, *hub.DOCUMENTS) if (folder / name).is_file()]
+        log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}"])
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights

@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from PIL.Image import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from vae_augment.files import replace_file
 
+FINISH_TIMEOUT = 300  # seconds that the end of a run waits for W&B; without a limit, a dead server holds it for hours
 WandbMode = Literal["online", "offline", "disabled"]
 
 
@@ -58,6 +61,26 @@ class Log:
             import wandb
 
             self._send({"step": step} | {name: wandb.Image(grid) for name, grid in grids.items()})
+
+    def histogram(self, step: int, name: str, values: Tensor) -> None:
+        """The distribution of these values, in W&B only."""
+        if self._wandb is not None:
+            import wandb
+
+            self._send({"step": step, name: wandb.Histogram(values.flatten().tolist())})
+
+    def weights(self, files: Sequence[Path], name: str, aliases: Sequence[str]) -> None:
+        """Keep these files as a W&B artifact of type model, which `run.use_artifact(f"{name}:latest")` gives back."""
+        if self._wandb is not None:
+            self._guard(self._log_artifact, files, name, aliases)
+
+    def _log_artifact(self, files: Sequence[Path], name: str, aliases: Sequence[str]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(re.sub(r"[^\w.-]+", "-", name).strip("-") or "weights", type="model")
+        for file in files:
+            artifact.add_file(str(file))
+        self._wandb.log_artifact(artifact, aliases=["latest", *aliases])
 
     def say(self, text: str) -> None:
         self._bar.write(text, file=sys.stderr)
@@ -112,10 +135,13 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
                 mode=attempt,  # type: ignore[arg-type]
                 id=name.read_text() if resume and name.is_file() else None,
                 resume="allow",
+                settings=wandb.Settings(finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT))),
             )
             replace_file(name, run.id.encode())
             run.define_metric("step")
             run.define_metric("*", step_metric="step")  # our own axis
+            for metric, best in (("test/psnr_db", "max"), ("test/nats", "min"), ("total", "min")):
+                run.define_metric(metric, step_metric="step", summary=f"last,{best}")
             print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)
             return run
         except Exception as error:

@@ -81,7 +81,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
             if log is not None and (step % LOG_EVERY == 0 or step == recipe.steps):
                 speed = (step - done) * images / (run.seconds - before)
                 parts = {name: value.item() for name, value in loss.items()}
-                rates = {"beta": beta, "lr": rate, "grad_norm": float(norm)}
+                rates = {"beta": beta, "lr": rate, "grad_norm": float(norm), "epoch": step * images / len(data.train)}
                 log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(run.skipped)})
             if log is not None and step % PICTURES_EVERY == 0 and step != recipe.steps:
                 log.images(step, grids(run.average, data.test))

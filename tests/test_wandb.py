@@ -1,0 +1,81 @@
+"""Runs tracked in Weights & Biases: online against a server on loopback, offline read back, and sweeps."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests import wandb_server
+from train.__main__ import _parser
+from train.recipes import RECIPES
+from vae_augment import hub
+
+SHORT = ["sample", "--steps", "20", "--batch_size", "32", "--bank_size", "50", "--vae.width", "16", "--out", "run"]
+SWEEP = Path(__file__).parent.parent / "examples" / "sweep.yaml"
+
+
+@pytest.fixture
+def server():
+    with wandb_server.serve() as found:
+        yield found
+
+
+def online(server: wandb_server.Server, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    own = {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "a" * 40}
+    own |= {f"WANDB_{name}_DIR": str(cwd / name) for name in ("DATA", "CACHE", "CONFIG")}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("WANDB")}
+    command = [sys.executable, "-m", "train", *SHORT, "--wandb", "online"]
+    return subprocess.run(
+        command, cwd=cwd, env=clean | own | variables, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def test_an_online_run_sends_numbers_pictures_and_the_weights(server, tmp_path):
+    done = online(server, tmp_path)
+    assert done.returncode == 0, done.stderr
+    keys = set().union(*server.rows)
+    parts = {"total", "recon", "kl", "lr", "grad_norm", "images_per_second", "epoch", "step", "latents"}
+    assert parts | {"test/psnr_db", "test/active_units", "best/loss"} <= keys
+    steps = [row["step"] for row in server.rows]
+    assert steps == sorted(steps)
+    assert steps[-1] == 20
+    assert set(server.summary["test/psnr_db"]) == {"last", "max"}
+    pictures = {name.split("/")[-1].split("_")[0] for name in server.files if name.endswith(".png")}
+    assert {"originals", "reconstructions", "augmentations", "contact"} <= pictures
+    assert all(server.files[name][:4] == b"\x89PNG" for name in server.files if name.endswith(".png"))
+    # the artifact is the weights folder
+    assert set(server.aliases) == {"latest", "step-20"}
+    (tmp_path / "artifact").mkdir()
+    for name in (*hub.FILES, *hub.DOCUMENTS):
+        (tmp_path / "artifact" / name).write_bytes(server.files[f"artifact/{name}"])
+    one, other = hub.load(tmp_path / "artifact").vae, hub.load(tmp_path / "run").vae
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
+    server.dies_after = "UpsertBucket"
+    done = online(server, tmp_path, WANDB_FINISH_TIMEOUT="3")
+    assert done.returncode == 0, done.stderr
+    assert hub.load(tmp_path / "run").bank is not None
+
+
+def test_what_a_sweep_varies_the_trainer_understands():
+    """`wandb agent` writes a chosen setting as --key=value."""
+    sweep = yaml.safe_load(SWEEP.read_text())
+    assert sweep["command"] == ["python", "-m", "train", "fashion-mnist", "${args}"]
+    parser = _parser(RECIPES["fashion-mnist"])
+    choices = [
+        [f"--{name}={value}" for value in given.get("values", [given.get("value", given.get("min"))])]
+        for name, given in sweep["parameters"].items()
+    ]
+    for arguments in itertools.zip_longest(*choices):
+        chosen = [argument for argument in arguments if argument is not None]
+        options = parser.parse_args(chosen)
+        for argument in chosen:
+            name, value = argument.removeprefix("--").split("=")
+            assert options[name] == yaml.safe_load(value)
