@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from torchvision.transforms.v2.functional import to_pil_image
+
+from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,6 +40,8 @@ def commands() -> list[str]:
 def test_commands_run(command, tmp_path):
     """Examples and `train sample` in full; training that needs a data set up to its parsed configuration."""
     words = shlex.split(command)
+    (tmp_path / "photos").mkdir()
+    to_pil_image(IMAGES[0].repeat(3, 1, 1)).save(tmp_path / "photos" / "boot.jpg")
     if words[1].endswith(".py"):
         words[1] = str(ROOT / words[1])
     elif words[:4] != ["python", "-m", "train", "sample"]:

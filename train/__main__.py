@@ -210,7 +210,7 @@ def run(
         sheet.save(folder / "samples.png")
         hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
         files = [folder / name for name in (*hub.FILES, *hub.DOCUMENTS) if (folder / name).is_file()]
-        log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}"])
+        log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}", recipe.keep])
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights

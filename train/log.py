@@ -40,7 +40,7 @@ class Log:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         # off a terminal the bar would be thousands of lines; the lines of `write` remain
         self._bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
-        self._wandb = _start_wandb(folder, config, wandb_mode, resume=done > 0)
+        self._wandb = self._run = _start_wandb(folder, config, wandb_mode, resume=done > 0)
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +90,8 @@ class Log:
     ) -> None:
         self._bar.close()
         self._file.close()
-        if self._wandb is not None:
-            self._guard(self._wandb.finish, exit_code=0 if kind is None else 1)
+        if self._run is not None:  # also after a failure: else W&B's own end would wait without limit
+            self._guard(self._run.finish, exit_code=0 if kind is None else 1)
 
     def _send(self, record: Mapping[str, Any]) -> None:
         if self._wandb is not None:
