@@ -33,7 +33,7 @@ from vae_augment.strength import solve_gains
 
 from . import checkpoint
 from . import data as datasets
-from .card import model_card
+from .card import run_card
 from .log import Log, WandbMode
 from .loop import train
 from .loss import evaluate, knn_purity
@@ -153,7 +153,7 @@ def run(
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
     weights = Weights(vae, bank, gains, data.pool(), metrics)
     sheet.save(folder / "samples.png")
-    hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
+    hub.save(folder, weights, run_card(weights, repo_id or folder.as_posix(), folder, text, command))
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
     print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
     return weights
