@@ -13,6 +13,7 @@ import torch
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
+from vae_augment.folder import config_checksum
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def edit_config(*, sign=False, **changes):
             else:
                 config[key] = value
         if sign:  # as an author of other weights would, so that the checks behind the checksum are met
-            config["sha256"]["config.json"] = hub._config_checksum(config)
+            config["sha256"]["config.json"] = config_checksum(config)
         (folder / "config.json").write_text(json.dumps(config))
 
     return damage

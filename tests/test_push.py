@@ -1,218 +1,278 @@
-"""Push and pull with the real huggingface_hub client, against a server on loopback."""
+"""Push and pull with the real huggingface_hub client, against a server on loopback, by both ways that large files take."""
 
-import os
-import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import importlib.util
+import re
 
 import pytest
 
-from tests.fresh_process import run_script
-from tests.hub_server import TOKEN, Hub, InStore, serve
+from tests.hub_client import Client, Done, client
+from tests.hub_server import Hub, serve
 from vae_augment import hub as weights_hub
+from vae_augment.card import END, Card
 
 FASHION = weights_hub.BUNDLED / "fashion-mnist"
-PUSH = "from vae_augment import hub; print(hub.push({folder!r}, 'me/fashion', {options}))"
-PULL = """
+FINGERPRINT = """
 import hashlib, torch
 from vae_augment import VAEAugment
 from vae_augment.sample import fashion_sample
-augment = VAEAugment.from_pretrained("me/fashion", {options})
+augment = VAEAugment.from_pretrained({arguments})
 torch.manual_seed(0)
 print(hashlib.sha256(augment(fashion_sample()[0][:8]).numpy().tobytes()).hexdigest())
 """
 
 
+class Side:
+    """A server, and a client whose large files go one way; each test has a repository and a cache of its own."""
+
+    def __init__(self, server: Hub, process: Client, way: str) -> None:
+        self.server, self.process, self.way = server, process, way
+        self.repo, self.cache = "", ""
+
+    def push(self, options: str = "", folder: str = str(FASHION)) -> Done:
+        return self.process.run(f"print(hub.push({folder!r}, {self.repo!r}, {options}))")
+
+    def pushed(self, options: str = "") -> str:
+        done = self.push(options)
+        assert done.error == "", done.error
+        return done.out
+
+    def pull(self, options: str = "", cache: str = "") -> Done:
+        arguments = f"{self.repo!r}, cache_dir={cache or self.cache!r}, {options}"
+        return self.process.run(FINGERPRINT.format(arguments=arguments))
+
+    @property
+    def commits(self) -> int:
+        return len(self.server.commits[self.repo]) - 1  # a repository begins with an empty one
+
+
+@pytest.fixture(scope="module", params=["xet", "lfs"])
+def process(request, tmp_path_factory):
+    if request.param == "xet" and importlib.util.find_spec("hf_xet") is None:
+        pytest.skip("hf_xet is not installed on this platform: the client has no Xet")
+    with serve() as server:
+        home = tmp_path_factory.mktemp("home")
+        with client(server.url, home, HF_HUB_DISABLE_XET=str(int(request.param == "lfs"))) as running:
+            yield Side(server, running, request.param)
+
+
 @pytest.fixture
-def server():
-    with serve() as hub:
-        yield hub
+def side(process, request, tmp_path):
+    process.repo, process.cache = (
+        "me/" + re.sub(r"\W", "-", request.node.name.removeprefix("test_").rstrip("]"))[:90],
+        str(tmp_path / "cache"),
+    )
+    process.server.faults.clear()
+    process.server.requests.clear()
+    process.server.pause = 0
+    return process
 
 
-def run(server: Hub, cache: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """In a process of its own: the client reads its environment once, at import."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    own = {"HF_ENDPOINT": server.url, "HF_HOME": str(cache), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-    return run_script(script, clean | own | variables, cache.parent / "output")
+@pytest.fixture(scope="module")
+def fingerprint(process):
+    return process.process.run(FINGERPRINT.format(arguments="'fashion-mnist'")).out
 
 
-def pushed(server: Hub, tmp_path: Path, options: str = "") -> str:
-    done = run(server, tmp_path / "pusher", PUSH.format(folder=str(FASHION), options=options))
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()[-1]
-
-
-def test_what_one_process_pushes_another_loads_bit_for_bit(server, tmp_path):
-    sha = pushed(server, tmp_path, "tag='v1'")
-    assert set(server.commits["me/fashion"][sha]) == {
-        *("config.json", "model.safetensors", "bank.safetensors", "README.md", "samples.png")
-    }
-    bundled = run(server, tmp_path / "a", PULL.replace("me/fashion", "fashion-mnist").format(options=""))
-    for i, options in enumerate((f"revision={sha!r}", "revision='v1'", "")):
-        pulled = run(server, tmp_path / f"cache{i}", PULL.format(options=options))
-        assert pulled.returncode == 0, pulled.stderr
-        assert pulled.stdout == bundled.stdout
+def test_what_one_process_pushes_is_loaded_bit_for_bit(side, fingerprint):
+    sha = side.pushed("tag='v1'")
+    files = side.server.commits[side.repo][sha]
+    assert set(files) == {"config.json", "model.safetensors", "bank.safetensors", "README.md", "samples.png"}
+    assert (files["model.safetensors"].xet is not None) == (side.way == "xet")
+    assert any("xet-write-token" in line for line in side.server.requests) == (side.way == "xet")
+    for options in (f"revision={sha!r}", "revision='v1'", ""):
+        assert side.pull(options, cache=f"{side.cache}{options}") == Done(fingerprint, "")
+    shown = side.process.run(f"print(VAEAugment.from_pretrained({side.repo!r}, cache_dir={side.cache!r}))").out
+    assert f"VAEAugment({side.repo!r}, revision={sha!r}, strength" in shown
     # what was fetched once needs no server
-    server.fail = (".", 503)
-    offline = run(server, tmp_path / "cache0", PULL.format(options=f"revision={sha!r}"), HF_HUB_OFFLINE="1")
-    assert offline.stdout == bundled.stdout, offline.stderr
+    side.server.requests.clear()
+    assert side.pull("local_files_only=True") == Done(fingerprint, "")
+    assert side.server.requests == []
+    side.server.fail(".")
+    assert side.pull(f"revision={sha!r}").out == fingerprint
 
 
-def test_the_default_upload_path_is_xet(server, tmp_path):
-    """Bytes go through hf_xet into its own store and back, never through the server."""
-    pytest.importorskip("hf_xet", reason="hf_xet is not installed, as on some platforms")
-    server.expect(FASHION, tmp_path / "store")
-    done = run(
-        server, tmp_path / "pusher", PUSH.format(folder=str(FASHION), options="tag='v1'"), HF_HUB_DISABLE_XET="0"
+def test_one_push_is_one_commit_and_main_may_move(side, fingerprint):
+    first = side.pushed()
+    assert side.commits == 1
+    side.server.commit(side.repo, "main", {"config.json": b"{}"})
+    moved = side.pull()
+    assert moved.error.startswith("WeightsError")
+    assert side.repo in moved.error
+    assert side.pull(f"revision={first!r}") == Done(fingerprint, "")
+
+
+def test_a_branch_is_made_and_main_stays(side, fingerprint):
+    first = side.pushed()
+    other = str(weights_hub.BUNDLED / "mnist")
+    assert side.push("revision='dev', tag='dev-1'", other).error == ""
+    assert side.push("revision='dev'").error == "", "an existing branch is taken"
+    assert side.server.refs[side.repo]["main"] == first
+    assert side.pull() == Done(fingerprint, "")
+    digits = side.process.run(FINGERPRINT.format(arguments="'mnist'")).out
+    assert side.pull("revision='dev-1'").out == digits
+    assert side.pull("revision='dev'").out == fingerprint
+
+
+def test_methods_of_the_vae_and_the_transform(side, fingerprint):
+    first = side.process.run(
+        f"augment = VAEAugment.from_pretrained('fashion-mnist'); print(augment.push_to_hub({side.repo!r}, private=True))"
     )
-    if "local://" in done.stderr:
-        pytest.skip(f"this hf_xet has no local store: {done.stderr[-300:]}")
-    assert done.returncode == 0, done.stderr
-    sha = done.stdout.split()[-1]
-    assert isinstance(server.commits["me/fashion"][sha]["model.safetensors"], InStore)
-    assert server.blobs == {}
-    bundled = run(server, tmp_path / "a", PULL.replace("me/fashion", "fashion-mnist").format(options=""))
-    for i, options in enumerate((f"revision={sha!r}", "revision='v1'")):
-        pulled = run(server, tmp_path / f"cache{i}", PULL.format(options=options), HF_HUB_DISABLE_XET="0")
-        assert pulled.returncode == 0, pulled.stderr
-        assert pulled.stdout == bundled.stdout
+    assert first.error == ""
+    assert side.repo in side.server.private
+    assert side.pull() == Done(fingerprint, "")
+    # its owner edits the card on the Hub, then pushes the network alone
+    card = side.server.commits[side.repo][first.out]["README.md"].decode()
+    edited = card.replace("apache-2.0", "mit").replace(END, f"{END}\n\nEdited on the web.")
+    side.server.commit(side.repo, "main", {"README.md": edited.encode(), "notes.txt": b"mine"})
+    second = side.process.run(
+        f"vae = VAE.from_pretrained({side.repo!r}, cache_dir={side.cache!r}); "
+        f"print(vae.save_pretrained({side.cache + '/saved'!r}, push_to_hub=True, repo_id={side.repo!r}, tag='net'))"
+    )
+    assert second.error == ""
+    files = side.server.commits[side.repo][second.out]
+    assert set(files) == {"config.json", "model.safetensors", "README.md", "notes.txt"}, "no bank of other weights"
+    card = Card.parse(files["README.md"].decode())
+    assert (card.after, card.front["license"]) == ("Edited on the web.", "mit")
+    assert "not measured" in card.block
+    loaded = side.process.run(
+        f"net = VAE.from_pretrained({side.repo!r}, revision='net', cache_dir={side.cache!r}).state_dict(); "
+        "own = VAE.from_pretrained('fashion-mnist').state_dict(); "
+        "print(len(own), all(torch.equal(net[key], own[key]) for key in own))"
+    )
+    assert loaded.error == ""
+    assert loaded.out.endswith(" True")
 
 
-def test_one_push_is_one_commit_and_main_may_move(server, tmp_path):
-    first = pushed(server, tmp_path)
-    assert len(server.commits["me/fashion"]) == 2, "the empty start and one commit"
-    server.commit("me/fashion", "main", {"config.json": b"{}"})
-    moved = run(server, tmp_path / "a", PULL.format(options=""))
-    assert "WeightsError" in moved.stderr
-    pinned = run(server, tmp_path / "a", PULL.format(options=f"revision={first!r}"))
-    assert pinned.returncode == 0, pinned.stderr
+def test_a_private_repository_needs_the_token(side, fingerprint):
+    side.pushed("private=True")
+    assert side.repo in side.server.private
+    assert side.pull() == Done(fingerprint, "")
+    stranger = side.pull("token=False", cache=f"{side.cache}-b").error
+    assert stranger.startswith("FileNotFoundError")
+    assert "could not be fetched" in stranger
+    assert "hf auth login" in stranger
 
 
-def test_a_private_repository_needs_the_token(server, tmp_path):
-    pushed(server, tmp_path, "private=True")
-    assert server.private == {"me/fashion"}
-    assert run(server, tmp_path / "a", PULL.format(options="")).returncode == 0
-    stranger = run(server, tmp_path / "b", PULL.format(options="token=False"))
-    assert "FileNotFoundError" in stranger.stderr
-    assert "could not be fetched" in stranger.stderr
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500])
+def test_a_server_that_refuses_is_told_and_nothing_is_committed(side, status):
+    side.server.fail("POST .*/commit/", status)
+    refused = side.push().error
+    assert refused.startswith("ConnectionError")
+    assert str(status) in refused
+    assert "nothing is committed" in refused
+    assert ("hf auth login" in refused) == (status in (401, 403, 404))
+    assert side.commits == 0
+    if status < 429:  # others are asked again, for five seconds
+        side.server.fail("GET /api/models", status)
+        pull = side.pull().error
+        assert pull.startswith("FileNotFoundError")
+        assert str(status) in pull
 
 
-def test_a_branch_is_pushed_to_and_pulled_from(server, tmp_path):
-    pushed(server, tmp_path)
-    server.refs["me/fashion"]["smaller"] = server.refs["me/fashion"]["main"]
-    main = server.refs["me/fashion"]["main"]
-    sha = pushed(server, tmp_path, "revision='smaller', commit_message='again'")
-    assert server.refs["me/fashion"] == {"main": main, "smaller": sha}
-    assert run(server, tmp_path / "a", PULL.format(options="revision='smaller'")).returncode == 0
+def test_a_server_that_is_full_for_a_moment_is_asked_again(side, fingerprint):
+    side.server.fail("GET /api/models/.*/tree", 503, times=1)
+    side.pushed()
+    side.server.fail("GET /api/models/.*/tree", 429, times=1)
+    side.server.fail("GET .*/resolve/.*/config.json", 429, times=1)
+    assert side.pull() == Done(fingerprint, "")
+    assert not any(fault.times for fault in side.server.faults), "each was met"
 
 
-def test_a_busy_server_is_told_or_asked_again(server, tmp_path):
-    server.fail_times = {"POST /api/models/.*/preupload": [429, 503], "GET /api/models/me/fashion": [429]}
-    pushed(server, tmp_path)
-    busy = run(server, tmp_path / "a", PULL.format(options=""))
-    assert "FileNotFoundError" in busy.stderr
-    assert "429 Too Many Requests" in busy.stderr
-    assert run(server, tmp_path / "a", PULL.format(options="")).returncode == 0
-    assert not any(server.fail_times.values()), "every refusal was met"
+def large_download(side: Side) -> str:
+    """The request that a tensor's file depends on."""
+    return "GET .*xet-read-token" if side.way == "xet" else "GET .*/resolve/.*/bank.safetensors"
 
 
-def test_a_download_that_breaks_off_leaves_nothing_half(server, tmp_path):
-    pushed(server, tmp_path)
-    server.cut = "GET .*model.safetensors"
-    broken = run(server, tmp_path / "a", PULL.format(options=""), HF_HUB_DOWNLOAD_TIMEOUT="2")
-    assert "FileNotFoundError" in broken.stderr
-    assert "could not be fetched" in broken.stderr
-    server.cut = None
-    assert run(server, tmp_path / "a", PULL.format(options="")).returncode == 0, "the same cache, afterwards"
+def test_a_download_that_breaks_off_goes_on(side, fingerprint):
+    side.pushed()
+    side.server.fail("GET .*/resolve/.*/config.json", sent=100, times=1)
+    side.server.fail(large_download(side), sent=100_000 if side.way == "lfs" else 0, times=1)
+    assert side.pull() == Done(fingerprint, "")
+    assert not any(fault.times for fault in side.server.faults)
 
 
-def test_a_push_that_breaks_off_commits_nothing(server, tmp_path):
-    server.fail = ("PUT /blobs", 422)  # not one that the client tries again for half a minute
-    done = run(server, tmp_path / "a", PUSH.format(folder=str(FASHION), options=""))
-    assert done.returncode == 1
-    assert len(server.commits["me/fashion"]) == 1
-    server.fail = None
-    pushed(server, tmp_path)
-    assert run(server, tmp_path / "a", PULL.format(options="")).returncode == 0
+def test_a_download_that_never_ends_leaves_nothing_that_loads_wrongly(side, fingerprint):
+    side.pushed()
+    side.server.fail(large_download(side), 403 if side.way == "xet" else 500)  # what is not asked again
+    broken = side.pull().error
+    assert broken.startswith("FileNotFoundError")
+    assert ("hf auth login" if side.way == "xet" else "Try again") in broken
+    # what is there by now is not taken for the whole
+    partly = side.pull("local_files_only=True").error
+    assert partly.startswith("FileNotFoundError")
+    side.server.faults.clear()
+    assert side.pull() == Done(fingerprint, "")
 
 
-def test_two_processes_fill_one_cache(server, tmp_path):
-    pushed(server, tmp_path)
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: run(server, tmp_path / "a", PULL.format(options="")), range(2)))
-    assert [done.returncode for done in both] == [0, 0], both[0].stderr + both[1].stderr
-    assert both[0].stdout == both[1].stdout
+def test_an_upload_that_breaks_off_goes_on(side, fingerprint):
+    side.server.fail("GET .*xet-write-token" if side.way == "xet" else "PUT /blobs", times=1)
+    side.pushed()
+    assert not any(fault.times for fault in side.server.faults)
+    assert side.commits == 1
+    assert side.pull() == Done(fingerprint, "")
 
 
-def test_a_cache_that_cannot_be_written_is_told(server, tmp_path):
-    pushed(server, tmp_path)
-    blocked = tmp_path / "blocked"
-    blocked.write_text("a file where the cache should be")
-    done = run(server, tmp_path, PULL.format(options=f"cache_dir={str(blocked)!r}"))
-    assert "FileNotFoundError" in done.stderr
-    assert "blocked" in done.stderr
-    # a cache on a read-only disk, as in a container: what is in it loads
-    run(server, tmp_path / "full", PULL.format(options=""))
-    for path in sorted((tmp_path / "full").rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    loaded = run(server, tmp_path / "full", PULL.format(options=""))
-    for path in sorted((tmp_path / "full").rglob("*")):
-        path.chmod(0o755)
-    assert loaded.returncode == 0, loaded.stderr
+def test_a_commit_that_breaks_off_is_not_made_and_can_be_repeated(side, fingerprint):
+    side.server.fail("POST .*/commit/", times=1)
+    broken = side.push().error
+    assert broken.startswith("ConnectionError")
+    assert "can be repeated" in broken
+    assert side.commits == 0
+    side.pushed()
+    assert side.commits == 1
+    assert side.pull() == Done(fingerprint, "")
 
 
-def test_a_repository_with_a_missing_file_is_told(server, tmp_path):
-    sha = pushed(server, tmp_path)
-    del server.commits["me/fashion"][sha]["model.safetensors"]
-    done = run(server, tmp_path / "a", PULL.format(options=""))
-    assert "FileNotFoundError" in done.stderr
-    assert "model.safetensors" in done.stderr
+def test_a_server_that_goes_away_is_told(side, fingerprint):
+    side.server.fail("POST /api/repos/create")
+    broken = side.push().error
+    assert broken.startswith("ConnectionError")
+    assert "nothing is committed" in broken
+    assert "Try again" in broken
+    side.server.faults.clear()
+    side.pushed()
+    side.server.fail(".")
+    gone = side.pull().error
+    assert gone.startswith("FileNotFoundError")
+    assert "Try again" in gone
+    side.server.faults.clear()
+    assert side.pull() == Done(fingerprint, "")
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_a_server_that_refuses_is_told_and_nothing_is_committed(server, tmp_path, status):
-    server.fail = ("POST .*commit", status)
-    done = run(server, tmp_path, PUSH.format(folder=str(FASHION), options=""))
-    assert done.returncode == 1
-    assert str(status) in done.stderr
-    assert len(server.commits["me/fashion"]) == 1
-    server.fail = ("GET /api/models", status)
-    pull = run(server, tmp_path, PULL.format(options=""))
-    assert "FileNotFoundError" in pull.stderr, pull.stderr
+def test_a_tag_that_exists_does_not_hide_the_commit(side, fingerprint):
+    side.pushed("tag='v1'")
+    again = side.push("tag='v1'", str(weights_hub.BUNDLED / "mnist")).error
+    sha = side.server.refs[side.repo]["main"]
+    assert f"commit {sha} is made, but not tagged 'v1'" in again
+    assert side.pull("revision='v1'") == Done(fingerprint, ""), "the tag stays where it was"
 
 
-def test_what_does_not_load_is_not_pushed(server, tmp_path):
+def test_files_that_are_missing_or_do_not_fit_are_named(side):
+    config = (FASHION / "config.json").read_bytes()
+    side.pushed()
+    sha = side.server.commit(side.repo, "main", {"config.json": config}, {"model.safetensors"})
+    missing = side.pull().error
+    assert missing.startswith("FileNotFoundError")
+    assert side.repo in missing
+    assert sha in missing
+    assert "it has no model.safetensors" in missing
+    flipped = bytearray((FASHION / "model.safetensors").read_bytes())
+    flipped[-1] ^= 1
+    side.server.commit(side.repo, "main", {"model.safetensors": bytes(flipped)})
+    damaged = side.pull().error
+    assert damaged.startswith("WeightsError")
+    assert "sha256 differs" in damaged
+
+
+def test_a_missing_revision_or_repository_is_named(side):
+    assert "FileNotFoundError" in side.pull().error
+    side.pushed()
+    missing = side.pull("revision='v9'").error
+    assert missing.startswith("FileNotFoundError")
+    assert "v9" in missing
+
+
+def test_what_does_not_load_is_not_pushed(side, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    done = run(server, tmp_path / "a", PUSH.format(folder=str(tmp_path), options=""))
-    assert "WeightsError" in done.stderr
-    assert server.requests == []
-
-
-def test_missing_revision_is_named(server, tmp_path):
-    pushed(server, tmp_path)
-    done = run(server, tmp_path / "a", PULL.format(options="revision='v9'"))
-    assert "FileNotFoundError" in done.stderr
-    assert "v9" in done.stderr
-
-
-def test_the_trainer_pushes_with_the_hub_name_in_the_card(server, tmp_path):
-    script = (
-        "from train.__main__ import main; "
-        "main(['sample', '--steps', '20', '--bank_size', '50', '--out', {out!r}, '--wandb', 'disabled', "
-        "'--push-to-hub', {repo!r}, '--private', '--endpoint', {url!r}])"
-    )
-    done = run(server, tmp_path, script.format(out=str(tmp_path / "run"), repo="me/garments", url=server.url))
-    assert done.returncode == 0, done.stderr
-    sha = done.stdout.split("revision='")[1][:40]
-    files = server.commits["me/garments"][sha]
-    assert set(files) == {*weights_hub.FILES, *weights_hub.DOCUMENTS}
-    assert b'from_pretrained("me/garments"' in files["README.md"]
-    assert server.private == {"me/garments"}
-    wrong = run(server, tmp_path, script.format(out=str(tmp_path / "other"), repo="no id", url=server.url))
-    assert "of the form user/repo" in wrong.stderr
-    assert not (tmp_path / "other").exists(), "told before training"
-    server.fail = ("POST", 403)
-    refused = run(server, tmp_path, script.format(out=str(tmp_path / "third"), repo="me/third", url=server.url))
-    assert refused.returncode == 1
-    assert "the weights are whole" in refused.stderr
-    assert weights_hub.load(tmp_path / "third").bank is not None
+    assert side.push(folder=str(tmp_path)).error.startswith("WeightsError")
+    assert "user/repo" in side.process.run(f"hub.push({str(FASHION)!r}, 'mine')").error
+    assert side.server.requests == []

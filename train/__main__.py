@@ -37,7 +37,7 @@ from vae_augment.strength import solve_gains
 
 from . import checkpoint, processes
 from . import data as datasets
-from .card import model_card
+from .card import run_card
 from .log import Log, WandbMode
 from .loop import check, train
 from .loss import evaluate, knn_purity
@@ -208,7 +208,7 @@ def run(
         metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
         weights = Weights(vae, bank, gains, data.pool(), metrics)
         sheet.save(folder / "samples.png")
-        hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), text, command))
+        hub.save(folder, weights, run_card(weights, repo_id or folder.as_posix(), folder, text, command))
         files = [folder / name for name in (*hub.FILES, *hub.DOCUMENTS) if (folder / name).is_file()]
         log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}", recipe.keep])
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))

@@ -3,7 +3,7 @@
 from .augment import VAEAugment
 from .bank import LatentBank
 from .dataset import SyntheticDataset
-from .hub import Weights, WeightsError
+from .folder import Weights, WeightsError
 from .jitter import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
 from .vae import VAE, Posterior, VAEConfig
 

@@ -21,6 +21,7 @@ from .classes import ClassDifferences, ClassLatents
 from .image import all_to_model, is_image, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .labelled import read_labelled
+from .pretrained import Pretrained
 from .replicas import Replicas, computes_bf16
 from .sample_parts import plain_label
 from .strength import gain_name, is_calibrated, prior_images, reference, solve_gain
@@ -35,7 +36,7 @@ UNKNOWN_TO_BANK = (
 )
 
 
-class VAEAugment(v2.Transform):
+class VAEAugment(Pretrained, v2.Transform):
     """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
 
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
@@ -103,6 +104,8 @@ class VAEAugment(v2.Transform):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
         self.source: str | None = None
+        self.revision: str | None = None
+        self._record: dict[str, Any] = {}
         self._labels: tuple[Any, ...] | None = None
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
@@ -160,7 +163,8 @@ class VAEAugment(v2.Transform):
             resize=resize,
             on_geometry=on_geometry,
         )
-        augment.source = str(name)
+        augment.source, augment.revision = str(name), weights.commit
+        augment._record = {"gains": weights.gains, "pool": weights.pool, "metrics": weights.metrics}
         return augment
 
     @property
@@ -195,6 +199,12 @@ class VAEAugment(v2.Transform):
     def bank(self) -> LatentBank | None:
         """Latents of the pretraining pool, if the weights came with them."""
         return self._bank
+
+    def _weights(self) -> hub.Weights:
+        if self._record:
+            return hub.Weights(self.vae, self._bank, **self._record)
+        gains = {gain_name(self.jitter): self.gain} if is_calibrated(self.jitter) else {}
+        return hub.Weights(self.vae, self._bank, gains)
 
     @property
     def can_fit(self) -> bool:
@@ -324,6 +334,8 @@ class VAEAugment(v2.Transform):
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
+        if self.revision is not None:
+            source += f"revision={self.revision!r}, "
         return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

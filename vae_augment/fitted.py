@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .classes import ClassDifferences, ClassLatents
 from .files import replace_file
-from .hub import LARGEST_CONFIG, WeightsError
+from .folder import LARGEST_CONFIG, WeightsError
 from .vae import VAE
 
 Classes = ClassLatents | ClassDifferences

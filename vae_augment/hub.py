@@ -1,61 +1,33 @@
-"""A weights folder: what training writes, what is bundled, and what the Hugging Face Hub holds.
+"""Finding weights by name: bundled with the package, in a local folder, or on the Hugging Face Hub, and pushing them there."""
 
-    config.json            architecture, gains of strength, description of the pool, measured metrics, checksums
-    model.safetensors      the network and its latent statistics
-    bank.safetensors       latents of the pretraining pool (optional)
-    README.md              the model card
-
-Files from elsewhere are untrusted: only safetensors and JSON are read, sizes are checked before memory is spent, and
-what does not fit exactly is an error.
-"""
-
-import dataclasses
 import difflib
-import hashlib
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+from .card import Card, read_card
+from .folder import DOCUMENTS, FILES, Weights, WeightsError, load_folder, save
 
-from .bank import LARGEST_BANK, LatentBank
-from .files import replace_file
-from .vae import VAE, VAEConfig
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-FORMAT_VERSION = 1
+__all__ = [
+    "BUNDLED",
+    "DOCUMENTS",
+    "FILES",
+    "Weights",
+    "WeightsError",
+    "bundled",
+    "check_repo_id",
+    "load",
+    "load_folder",
+    "push",
+    "save",
+]
+
 BUNDLED = Path(__file__).parent / "weights"
-FILES = ("config.json", "model.safetensors", "bank.safetensors")
-DOCUMENTS = ("README.md", "samples.png", "training.yaml")
-LARGEST_CONFIG = 1_000_000  # bytes
-
-
-class WeightsError(ValueError):
-    """A weights folder that is damaged, inconsistent, or written by a newer version."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A loaded weights folder.
-
-    Args:
-        vae: the network, in eval mode, on the CPU.
-        bank: latents of the pool it was trained on, or None.
-        gains: for each calibrated jitter, its factor at strength 1.
-        pool: what it was trained on: name, number of images, sha256 of their pixels.
-        metrics: measured on the test set, with units in the names.
-    """
-
-    vae: VAE
-    bank: LatentBank | None = None
-    gains: Mapping[str, float] = field(default_factory=dict)
-    pool: Mapping[str, str | int] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 def bundled() -> list[str]:
@@ -74,8 +46,16 @@ def load(
 ) -> Weights:
     """Load a bundled name, a local folder or a Hub id `user/repo`, whole or not at all.
 
+    Args:
+        name: a name of `bundled()` comes first, then a folder, then the Hub; the first two touch no network.
+        revision: of the Hub: a branch, a tag or, for repeatable results, a commit's sha; default main.
+        token: of the Hub; default that of `hf auth login`, False sends none.
+        cache_dir: where what comes from the Hub is kept; default $HF_HUB_CACHE.
+        local_files_only: take what is in the cache, as `HF_HUB_OFFLINE=1` does for a whole process.
+        force_download: fetch again what is in the cache.
+
     Raises:
-        FileNotFoundError: no such weights, or a file is missing.
+        FileNotFoundError: no such weights, a file is missing, or the Hub could not be asked; the message says which.
         WeightsError: the files are damaged, do not fit together, or are of a newer version.
     """
     if isinstance(name, str) and name in bundled():
@@ -84,89 +64,46 @@ def load(
         return load_folder(Path(name).expanduser())
     if not _is_hub_id(name):
         raise FileNotFoundError(_not_found(name))
+    folder = _fetch(str(name), revision, token, cache_dir, local_files_only, force_download)
+    try:
+        return replace(load_folder(folder), commit=folder.name)
+    except (FileNotFoundError, WeightsError) as error:
+        raise type(error)(
+            f"{name} of the Hub, commit {folder.name}: {error}. If the cache is damaged: force_download=True"
+        ) from None
+
+
+def _fetch(
+    repo_id: str,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | os.PathLike[str] | None,
+    local_files_only: bool,
+    force_download: bool,
+) -> Path:
+    """The cache's folder of one commit, so that config and weights fit together even while the branch moves."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
 
     from . import __version__
 
-    # one snapshot, so that config and weights are of one commit even while the branch moves
     try:
         folder = snapshot_download(
-            str(name),
+            repo_id,
             revision=revision,
             token=token,
-            cache_dir=None if cache_dir is None else Path(cache_dir),
+            cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
             local_files_only=local_files_only,
             force_download=force_download,
             allow_patterns=list(FILES),
             library_name="vae-augment",
             library_version=__version__,
         )
-    except (
-        OSError,
-        HfHubHTTPError,
-        httpx.HTTPError,
-        RuntimeError,
-    ) as error:  # the last two: a connection that broke off
-        raise FileNotFoundError(f"{_not_found(name)}; as a Hub id it could not be fetched: {error}") from error
-    return load_folder(Path(folder))
-
-
-def load_folder(folder: Path) -> Weights:
-    """Load a folder; see `load`."""
-    config = _read_config(folder / "config.json")
-    checksums = config["sha256"]
-    if checksums.pop("config.json", None) != _config_checksum(config):
-        raise WeightsError(
-            f"{folder / 'config.json'} is not as it was written (its own sha256 differs): download or save it again"
-        )
-    if "model.safetensors" not in checksums:
-        raise WeightsError(f"{folder / 'config.json'}: sha256 does not name model.safetensors")
-    with torch.device("meta"):  # names and shapes only, before memory is spent
-        vae = VAE(VAEConfig(**config["vae"]))
-    expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
-    state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
-    if not (state["latent_std"] > 0).all():
-        raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0")
-    vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
-    vae.eval()
-    bank = None
-    if "bank.safetensors" in checksums:
-        bank = _read_bank(folder / "bank.safetensors", vae.latent_shape, checksums["bank.safetensors"])
-    return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
-
-
-def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
-    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
-
-    `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
-    for key, value in state.items():
-        if not value.isfinite().all():
-            raise ValueError(f"nothing is written: {key} holds values that are not finite in float16")
-    contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
-    if weights.bank is not None:
-        bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
-        bank = {k: v.detach().cpu().contiguous() for k, v in bank.items()}
-        contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
-    config = {
-        "format_version": FORMAT_VERSION,
-        "vae": weights.vae.config.to_dict(),
-        "gains": dict(weights.gains),
-        "pool": dict(weights.pool),
-        "metrics": dict(weights.metrics),
-    }
-    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    own = _config_checksum(config | {"sha256": checksums})
-    config["sha256"] = checksums | {"config.json": own}
-    contents["README.md"] = card.encode()
-    contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
-    for name, content in contents.items():
-        replace_file(folder / name, content)
+    # the client's errors have no base of their own: OSError, those of its HTTP library, RuntimeError of its Xet library
+    except Exception as error:
+        raise FileNotFoundError(
+            f"{_not_found(repo_id)}; as a Hub id it could not be fetched: {error}\n{_remedy(error)}"
+        ) from error
+    return Path(folder)
 
 
 def push(
@@ -183,13 +120,15 @@ def push(
     """Put a weights folder on the Hugging Face Hub, as one commit; the repository is made if there is none.
 
     Only what belongs to the weights is sent: config, tensors, card, its picture and the recipe; no checkpoint, no log.
+    Of these, what the folder does not have is removed there by the same commit; other files there are left alone. What
+    was written by hand into the card there is kept, unless the folder's card has such text of its own.
 
     Args:
         folder: as `save` or `python -m train` writes it.
         repo_id: `user/repo`.
         private: of a new repository; None: as the account's default. An existing one is left as it is.
         token: default: that of `hf auth login`.
-        revision: branch to commit to, which must exist; default main.
+        revision: branch to commit to, made from main if there is none; default main.
         tag: name to give the commit.
         endpoint: of another server than huggingface.co; default $HF_ENDPOINT.
 
@@ -198,7 +137,7 @@ def push(
 
     Raises:
         FileNotFoundError, WeightsError: what does not load is not pushed.
-        huggingface_hub.errors.HfHubHTTPError: the server refused; nothing is committed.
+        ConnectionError: the server refused or could not be reached; nothing is committed unless the message names a commit.
     """
     check_repo_id(repo_id)
     load_folder(Path(folder))
@@ -207,17 +146,44 @@ def push(
     from . import __version__
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    commit = api.upload_folder(
-        repo_id=repo_id,
-        folder_path=Path(folder),
-        allow_patterns=[*FILES, *DOCUMENTS],
-        commit_message=commit_message,
-        revision=revision,
-    )
-    if tag is not None:
-        api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    done = "nothing is committed"
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            operations=_changes(api, repo_id, revision, Path(folder)),
+            commit_message=commit_message,
+            revision=revision,
+        )
+        if tag is not None:
+            done = f"commit {commit.oid} is made, but not tagged {tag!r}"
+            api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    except Exception as error:  # as in `_fetch`
+        raise ConnectionError(f"{folder} was not pushed to {repo_id}, {done}: {error}\n{_remedy(error)}") from error
     return str(commit.oid)
+
+
+def _changes(
+    api: "HfApi", repo_id: str, revision: str | None, folder: Path
+) -> list["CommitOperationAdd | CommitOperationDelete"]:
+    """What makes the repository hold this folder: one list, for one commit."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    there = set(api.list_repo_files(repo_id, revision=revision))
+    contents: dict[str, Path | bytes] = {
+        name: folder / name for name in (*FILES, *DOCUMENTS) if (folder / name).is_file()
+    }
+    own = Card.parse(read_card(folder))
+    if "README.md" in there and own.block:
+        with TemporaryDirectory() as cache:
+            path = api.hf_hub_download(repo_id, "README.md", revision=revision, cache_dir=cache)
+            contents["README.md"] = str(own.keeping(Card.parse(read_card(Path(path).parent)))).encode()
+    gone = there & {*FILES, *DOCUMENTS} - set(contents)
+    return [CommitOperationAdd(name, content) for name, content in contents.items()] + [
+        CommitOperationDelete(name) for name in sorted(gone)
+    ]
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -248,94 +214,20 @@ def _not_found(name: str | os.PathLike[str]) -> str:
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """config.json, checked field by field."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
-    if path.stat().st_size > LARGEST_CONFIG:
-        raise WeightsError(f"{path} has {path.stat().st_size} bytes, more than any config this version writes")
-    try:
-        config = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise WeightsError(f"{path} does not hold a JSON object")
-    version = config.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        raise WeightsError(f"{path} has no format_version: it was not written by vae-augment")
-    if version > FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has format_version {version}, this vae-augment reads up to {FORMAT_VERSION}: pip install -U vae-augment"
-        )
-    keys = {"format_version", "vae", "gains", "pool", "metrics", "sha256"}
-    _same_keys(path, "keys", set(config), keys)
-    for key in keys - {"format_version"}:
-        if not isinstance(config[key], dict):
-            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r}")
-    _same_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
-    for key, gain in config["gains"].items():
-        if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain < 1e6:
-            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r}")
-    try:
-        VAEConfig(**config["vae"])
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: {error}") from None
-    return config
+def _remedy(error: Exception) -> str:
+    """What to do about an error of the Hub's client."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-
-def _config_checksum(config: Mapping[str, Any]) -> str:
-    """Of everything that config.json says, however it is laid out; its own checksum left out."""
-    checksums = {name: value for name, value in config["sha256"].items() if name != "config.json"}
-    text = json.dumps(dict(config) | {"sha256": checksums}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None:
-    if unknown := sorted(got - expected):
-        raise WeightsError(f"{path}: unknown {what}: {', '.join(unknown)}")
-    if missing := sorted(expected - got):
-        raise WeightsError(f"{path}: missing {what}: {', '.join(missing)}")
-
-
-def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], checksum: str) -> dict[str, Tensor]:
-    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            _check_shapes(path, shapes, expected)
-            tensors = {key: file.get_tensor(key).clone() for key in shapes}
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
-        raise WeightsError(
-            f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
-        )
-    for key, tensor in tensors.items():
-        if key != "neighbours" and not (tensor.dtype.is_floating_point and tensor.isfinite().all()):
-            raise WeightsError(f"{path}: {key} holds values that are not finite floats")
-    return tensors
-
-
-def _read_bank(path: Path, latent_shape: tuple[int, ...], checksum: str) -> LatentBank:
-    bank = LatentBank(**_read_tensors(path, {"latents": (None, *latent_shape), "neighbours": (None, None)}, checksum))
-    neighbours = bank.neighbours
-    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
-        raise WeightsError(
-            f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
-        )
-    if not (int(neighbours.min()) >= 0 and int(neighbours.max()) < len(bank)):
-        raise WeightsError(f"{path}: neighbours point outside the {len(bank)} latents")
-    return bank
-
-
-def _check_shapes(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int | None, ...]]
-) -> None:
-    _same_keys(path, "tensors", set(shapes), set(expected))
-    for key, shape in shapes.items():
-        wanted = expected[key]
-        fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
-        if not fits or (wanted[:1] == (None,) and shape[0] > LARGEST_BANK):
-            raise WeightsError(f"{path}: {key} has shape {shape}, config.json asks for {wanted}")
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(error, PermissionError | OSError) and getattr(error, "errno", None) is not None:
+        return "The cache cannot be written: free space, or give another folder as cache_dir or $HF_HOME."
+    if status in (401, 403):
+        return "The token is missing or may not do this: hf auth login, or token=..."
+    if status == 404:
+        return "Look at the name, the revision and, of a private repository, the token (hf auth login)."
+    if isinstance(error, OfflineModeIsEnabled | LocalEntryNotFoundError) and status is None:
+        return "It is not in the cache: load it once with the network, without local_files_only and HF_HUB_OFFLINE."
+    if isinstance(error, EntryNotFoundError):
+        return "The repository does not hold a file of its own list: ask its author."
+    return "Try again in a while: what was fetched is kept, and a push that broke off can be repeated."

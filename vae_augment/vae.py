@@ -1,11 +1,17 @@
 """The VAE: encode(x) -> Posterior(mean, std); decode(z) -> x. Kingma & Welling, "Auto-Encoding Variational Bayes" (2014)."""
 
 import dataclasses
+import os
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from .pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from .folder import Weights
 
 # What a config may ask for: files come from elsewhere, so nothing is built before it is known to be small.
 LARGEST = {
@@ -87,7 +93,7 @@ class Posterior(NamedTuple):
     std: Tensor
 
 
-class VAE(nn.Module):
+class VAE(Pretrained, nn.Module):
     """A small convolutional VAE on patches.
 
     `latent_mean` and `latent_std` are the statistics of the training images' aggregate posterior, per dimension; the
@@ -112,6 +118,42 @@ class VAE(nn.Module):
         per_dim = (config.latent_dim,) + (1,) * (len(config.latent_shape) - 1)
         self.register_buffer("latent_mean", torch.zeros(per_dim))
         self.register_buffer("latent_std", torch.ones(per_dim))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+    ) -> "VAE":
+        """The trained network alone, in eval mode on the CPU: a bundled name, a local folder, or a Hub id `user/repo`.
+
+        See `VAEAugment.from_pretrained`, which takes the same names and raises the same errors.
+
+        Example:
+            >>> VAE.from_pretrained("mnist").latent_shape
+            (48,)
+        """
+        from . import hub
+
+        weights = hub.load(
+            name,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+        return weights.vae
+
+    def _weights(self) -> "Weights":
+        from .folder import Weights
+
+        return Weights(self)
 
     @property
     def latent_shape(self) -> tuple[int, ...]:

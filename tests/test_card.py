@@ -1,0 +1,145 @@
+"""The model card: valid for the Hub, and its owner's text stays."""
+
+import pytest
+import torch
+from huggingface_hub import EvalResult, ModelCard
+
+from tests.conftest import IMAGES
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, hub
+from vae_augment.card import BEGIN, END, Card, model_card, read_card
+
+METRICS = {"test_psnr_db": 26.632, "test_knn_purity": 0.95, "train_seconds": 115.6}
+POOL = {"name": "MNIST training images", "images": 60000, "sha256": "0" * 64}
+RECIPE = "data: mnist\nsteps: 4000\n"
+
+
+@pytest.fixture
+def weights(vae):
+    return Weights(vae, LatentBank.from_images(vae, IMAGES[:20]), {"Noise": 0.5}, POOL, METRICS)
+
+
+def test_the_front_matter_is_what_the_hub_reads(weights):
+    text = model_card(weights, "me/mnist", recipe=RECIPE, command="python -m train mnist", picture="originals")
+    data = ModelCard(text, ignore_metadata_errors=False).data
+    assert (data.library_name, data.license, data.datasets) == ("vae-augment", "apache-2.0", ["ylecun/mnist"])
+    assert data.model_name == "me/mnist"
+    psnr, purity = data.eval_results
+    assert isinstance(psnr, EvalResult)
+    assert (psnr.metric_type, psnr.metric_value, psnr.dataset_type) == ("psnr", 26.632, "ylecun/mnist")
+    assert (psnr.dataset_name, psnr.dataset_split, purity.metric_value) == ("MNIST", "test", 0.95)
+    for said in ("![originals](samples.png)", "26.63 dB", "60,000 images", "steps: 4000", "20 latents", "**Limits.**"):
+        assert said in text
+    assert "`python -m train mnist`" in text
+
+
+def test_what_is_not_known_is_not_said():
+    text = model_card(Weights(VAE(VAEConfig(latent_dim=8))), "me/own")
+    data = ModelCard(text, ignore_metadata_errors=False).data
+    assert data.eval_results is None
+    assert data.datasets is None
+    for absent in ("samples.png", "## Recipe", "sha256", "None"):
+        assert absent not in text
+    assert "not measured" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "dataset"),
+    [
+        ("hf:uoft-cs/cifar10", "uoft-cs/cifar10"),
+        ("'hf:me/birds:train'", "me/birds"),
+        ("folder:/my/mnist", None),
+        ("fashion-mnist", "zalando-datasets/fashion_mnist"),
+    ],
+)
+def test_data_sets_of_the_hub_are_named(weights, line, dataset):
+    data = ModelCard(model_card(weights, "me/own", recipe=f"data: {line}\n")).data
+    assert data.datasets == (None if dataset is None else [dataset])
+    assert data.eval_results[0].dataset_type == (dataset or "imagefolder")
+
+
+def test_a_card_edited_by_hand_keeps_its_text(weights):
+    first = model_card(weights, "me/mnist", recipe=RECIPE)
+    edited = (
+        first.replace("license: apache-2.0", "license: mit\nlanguage: en")
+        .replace("- vae\n", "- vae\n- digits\n")
+        .replace(BEGIN, f"Ours, with *thanks*.\n\n{BEGIN}")
+        .replace("26.63 dB", "99 dB")
+    ) + "\n## Seen in use\n\nA parser — quickly.\n"
+    measured = Weights(weights.vae, weights.bank, {}, POOL, METRICS | {"test_psnr_db": 27.5})
+    again = model_card(measured, "me/mnist", recipe=RECIPE, old=edited)
+    card, data = Card.parse(again), ModelCard(again, ignore_metadata_errors=False).data
+    assert (card.before, card.after) == ("Ours, with *thanks*.", "## Seen in use\n\nA parser — quickly.")
+    assert "27.50 dB" in card.block
+    assert "99 dB" not in again
+    assert "26.63" not in again
+    assert (data.license, data.language, "digits" in data.tags, data.tags.count("vae")) == ("mit", "en", True, 1)
+    assert data.eval_results[0].metric_value == 27.5
+    assert model_card(measured, "me/mnist", recipe=RECIPE, old=again) == again, "writing it again changes nothing"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# My model\n\nWritten by hand.\n",
+        "---\nlicense: mit\n---\n# My model\n\nWritten by hand.\n",
+        "---\n[broken: {\n---\nWritten by hand.\n",
+        "---\n- a list\n---\nWritten by hand.\n",
+        f"{BEGIN}\nWritten by hand.\n",
+        f"{END}\n{BEGIN}\nWritten by hand.",
+        "---\nWritten by hand.",
+    ],
+)
+def test_no_text_of_anothers_is_lost(weights, text):
+    once = model_card(weights, "me/mnist", old=text)
+    twice = model_card(weights, "me/mnist", old=once)
+    assert once == twice
+    assert "Written by hand." in Card.parse(once).after
+    assert once.count(BEGIN) == once.count(END) == 1
+    assert ModelCard(once, ignore_metadata_errors=False).data.library_name == "vae-augment"
+
+
+def test_save_pretrained_round_trips_transform_and_vae(tmp_path):
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    assert augment.save_pretrained(tmp_path / "a") is None
+    again, bundled = hub.load(tmp_path / "a"), hub.load("fashion-mnist")
+    assert (again.gains, again.pool, again.metrics) == (bundled.gains, bundled.pool, bundled.metrics)
+    for name in ("model.safetensors", "bank.safetensors", "config.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (hub.BUNDLED / "fashion-mnist" / name).read_bytes()
+    vae = VAE.from_pretrained(tmp_path / "a")
+    (tmp_path / "a" / "README.md").write_text(read_card(tmp_path / "a") + "\nMine.\n")
+    vae.save_pretrained(tmp_path / "a", repo_id="me/garments")
+    assert hub.load(tmp_path / "a").bank is None
+    assert not (tmp_path / "a" / "bank.safetensors").exists(), "the bank of other weights"
+    card = read_card(tmp_path / "a")
+    assert card.endswith("\nMine.\n")
+    assert 'from_pretrained("me/garments")' in card
+    for key, value in bundled.vae.state_dict().items():
+        assert torch.equal(VAE.from_pretrained(tmp_path / "a").state_dict()[key], value)
+
+
+def test_the_gain_that_was_solved_is_saved(vae, tmp_path):
+    augment = VAEAugment(vae)
+    augment.save_pretrained(tmp_path)
+    assert VAEAugment.from_pretrained(tmp_path).gain == augment.gain
+
+
+def test_pushing_needs_a_name_before_anything_is_written(vae, tmp_path):
+    with pytest.raises(ValueError, match="repo_id='user/repo'"):
+        vae.save_pretrained(tmp_path / "a", push_to_hub=True)
+    with pytest.raises(ValueError, match="of the form user/repo, got 'mine'"):
+        vae.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="mine")
+    with pytest.raises(TypeError, match="only with push_to_hub=True: private"):
+        vae.save_pretrained(tmp_path / "a", private=True)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", hub.bundled())
+def test_bundled_cards_are_as_the_program_writes_them(name):
+    text = read_card(hub.BUNDLED / name)
+    card, weights = Card.parse(text), hub.load(name)
+    data = ModelCard(text, ignore_metadata_errors=False).data
+    figures = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert figures["psnr"] == weights.metrics["test_psnr_db"]
+    recipe, picture = card.block.split("```yaml\n")[1].split("```")[0], card.block.split("![")[1].split("](")[0]
+    command = card.block.split("## Recipe\n\n`")[1].split("`")[0]
+    assert text == model_card(weights, name, recipe=recipe, command=command, picture=picture, old=text)

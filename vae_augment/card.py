@@ -1,0 +1,210 @@
+"""The model card, README.md of a weights folder: what the Hub shows a visitor. What its owner adds to it stays."""
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from .folder import Weights
+
+BEGIN = "<!-- vae-augment: written by the program from here; what you write outside of these two lines is kept -->"
+END = "<!-- vae-augment: end -->"
+LICENSE = "apache-2.0"
+
+# name in config.json: name and form in the card, and metric of the Hub's model-index, if it is one of quality
+FIGURES = {
+    "test_psnr_db": ("PSNR of the reconstruction, held-out images", "{:.2f} dB", "psnr"),
+    "test_bits_per_dim": ("Bits per dimension (Gaussian bound), held-out images", "{:.2f}", "bits_per_dim"),
+    "test_nats": ("Negative evidence lower bound, held-out images", "{:.0f} nats per image", "negative_elbo"),
+    "test_kl_nats": ("KL to the prior", "{:.0f} nats per image", "kl_divergence"),
+    "test_active_units": ("Active latent dimensions", "{:.0f}", "active_units"),
+    "test_knn_purity": (
+        "Neighbours of a latent that share its label (k = 10, held-out images)",
+        "{:.3f}",
+        "knn_label_purity",
+    ),
+    "train_seconds": ("Training time, seconds (see the recipe)", "{:.0f}", None),
+    "train_threads": ("Processor threads it ran on", "{:.0f}", None),
+}
+HUB_DATASETS = {
+    "mnist": "ylecun/mnist",
+    "fashion-mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card in its parts: front matter, text of its owner's before and after the block that the program writes."""
+
+    front: Mapping[str, Any]
+    before: str
+    block: str
+    after: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Never fails, loses nothing: without a block all is text of the owner's, and so is front matter that is no YAML."""
+        import yaml  # comes with huggingface-hub
+
+        front: Any = None
+        if (match := re.match(r"---\s*\n(.*?\n)---[^\S\n]*(?:\n|$)", text, re.DOTALL)) is not None:
+            with suppress(yaml.YAMLError):
+                front = yaml.safe_load(match[1])
+            text = text[match.end() :] if isinstance(front, dict) else text
+        before, begin, rest = text.partition(BEGIN)
+        block, end, after = rest.partition(END)
+        if not (begin and end):  # half a block cannot be told from its owner's text
+            before, block, after = "", "", text.replace(BEGIN, "").replace(END, "")
+        return cls(front if isinstance(front, dict) else {}, before.strip("\n"), block.strip("\n"), after.strip("\n"))
+
+    def keeping(self, old: "Card") -> "Card":
+        """This card with what the owner of an old one had written into it, where this one has nothing of its own."""
+        tags = [*_list(self.front.get("tags")), *_list(old.front.get("tags"))]
+        # what was measured is the new card's; a licence, or a key that was added, is its owner's
+        kept = {key: value for key, value in old.front.items() if key not in self.front and key != "model-index"}
+        front = dict(self.front) | {"tags": list(dict.fromkeys(tags))} | kept
+        if front.get("license") == LICENSE:
+            front["license"] = old.front.get("license", LICENSE)
+        if self.before or self.after:
+            return replace(self, front=front)
+        return replace(self, front=front, before=old.before, after=old.after)
+
+    def __str__(self) -> str:
+        import yaml
+
+        front = yaml.safe_dump(dict(self.front), sort_keys=False, allow_unicode=True)
+        body = [self.before, f"{BEGIN}\n\n{self.block}\n\n{END}" if self.block else "", self.after]
+        return f"---\n{front}---\n\n" + "\n\n".join(filter(None, body)) + "\n"
+
+
+def model_card(
+    weights: Weights, name: str, *, recipe: str = "", command: str = "", picture: str = "", old: str = ""
+) -> str:
+    """Markdown with the front matter that the Hub reads.
+
+    Args:
+        name: what `from_pretrained` takes: a Hub id, or the folder.
+        recipe, command: text of training.yaml and the command that trained.
+        picture: what the rows of samples.png are, if there is one.
+        old: the card that this one replaces; what its owner wrote outside of the two marking comments, or added to the
+            front matter, is kept.
+
+    Example:
+        >>> from vae_augment import VAE, VAEConfig, Weights
+        >>> card = model_card(Weights(VAE(VAEConfig())), "you/name")
+        >>> 'VAEAugment.from_pretrained("you/name")' in card
+        True
+    """
+    parts = [
+        _introduction(weights, name),
+        f"![{picture}](samples.png)\n\nRows: {picture}." if picture else "",
+        _quality(weights),
+        _origin(weights),
+        _recipe(recipe, command),
+    ]
+    front = _front_matter(weights, name, _hub_dataset(recipe))
+    return str(Card(front, "", "\n\n".join(filter(None, parts)), "").keeping(Card.parse(old)))
+
+
+def read_card(folder: Path) -> str:
+    """Text of the folder's README.md; empty without one."""
+    path = folder / "README.md"
+    return path.read_text("utf-8", "replace") if path.is_file() else ""
+
+
+def _list(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _front_matter(weights: Weights, name: str, dataset: str | None) -> dict[str, Any]:
+    front: dict[str, Any] = {
+        "library_name": "vae-augment",
+        "license": LICENSE,
+        "pipeline_tag": "unconditional-image-generation",
+        "tags": ["vae", "data-augmentation", "synthetic-data", "torchvision"],
+    }
+    if dataset is not None:
+        front["datasets"] = [dataset]
+    return front | _model_index(weights, name, dataset)
+
+
+def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, Any]:
+    """The quality that was measured, in the form that the Hub shows beside the card."""
+    from huggingface_hub.repocard_data import EvalResult, eval_results_to_model_index
+
+    results = [
+        EvalResult(
+            task_type="unconditional-image-generation",
+            dataset_type=dataset or "imagefolder",  # the Hub's name for images of one's own
+            dataset_name=str(weights.pool.get("name", "unnamed")).removesuffix(" training images"),
+            dataset_split="test",
+            metric_type=metric,
+            metric_name=title,
+            metric_value=weights.metrics[key],
+        )
+        for key, (title, _, metric) in FIGURES.items()
+        if metric is not None and key in weights.metrics
+    ]
+    return {"model-index": eval_results_to_model_index(name, results)} if results else {}
+
+
+def _hub_dataset(recipe: str) -> str | None:
+    """The Hub's id of the data set that a recipe names, if it has one."""
+    match = re.search(r"^data: *['\"]?([^'\"\s]+)", recipe, re.MULTILINE)
+    data = match[1] if match is not None else ""
+    if data.startswith("hf:"):
+        return re.split(r"[:@]", data.removeprefix("hf:"))[0]
+    return HUB_DATASETS.get(data)
+
+
+def _introduction(weights: Weights, name: str) -> str:
+    config = weights.vae.config
+    latent = "x".join(str(n) for n in config.latent_shape)
+    parameters = sum(p.numel() for p in weights.vae.parameters())
+    return f"""# VAE for augmentation: {weights.pool.get("name", name)}
+
+A small variational autoencoder ({parameters:,} parameters, latent of {latent}) of
+{config.channels}x{config.size}x{config.size} images, for
+[vae-augment](https://pypi.org/project/vae-augment): it varies images in a torchvision pipeline.
+
+```python
+from vae_augment import VAEAugment
+
+augment = VAEAugment.from_pretrained("{name}")
+```
+
+Loaded from the Hub, `repr(augment)` shows the commit; `revision=` with that commit loads the same weights for ever."""
+
+
+def _quality(weights: Weights) -> str:
+    rows = [
+        f"| {title} | {form.format(weights.metrics[key])} |"
+        for key, (title, form, _) in FIGURES.items()
+        if key in weights.metrics
+    ]
+    return "\n".join(["| | |", "| --- | --- |", *rows]) if rows else "Its quality was not measured."
+
+
+def _origin(weights: Weights) -> str:
+    pool, bank = weights.pool, weights.bank
+    trained, held = "images that were not recorded.", "none."
+    if bank is not None:
+        held = f"{len(bank):,} latents of the pool and the graph of their nearest neighbours, without labels."
+    if {"images", "name", "sha256"} <= set(pool):
+        trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
+        held += " Nothing of a test set is in the weights or the bank."
+    return f"""**Trained on** {trained}
+**Bank:** {held}
+
+**Limits.** It knows only images like those it was trained on. A decoded image is blurrier than a real one; the residual output
+of `VAEAugment` adds the change to the image itself for that reason."""
+
+
+def _recipe(recipe: str, command: str) -> str:
+    if not recipe:
+        return ""
+    ran = f"`{command}`\n\n" if command else ""
+    return f"## Recipe\n\n{ran}```yaml\n{recipe.strip()}\n```"

@@ -1,0 +1,209 @@
+"""A weights folder: what training writes, what is bundled, and what the Hugging Face Hub holds.
+
+    config.json            architecture, gains of strength, description of the pool, measured metrics, checksums
+    model.safetensors      the network and its latent statistics
+    bank.safetensors       latents of the pretraining pool (optional)
+    README.md              the model card
+
+Files from elsewhere are untrusted: only safetensors and JSON are read, sizes are checked before memory is spent, and
+what does not fit exactly is an error.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .bank import LARGEST_BANK, LatentBank
+from .files import replace_file
+from .vae import VAE, VAEConfig
+
+FORMAT_VERSION = 1
+FILES = ("config.json", "model.safetensors", "bank.safetensors")
+DOCUMENTS = ("README.md", "samples.png", "training.yaml")
+LARGEST_CONFIG = 1_000_000  # bytes
+
+
+class WeightsError(ValueError):
+    """A weights folder that is damaged, inconsistent, or written by a newer version."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A loaded weights folder.
+
+    Args:
+        vae: the network, in eval mode, on the CPU.
+        bank: latents of the pool it was trained on, or None.
+        gains: for each calibrated jitter, its factor at strength 1.
+        pool: what it was trained on: name, number of images, sha256 of their pixels.
+        metrics: measured on the test set, with units in the names.
+        commit: sha of the Hub's commit that was loaded; None for weights from elsewhere. It is not saved.
+    """
+
+    vae: VAE
+    bank: LatentBank | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    pool: Mapping[str, str | int] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    commit: str | None = None
+
+
+def load_folder(folder: Path) -> Weights:
+    """Load a folder; see `hub.load`."""
+    config = _read_config(folder / "config.json")
+    checksums = config["sha256"]
+    if checksums.pop("config.json", None) != config_checksum(config):
+        raise WeightsError(
+            f"{folder / 'config.json'} is not as it was written (its own sha256 differs): download or save it again"
+        )
+    if "model.safetensors" not in checksums:
+        raise WeightsError(f"{folder / 'config.json'}: sha256 does not name model.safetensors")
+    with torch.device("meta"):  # names and shapes only, before memory is spent
+        vae = VAE(VAEConfig(**config["vae"]))
+    expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
+    state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
+    if not (state["latent_std"] > 0).all():
+        raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0")
+    vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
+    vae.eval()
+    bank = None
+    if "bank.safetensors" in checksums:
+        bank = _read_bank(folder / "bank.safetensors", vae.latent_shape, checksums["bank.safetensors"])
+    return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
+
+
+def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
+    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
+
+    `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
+    for key, value in state.items():
+        if not value.isfinite().all():
+            raise ValueError(f"nothing is written: {key} holds values that are not finite in float16")
+    contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
+    if weights.bank is not None:
+        bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
+        bank = {k: v.detach().cpu().contiguous() for k, v in bank.items()}
+        contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
+    config = {
+        "format_version": FORMAT_VERSION,
+        "vae": weights.vae.config.to_dict(),
+        "gains": dict(weights.gains),
+        "pool": dict(weights.pool),
+        "metrics": dict(weights.metrics),
+    }
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    own = config_checksum(config | {"sha256": checksums})
+    config["sha256"] = checksums | {"config.json": own}
+    contents["README.md"] = card.encode()
+    contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    for name, content in contents.items():
+        replace_file(folder / name, content)
+    if weights.bank is None:  # of the weights that were here before
+        (folder / "bank.safetensors").unlink(missing_ok=True)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """config.json, checked field by field."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes, more than any config this version writes")
+    try:
+        config = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} does not hold a JSON object")
+    version = config.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise WeightsError(f"{path} has no format_version: it was not written by vae-augment")
+    if version > FORMAT_VERSION:
+        raise WeightsError(
+            f"{path} has format_version {version}, this vae-augment reads up to {FORMAT_VERSION}: pip install -U vae-augment"
+        )
+    keys = {"format_version", "vae", "gains", "pool", "metrics", "sha256"}
+    _same_keys(path, "keys", set(config), keys)
+    for key in keys - {"format_version"}:
+        if not isinstance(config[key], dict):
+            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r}")
+    _same_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
+    for key, gain in config["gains"].items():
+        if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain < 1e6:
+            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r}")
+    try:
+        VAEConfig(**config["vae"])
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return config
+
+
+def config_checksum(config: Mapping[str, Any]) -> str:
+    """Of everything that config.json says, however it is laid out; its own checksum left out."""
+    checksums = {name: value for name, value in config["sha256"].items() if name != "config.json"}
+    text = json.dumps(dict(config) | {"sha256": checksums}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None:
+    if unknown := sorted(got - expected):
+        raise WeightsError(f"{path}: unknown {what}: {', '.join(unknown)}")
+    if missing := sorted(expected - got):
+        raise WeightsError(f"{path}: missing {what}: {', '.join(missing)}")
+
+
+def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], checksum: str) -> dict[str, Tensor]:
+    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+            _check_shapes(path, shapes, expected)
+            tensors = {key: file.get_tensor(key).clone() for key in shapes}
+    except safetensors.SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+        raise WeightsError(
+            f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
+        )
+    for key, tensor in tensors.items():
+        if key != "neighbours" and not (tensor.dtype.is_floating_point and tensor.isfinite().all()):
+            raise WeightsError(f"{path}: {key} holds values that are not finite floats")
+    return tensors
+
+
+def _read_bank(path: Path, latent_shape: tuple[int, ...], checksum: str) -> LatentBank:
+    bank = LatentBank(**_read_tensors(path, {"latents": (None, *latent_shape), "neighbours": (None, None)}, checksum))
+    neighbours = bank.neighbours
+    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
+        raise WeightsError(
+            f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
+        )
+    if not (int(neighbours.min()) >= 0 and int(neighbours.max()) < len(bank)):
+        raise WeightsError(f"{path}: neighbours point outside the {len(bank)} latents")
+    return bank
+
+
+def _check_shapes(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int | None, ...]]
+) -> None:
+    _same_keys(path, "tensors", set(shapes), set(expected))
+    for key, shape in shapes.items():
+        wanted = expected[key]
+        fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
+        if not fits or (wanted[:1] == (None,) and shape[0] > LARGEST_BANK):
+            raise WeightsError(f"{path}: {key} has shape {shape}, config.json asks for {wanted}")
