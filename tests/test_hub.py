@@ -1,9 +1,11 @@
 """A weights folder loads whole or not at all."""
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -129,6 +131,20 @@ DAMAGE = {
     "missing key": (edit_config(gains=None), WeightsError, "missing keys: gains"),
     "wrong type": (edit_config(pool=3), WeightsError, "pool must be an object"),
     "bad gain": (edit_config(gains={"Noise": "x"}), WeightsError, "gain of Noise"),
+    "newer format, signed": (
+        edit_config(format_version=2, sign=True),
+        WeightsError,
+        "format_version 2.*pip install -U",
+    ),
+    "format of no number": (edit_config(format_version=True, sign=True), WeightsError, "no format_version"),
+    "huge gain": (edit_config(gains={"Noise": 10**400}, sign=True), WeightsError, "gain of Noise"),
+    "metric that is none": (edit_config(metrics={"psnr": float("nan")}, sign=True), WeightsError, "metric psnr"),
+    "nested pool": (edit_config(pool={"name": ["a"]}, sign=True), WeightsError, "name of pool"),
+    "checksum that is none": (
+        edit_config(sha256={"model.safetensors": 3}, sign=True),
+        WeightsError,
+        "must be a string",
+    ),
     "unknown architecture key": (edit_vae(depth=3), WeightsError, "unknown keys of vae: depth"),
     "huge architecture": (edit_vae(width=2048, decoder_blocks=64), WeightsError, "parameters"),
     "other architecture": (edit_vae(width=32), WeightsError, "shape"),
@@ -149,6 +165,11 @@ DAMAGE = {
         "not a safetensors",
     ),
     "torch.save": (lambda f: torch.save({"a": 1}, f / "model.safetensors"), WeightsError, "not a safetensors"),
+    "huge header": (
+        lambda f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 90_000_000) + b" " * 1000),
+        WeightsError,
+        "header of 90000000 bytes",
+    ),
     "missing tensor": (
         rewrite("model.safetensors", lambda f: dict(list(model(f).items())[1:])),
         WeightsError,
@@ -171,6 +192,16 @@ DAMAGE = {
         "missing tensors: neighbours",
     ),
 }
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float64, torch.int16])
+def test_tensors_of_other_types_are_refused_whoever_signed_them(folder, dtype):
+    path = folder / "model.safetensors"
+    safetensors.torch.save_file({key: value.to(dtype) for key, value in model(folder).items()}, path)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit_config(sha256={"model.safetensors": checksum}, sign=True)(folder)
+    with pytest.raises(WeightsError, match="16 or 32 bits"):
+        VAEAugment.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

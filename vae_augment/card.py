@@ -193,7 +193,7 @@ def _origin(weights: Weights) -> str:
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
         held = f"{len(bank):,} latents of the pool and the graph of their nearest neighbours, without labels."
-    if {"images", "name", "sha256"} <= set(pool):
+    if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
         held += " Nothing of a test set is in the weights or the bank."
     return f"""**Trained on** {trained}

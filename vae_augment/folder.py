@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 LARGEST_CONFIG = 1_000_000  # bytes
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
 class WeightsError(ValueError):
@@ -129,7 +130,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise WeightsError(f"{path} does not hold a JSON object")
     version = config.get("format_version")
-    if not isinstance(version, int) or version < 1:
+    if type(version) is not int or version < 1:
         raise WeightsError(f"{path} has no format_version: it was not written by vae-augment")
     if version > FORMAT_VERSION:
         raise WeightsError(
@@ -139,16 +140,30 @@ def _read_config(path: Path) -> dict[str, Any]:
     _same_keys(path, "keys", set(config), keys)
     for key in keys - {"format_version"}:
         if not isinstance(config[key], dict):
-            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r}")
+            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r:.80}")
     _same_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
-    for key, gain in config["gains"].items():
-        if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain < 1e6:
-            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r}")
+    _check_values(path, config)
     try:
         VAEConfig(**config["vae"])
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from None
     return config
+
+
+def _check_values(path: Path, config: Mapping[str, Any]) -> None:
+    """Nothing nested, nothing that cannot be printed or computed with."""
+    for key, gain in config["gains"].items():
+        if type(gain) not in (int, float) or not 0 <= gain < 1e6:
+            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r:.80}")
+    for key, metric in config["metrics"].items():
+        if type(metric) not in (int, float) or not abs(metric) < 1e300:  # not isfinite: it fails on huge integers
+            raise WeightsError(f"{path}: the metric {key} must be a finite number, got {metric!r:.80}")
+    for key, value in config["pool"].items():
+        if type(value) not in (int, str):
+            raise WeightsError(f"{path}: {key} of pool must be a string or an integer, got {value!r:.80}")
+    for name, checksum in config["sha256"].items():
+        if type(checksum) is not str:
+            raise WeightsError(f"{path}: sha256 of {name} must be a string, got {checksum!r:.80}")
 
 
 def config_checksum(config: Mapping[str, Any]) -> str:
@@ -169,6 +184,12 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
     """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
+    with path.open("rb") as start:
+        header = int.from_bytes(start.read(8), "little")
+    if header > LARGEST_CONFIG:  # safetensors itself reads up to 100 MB, into much more memory
+        raise WeightsError(
+            f"{path} is not a safetensors file of this program, or is cut off: a header of {header} bytes"
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
@@ -181,8 +202,8 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key != "neighbours" and not (tensor.dtype.is_floating_point and tensor.isfinite().all()):
-            raise WeightsError(f"{path}: {key} holds values that are not finite floats")
+        if key != "neighbours" and not (tensor.dtype in FLOATS and tensor.isfinite().all()):
+            raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {tensor.dtype}")
     return tensors
 
 
