@@ -1,5 +1,10 @@
 """One fixture makes the tiny VAE, one lists the image kinds."""
 
+import os
+
+# two tests at a time, each with processes of its own: with one thread each they do not wait for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from typing import Any
 

@@ -313,7 +313,7 @@ def test_bad_jitters_and_models(vae):
 
 
 def test_repr_says_what_it_does(vae):
-    expected = "VAEAugment(strength=0.5, p=0.3, jitter=Noise(scale=2.0), residual=True)"
+    expected = "VAEAugment(strength=0.5, p=0.3, jitter=Noise(scale=2.0, coarse=3), residual=True)"
     assert repr(VAEAugment(vae, strength=0.5, p=0.3, jitter=Noise(2.0))) == expected
 
 
