@@ -216,6 +216,21 @@ def test_non_finite_steps_are_skipped_counted_and_end_in_a_clear_error(tmp_path)
         train(recipe, data, log, tmp_path)
 
 
+def test_losses_of_an_epoch_are_the_means_of_its_steps(tmp_path, monkeypatch):
+    import train.loop
+
+    monkeypatch.setattr(train.loop, "LOG_EVERY", 1)
+    recipe = Recipe(vae=VAEConfig(latent_dim=4, width=16), steps=14, batch_size=64, bf16=False)
+    with Log(tmp_path, {}, 14, "disabled") as log:
+        train.loop.train(recipe, datasets.load("sample", 1, 28), log, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    epochs = [row for row in rows if "epoch/total" in row]
+    assert [row["step"] for row in epochs] == [7, 14]  # 450 images are seven batches
+    for epoch in epochs:
+        steps = [row["recon"] for row in rows if "recon" in row and epoch["step"] - 7 < row["step"] <= epoch["step"]]
+        assert epoch["epoch/recon"] == pytest.approx(sum(steps) / 7, rel=1e-5)
+
+
 def test_schedules():
     assert schedule(0.05) == pytest.approx(1, abs=0.01)
     assert schedule(1.0) == pytest.approx(0)

@@ -19,6 +19,11 @@ class Batches:
         self._start = 0
         self._drawn_at = torch.get_rng_state()  # of torch's generator, before the order was drawn
 
+    @property
+    def in_epoch(self) -> int:
+        """Batches in an epoch."""
+        return len(self._images) // self.size
+
     def next(self) -> Tensor:
         if self._order is None or self._start + self.size > len(self._images):
             self._draw()

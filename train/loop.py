@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
             in_a_row = 0
             run.optimizer.step()
             update_average(run.average, run.vae, min(recipe.ema, (1 + step) / (10 + step)))
+            add_to_epoch(run, loss, log)
 
             if log is not None and (step % LOG_EVERY == 0 or step == recipe.steps):
                 speed = (step - done) * images / (run.seconds - before)
@@ -98,6 +100,15 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
         take_best(run, recipe.keep == "best", log, folder)
     set_latent_statistics(run.average, data.train)
     return run.average.cpu()
+
+
+def add_to_epoch(run: State, loss: Mapping[str, Tensor], log: Log | None) -> None:
+    """Count a step's losses, and log their means when it ends an epoch."""
+    run.add_losses(loss)
+    if run.step % run.batches.in_epoch == 0:
+        means = run.take_means()
+        if log is not None:
+            log.step(run.step, {f"epoch/{name}": value for name, value in means.items()})
 
 
 def measure(run: State, images: Tensor, recipe: Recipe, log: Log, folder: Path) -> None:

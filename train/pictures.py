@@ -18,14 +18,18 @@ COLUMNS = 16
 def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
     """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples: each `(16, C, S, S)` in [0, 1].
 
+    The augmentations at three strengths have the same noise.
+
     A spatial latent has no samples: its parts are not independent, as the prior has them.
     """
     vae = copy.deepcopy(vae).cpu()
     x = images[:COLUMNS].cpu().float() / 255
-    with torch.random.fork_rng(devices=[]):  # looking at a run must not change it
-        torch.default_generator.manual_seed(0)
-        augmented = VAEAugment(vae, gain=gain)(x)
-    found = {"originals": x, "reconstructions": vae.decode(vae.encode(x).mean), "augmentations": augmented}
+    found = {"originals": x, "reconstructions": vae.decode(vae.encode(x).mean)}
+    augment = VAEAugment(vae, gain=gain)
+    for name, augment.strength in (("half_strength", 0.5), ("augmentations", 1.0), ("double_strength", 2.0)):
+        with torch.random.fork_rng(devices=[]):  # looking at a run must not change it
+            torch.default_generator.manual_seed(0)
+            found[name] = augment(x)
     if not vae.config.spatial:
         eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
         found["prior_samples"] = vae.decode(vae.unwhiten(eps))

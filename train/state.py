@@ -2,7 +2,8 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
@@ -24,6 +25,7 @@ class State:
         average: of the weights, over the steps; what is saved in the end.
         step, skipped: steps done, and how many of them changed nothing because the loss was not finite.
         seconds: spent on them.
+        sums: of the losses since the epoch began.
         best, best_step: the least loss of `average` on held-out images, nats per image, and when it was; 0: never yet.
     """
 
@@ -37,6 +39,18 @@ class State:
     seconds: float = 0.0
     best: float = math.inf
     best_step: int = 0
+    sums: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add_losses(self, loss: Mapping[str, torch.Tensor]) -> None:
+        """Count the losses of a step into the means of its epoch."""
+        for name, value in {"steps": torch.ones(()), **loss}.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
+
+    def take_means(self) -> dict[str, float]:
+        """Means of the losses over the epoch that ends; the next one begins."""
+        sums, self.sums = self.sums, {}
+        steps = float(sums.pop("steps"))
+        return {name: float(total) / steps for name, total in sums.items()}
 
     @classmethod
     def begin(cls, recipe: Recipe, data: Data, where: torch.device) -> Self:
@@ -61,6 +75,7 @@ class State:
             "skipped": self.skipped,
             "seconds": self.seconds,
             "best": self.best,
+            "sums": self.sums,
             "best_step": self.best_step,
             "rng": device.random_state(self.vae.latent_mean.device),
         }
@@ -80,4 +95,6 @@ class State:
         self.step, self.skipped = saved["step"], saved["skipped"]
         self.seconds = saved["seconds"]
         self.best, self.best_step = saved["best"], saved["best_step"]
+        where = self.vae.latent_mean.device
+        self.sums = {name: total.to("cpu" if name == "steps" else where) for name, total in saved["sums"].items()}
         device.set_random_state(saved["rng"], self.vae.latent_mean.device)
