@@ -73,6 +73,22 @@ def test_figures_are_those_of_the_weights():
             assert f" {figure} " in row
 
 
+def test_costs_are_those_of_the_results():
+    import json
+
+    figures = json.loads((ROOT / "benchmarks" / "speed.json").read_text())
+    one, many = figures["one image, 1 x 28 x 28"], figures["batches, 1 x 28 x 28"]
+    for digits, (median, least, largest) in (
+        (1, one["VAEAugment"]),
+        (2, many["VAEAugment, batch of 64"]),
+        (2, many["fitted VAEAugment, batch of 256"]),
+        (2, many["fitted.sample of 64"]),
+        (2, figures["DataLoader with one worker, net of loading"]["SyntheticDataset"]),
+    ):
+        text = f"{median:.{digits}f} ({least:.{digits}f} to {largest:.{digits}f})"
+        assert text in README.replace("**", ""), text
+
+
 def test_accuracy_tables_are_those_of_the_results():
     from benchmarks.table import load, main_table, policy_table
 
