@@ -73,6 +73,16 @@ def test_figures_are_those_of_the_weights():
             assert f" {figure} " in row
 
 
+def test_cards_of_the_bundled_weights_have_their_accuracy():
+    from vae_augment import hub
+
+    for name in hub.bundled():
+        card = (hub.BUNDLED / name / "README.md").read_text()
+        rows = re.findall(rf"^\| {name} \| \d+ \| .* \|$", README, re.MULTILINE)
+        assert len(rows) == 4
+        assert all(row in card for row in rows)
+
+
 def test_costs_are_those_of_the_results():
     import json
 
