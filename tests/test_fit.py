@@ -16,7 +16,7 @@ from tests.conftest import IMAGES
 from vae_augment import LatentBank, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.deform import deformed
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
-from vae_augment.spread import spread_labels
+from vae_augment.spread import _normalised_graph, shared_neighbours, spread_labels
 
 LABELS = fashion_sample()[1]
 # ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
@@ -341,14 +341,16 @@ def test_a_point_that_no_label_reaches_is_uniform():
 
 def test_spreading_is_the_closed_form():
     generator = torch.Generator().manual_seed(0)
-    neighbours = torch.stack([torch.randperm(30, generator=generator)[:4] for _ in range(30)])
+    neighbours = torch.stack([(torch.randperm(29, generator=generator)[:4] + i + 1) % 30 for i in range(30)])
     labels = torch.full((30,), -1)
     labels[:6] = torch.arange(6) % 3
+    around = [{i, *row.tolist()} for i, row in enumerate(neighbours)]
     weights = torch.zeros(30, 30)
-    for i, row in enumerate(neighbours):
+    for i, row in enumerate(neighbours.tolist()):
         for j in row:
-            weights[i, j] += 1
-            weights[j, i] += 1
+            shared = len(around[i] & around[j]) / len(around[i] | around[j])
+            weights[i, j] += shared + 1e-3
+            weights[j, i] += shared + 1e-3
     root = weights.sum(1).rsqrt()
     known = torch.zeros(30, 3)
     known[torch.arange(6), labels[:6]] = 1
@@ -356,10 +358,23 @@ def test_spreading_is_the_closed_form():
     assert torch.allclose(spread_labels(neighbours, labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
 
 
+def test_an_edge_weighs_what_its_ends_share():
+    neighbours = torch.tensor([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [3, 4]])
+    weights = shared_neighbours(neighbours, 2)
+    assert torch.allclose(weights[0], torch.tensor([1.0, 0.5]))  # {0, 1, 2} twice; {0, 1, 2} and {1, 2, 3}
+    assert torch.allclose(weights[2], torch.tensor([0.5, 0.2]))  # 3 is of another group
+
+
+def test_far_neighbours_only_weigh_edges():
+    chain = torch.tensor([[(i + j) % 40 for j in range(1, 21)] for i in range(40)])
+    near = torch.cat([chain[:, :8], torch.arange(40)[:, None].expand(-1, 12)], dim=1)
+    assert (_normalised_graph(chain).to_dense() > 0).equal(_normalised_graph(near).to_dense() > 0)
+
+
 def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
     weights = hub.load("fashion-mnist")
     bank = LatentBank.from_images(weights.vae, IMAGES)
-    assert bank.neighbours.shape == (500, 8)
+    assert bank.neighbours.shape == (500, 20)
     assert (bank.neighbours != torch.arange(500)[:, None]).all()
     assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
     assert bank.links(weights.vae, IMAGES[:3] / 255)[:, 0].tolist() == [0, 1, 2]

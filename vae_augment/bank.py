@@ -12,7 +12,7 @@ from .spread import spread_labels
 from .vae import VAE
 
 LARGEST_BANK = 10_000
-NEIGHBOURS = 8
+NEIGHBOURS = 20
 CHUNK = 500  # images, and rows of the similarity matrix, at a time: 20 MB for 10,000 latents
 
 
