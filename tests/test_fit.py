@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import IMAGES
 from vae_augment import LatentBank, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.deform import deformed
+from vae_augment.outline import outlines
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
 from vae_augment.spread import _normalised_graph, shared_neighbours, spread_labels
 
@@ -378,6 +379,27 @@ def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
     assert (bank.neighbours != torch.arange(500)[:, None]).all()
     assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
     assert bank.links(weights.vae, IMAGES[:3] / 255)[:, 0].tolist() == [0, 1, 2]
+
+
+def test_outlines_know_shapes_and_not_brightness():
+    x = IMAGES[:50] / 255
+    own = outlines(x)
+    assert own.shape == (50, 392)
+    assert torch.allclose(own.norm(dim=1), torch.ones(50), atol=1e-5)
+    assert torch.allclose(outlines(0.5 * x), own, atol=1e-4)
+    assert torch.allclose(outlines(x.expand(-1, 3, -1, -1)), own, atol=1e-4)
+    assert (outlines(1 - x) * own).sum(1).max() < 0.9  # directions, not mere lines
+    assert outlines(torch.zeros(2, 1, 28, 28)).equal(torch.zeros(2, 392))
+    assert outlines(torch.rand(2, 3, 64, 64)).isfinite().all()
+
+
+def test_equal_and_blank_images_may_be_in_a_pool():
+    weights = hub.load("fashion-mnist")
+    pool = torch.cat([IMAGES[:5].repeat(4, 1, 1, 1), torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
+    bank = LatentBank.from_images(weights.vae, pool)
+    assert bank.neighbours.shape == (30, 20)
+    assert (bank.neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
+    assert (LatentBank.from_images(weights.vae, pool[:2]).neighbours[:, 0]).tolist() == [1, 0]
 
 
 def test_deformations_are_small_and_begin_with_the_identity():
