@@ -22,7 +22,7 @@ def test_the_front_matter_is_what_the_hub_reads(weights):
     text = model_card(weights, "me/mnist", recipe=RECIPE, command="python -m train mnist", picture="originals")
     data = ModelCard(text, ignore_metadata_errors=False).data
     assert (data.library_name, data.license, data.datasets) == ("vae-augment", "apache-2.0", ["ylecun/mnist"])
-    assert data.model_name == "me/mnist"
+    assert data.model_name == "mnist"  # no user here, and no folders of the machine
     psnr, purity = data.eval_results
     assert isinstance(psnr, EvalResult)
     assert (psnr.metric_type, psnr.metric_value, psnr.dataset_type) == ("psnr", 26.632, "ylecun/mnist")

@@ -148,7 +148,8 @@ def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, 
         for key, (title, _, metric) in FIGURES.items()
         if metric is not None and key in weights.metrics
     ]
-    return {"model-index": eval_results_to_model_index(name, results)} if results else {}
+    own_name = name.rstrip("/").rpartition("/")[2]  # without the user, or the folders of this machine
+    return {"model-index": eval_results_to_model_index(own_name, results)} if results else {}
 
 
 def _hub_dataset(recipe: str) -> str | None:
