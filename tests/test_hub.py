@@ -248,7 +248,7 @@ def test_bundled_cards_state_quality_and_time():
         assert "PSNR" in card
         assert "k = 10" in card
         assert "Training time" in card
-        assert sum(f.stat().st_size for f in (hub.BUNDLED / name).iterdir()) < 2_200_000  # 0.4 MB of it the graph
+        assert sum(f.stat().st_size for f in (hub.BUNDLED / name).iterdir()) < 2_000_000
 
 
 def test_import_is_light_and_touches_no_network():

@@ -9,7 +9,7 @@ from .outline import outlines
 from .vae import VAE
 
 CHUNK = 500  # images, and rows of the similarity matrix, at a time: 20 MB for a pool of 10,000
-NEIGHBOURS = 20
+NEIGHBOURS = 13
 CANDIDATES = 100  # of which an image's neighbours are chosen
 
 
