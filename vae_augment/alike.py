@@ -9,7 +9,7 @@ from .outline import outlines
 from .vae import VAE
 
 CHUNK = 500  # images, and rows of the similarity matrix, at a time: 20 MB for a pool of 10,000
-NEIGHBOURS = 13
+NEIGHBOURS = 13  # with 20, labels are 0.1 points truer on garments and a bank of 10,000 takes 140 kB more
 CANDIDATES = 100  # of which an image's neighbours are chosen
 
 
@@ -28,7 +28,7 @@ def most_alike(vae: VAE, x: Tensor, directions: Tensor, k: int) -> Tensor:
 def neighbours_of_all(vae: VAE, images: Tensor, directions: Tensor) -> Tensor:
     """For each image of a pool, those whose latents and outlines are both like its own, the nearest first: int64 `(N, k)`.
 
-    The two err on different images: with the outlines, ten labelled images a class label 80.2 % of Fashion-MNIST's pool
+    The two err on different images: with the outlines, ten labelled images a class label 80.1 % of Fashion-MNIST's pool
     rightly instead of 79.2 %. Distances are measured in those to the eighth neighbour, lest images that lie near to
     everything become everybody's neighbours (Zelnik-Manor & Perona, "Self-Tuning Spectral Clustering", NeurIPS 2004): in
     the middle of each image's own and the pool's mean, since the own alone cost digits 0.4 points.

@@ -1,0 +1,108 @@
+"""The graph of a bank: which images are alike, and how labels spread along it."""
+
+import torch
+
+from tests.conftest import IMAGES
+from vae_augment import LatentBank, hub
+from vae_augment.deform import deformed
+from vae_augment.outline import outlines
+from vae_augment.sample import fashion_sample
+from vae_augment.spread import _normalised_graph, shared_neighbours, spread_labels
+
+LABELS = fashion_sample()[1]
+
+
+def test_labels_spread_along_the_graph():
+    # two chains, one label at the start of each
+    chain = torch.tensor([[max(i - 1, 0), min(i + 1, 9)] for i in range(10)])
+    neighbours = torch.cat([chain, chain + 10])
+    labels = torch.full((20,), -1)
+    labels[0], labels[10] = 0, 1
+    scores = spread_labels(neighbours, labels, 2, alpha=0.99)
+    assert torch.allclose(scores.sum(1), torch.ones(20))
+    assert scores[:10, 0].min() > 0.99
+    assert scores[10:, 1].min() > 0.99
+
+
+def test_a_point_that_no_label_reaches_is_uniform():
+    neighbours = torch.tensor([[1], [0], [3], [2]])
+    scores = spread_labels(neighbours, torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
+    assert torch.equal(scores[2:], torch.full((2, 2), 0.5))
+
+
+def test_spreading_is_the_closed_form():
+    generator = torch.Generator().manual_seed(0)
+    neighbours = torch.stack([(torch.randperm(29, generator=generator)[:4] + i + 1) % 30 for i in range(30)])
+    labels = torch.full((30,), -1)
+    labels[:6] = torch.arange(6) % 3
+    around = [{i, *row.tolist()} for i, row in enumerate(neighbours)]
+    weights = torch.zeros(30, 30)
+    for i, row in enumerate(neighbours.tolist()):
+        for j in row:
+            shared = len(around[i] & around[j]) / len(around[i] | around[j])
+            weights[i, j] += shared + 1e-3
+            weights[j, i] += shared + 1e-3
+    root = weights.sum(1).rsqrt()
+    known = torch.zeros(30, 3)
+    known[torch.arange(6), labels[:6]] = 1
+    exact = torch.linalg.solve(torch.eye(30) - 0.8 * root[:, None] * weights * root, 0.2 * known)
+    assert torch.allclose(spread_labels(neighbours, labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
+
+
+def test_an_edge_weighs_what_its_ends_share():
+    neighbours = torch.tensor([[1, 2], [0, 2], [1, 3], [4, 5], [3, 5], [3, 4]])
+    weights = shared_neighbours(neighbours, 2)
+    assert torch.allclose(weights[0], torch.tensor([1.0, 0.5]))  # {0, 1, 2} twice; {0, 1, 2} and {1, 2, 3}
+    assert torch.allclose(weights[2], torch.tensor([0.5, 0.2]))  # 3 is of another group
+
+
+def test_far_neighbours_only_weigh_edges():
+    chain = torch.tensor([[(i + j) % 40 for j in range(1, 21)] for i in range(40)])
+    near = torch.cat([chain[:, :8], torch.arange(40)[:, None].expand(-1, 12)], dim=1)
+    assert (_normalised_graph(chain).to_dense() > 0).equal(_normalised_graph(near).to_dense() > 0)
+
+
+def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
+    weights = hub.load("fashion-mnist")
+    bank = LatentBank.from_images(weights.vae, IMAGES)
+    assert bank.neighbours.shape == (500, 13)
+    assert (bank.neighbours != torch.arange(500)[:, None]).all()
+    assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
+    assert bank.links(weights.vae, IMAGES[:3] / 255)[:, 0].tolist() == [0, 1, 2]
+
+
+def test_outlines_know_shapes_and_not_brightness():
+    x = IMAGES[:50] / 255
+    own = outlines(x)
+    assert own.shape == (50, 392)
+    assert torch.allclose(own.norm(dim=1), torch.ones(50), atol=1e-5)
+    assert torch.allclose(outlines(0.5 * x), own, atol=1e-4)
+    assert torch.allclose(outlines(x.expand(-1, 3, -1, -1)), own, atol=1e-4)
+    assert (outlines(1 - x) * own).sum(1).max() < 0.9  # directions, not mere lines
+    assert outlines(torch.zeros(2, 1, 28, 28)).equal(torch.zeros(2, 392))
+    assert outlines(torch.rand(2, 3, 64, 64)).isfinite().all()
+
+
+def test_equal_and_blank_images_may_be_in_a_pool():
+    weights = hub.load("fashion-mnist")
+    pool = torch.cat([IMAGES[:5].repeat(4, 1, 1, 1), torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
+    bank = LatentBank.from_images(weights.vae, pool)
+    assert bank.neighbours.shape == (30, 13)
+    assert (bank.neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
+    assert (LatentBank.from_images(weights.vae, pool[:2]).neighbours[:, 0]).tolist() == [1, 0]
+
+
+def test_deformations_are_small_and_begin_with_the_identity():
+    x = IMAGES[:50] / 255
+    views = list(deformed(x))
+    assert torch.equal(views[0], x)
+    between = (x - x.roll(1, 0)).square().mean()
+    for view in views[1:]:
+        assert 0 < (view - x).square().mean() < 0.5 * between
+
+
+def test_an_image_links_to_a_deformed_copy_of_itself():
+    weights = hub.load("fashion-mnist")
+    bank = LatentBank.from_images(weights.vae, IMAGES)
+    shifted = torch.roll(IMAGES[20:30], 1, -1) / 255
+    assert (bank.links(weights.vae, shifted)[:, 0] == torch.arange(20, 30)).float().mean() > 0.7
