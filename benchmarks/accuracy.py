@@ -39,6 +39,7 @@ from torchvision.transforms import v2
 
 from train import data as datasets
 from vae_augment import VAE, LatentBank, VAEAugment
+from vae_augment.replicas import computes_bf16
 
 from .pretrain import pretrain
 
@@ -103,7 +104,7 @@ def train(images: Tensor, labels: Tensor, seed: int, mixup: bool, classes: int =
         x, y = images[batch].float() / 255, labels[batch]
         if mixup:
             x, y = mix(x, y)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=computes_bf16(torch.device("cpu"))):
             logits = net(x)
         loss = nn.functional.cross_entropy(logits.float(), y)
         optimizer.zero_grad()

@@ -9,7 +9,7 @@ Their test error: MNIST 1.23 % without, 0.77 % with; Fashion-MNIST 8.56 % and 8.
 
 Ours is `LocalNoise` among the training latents of the same class, decoded. Two differences. Their classifier and VAE
 do not know which pixels are neighbours; the classifier here is theirs, our VAE is convolutional. They compute in
-float64; here matrices are multiplied in bfloat16. `none` must land near their figure without, or the harness is wrong.
+float64; here matrices are multiplied in bfloat16, where the processor does that. `none` must land near their figure without, or the harness is wrong.
 The scale of the jitter was chosen on the last 10,000 training images (`--validate`).
 """
 
@@ -28,12 +28,14 @@ from torch.nn.functional import cross_entropy
 
 from train import data as datasets
 from vae_augment import VAE, LocalNoise
+from vae_augment.replicas import computes_bf16
 
 from .accuracy import accuracy, commit, machine
 from .pretrain import pretrain
 
 RESULTS = Path(__file__).parent / "exemplar_protocol.jsonl"
 TRAINING, BATCH, EPOCHS = 50_000, 100, 100
+BF16 = computes_bf16(torch.device("cpu"))
 SCALE = {"mnist": 1.35, "fashion-mnist": 0.9}  # of LocalNoise
 RESIDUAL = {"mnist": False, "fashion-mnist": True}
 
@@ -65,7 +67,7 @@ def by_class(vae: VAE, images: Tensor, labels: Tensor, scale: float, residual: b
         out = torch.empty_like(images)
         for own, jitter in zip(members, jitters, strict=True):
             for part in own.split(500):
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
                     decoded = vae.decode_whitened(jitter(mean[part], std[part]))
                 out[part] = ((decoded + detail[part]).clamp(0, 1) * 255).round().to(torch.uint8)
         return out
@@ -88,7 +90,7 @@ def train(
             y, x = labels[batch], images[batch]
             if varied is not None:
                 x = torch.cat([x, varied[batch]])
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
                 logits = net(x.float() / 255)
             loss = cross_entropy(logits[:BATCH].float(), y, label_smoothing=0.1)
             if varied is not None:

@@ -187,12 +187,11 @@ def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[
     work = {"peak": (lambda: square @ square, 2 * 1024**3)}
     for size in (1, 64, 256):
         x = images[:size] / 255
-        net = replicas.fastest(x.device, size)
+        net = replicas.fastest(x.device)
         mean = net.whitened_mean(x)
-        moved = mean + 0.1
         work[f"encode, {size}"] = (lambda n=net, x=x: n.whitened_mean(x), size * encoder_flops(vae.config))  # type: ignore[misc]
         work[f"decode twice, {size}"] = (  # type: ignore[misc]
-            lambda n=net, a=moved, b=mean: n.decoded_change(a, b),
+            lambda n=net, m=mean: n.decoded_change(m, m, 0.1),
             2 * size * decoder_flops(vae.config),
         )
     turns = []
@@ -210,16 +209,15 @@ def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[
 
 
 def encoder_flops(c: VAEConfig) -> int:
-    """Of an image's posterior mean; a multiplication and an addition are two."""
-    per_patch = c.channels * c.patch**2 * c.width + c.encoder_blocks * 10 * c.width**2
-    head = c.width * c.latent_dim if c.spatial else c.width * c.neck + c.neck * c.latent_dim
-    return 2 * c.grid**2 * (per_patch + head)
+    """Of an image's posterior mean as it is computed on a processor (`fused.py`); a product and its addition are two."""
+    seen = c.channels * (c.patch + 2 * c.overlap) ** 2
+    head = c.width * c.latent_dim if c.spatial else c.neck * (c.width + c.latent_dim)
+    return 2 * c.grid**2 * (seen * c.width + head)
 
 
 def decoder_flops(c: VAEConfig) -> int:
-    return encoder_flops(
-        VAEConfig(**c.to_dict() | {"encoder_blocks": c.decoder_blocks})  # type: ignore[arg-type]
-    )
+    """Of one image; a vector latent reaches the hidden layer in one product."""
+    return 2 * c.grid**2 * c.width * ((9 if c.spatial else 1) * c.latent_dim + c.channels * c.patch**2)
 
 
 def _in_bfloat16(transform: VAEAugment, batch: Tensor) -> Callable[[], Any]:

@@ -129,7 +129,7 @@ class StopAt(Log):
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_run_goes_on_too_and_ends_like_one_that_is_not(tmp_path):
-    recipe = dataclasses.replace(SMALL, vae=VAEConfig(latent_dim=4, width=16, encoder_blocks=0, decoder_blocks=0))
+    recipe = dataclasses.replace(SMALL, vae=VAEConfig(latent_dim=4, width=16))
     data, compiled = datasets.load("sample", 1, 28), dataclasses.replace(recipe, compile=True)
     with Log(tmp_path, {}, 40, "disabled") as log:
         plain = train(recipe, data, log, tmp_path)
@@ -194,7 +194,7 @@ def test_how_often_and_what_to_keep_may_change_in_a_resumed_run(tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--lr", "0.5", "--vae.width", "32"], r"these differ: (?=.*lr \(0.003 -> 0.5\)).*width \(16 -> 32\)"),
+        (["--lr", "0.5", "--vae.width", "32"], r"these differ: (?=.*lr \(0.01 -> 0.5\)).*width \(16 -> 32\)"),
         ([], r"run has no checkpoint\.pt to resume from"),
     ],
 )

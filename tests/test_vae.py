@@ -11,7 +11,9 @@ from vae_augment import VAE, VAEConfig
     [
         VAEConfig(),
         VAEConfig(channels=3, size=32, latent_dim=8, spatial=True),
-        VAEConfig(channels=3, size=64, patch=8, encoder_blocks=0, decoder_blocks=2),
+        VAEConfig(channels=3, size=64, patch=8),
+        VAEConfig(size=21, patch=7, spatial=True),
+        VAEConfig(size=5, patch=1),
     ],
 )
 def test_shapes_and_ranges(config):
@@ -65,8 +67,8 @@ def test_config_is_json():
         ({"size": 30}, "multiple of patch"),
         ({"latent_dim": 0}, "latent_dim"),
         ({"width": 10**9}, "width"),
-        ({"width": 2048, "decoder_blocks": 64}, "parameters"),
-        ({"encoder_blocks": -1}, "encoder_blocks"),
+        ({"width": 2048, "channels": 64, "size": 1024, "patch": 64}, "parameters"),
+        ({"neck": 0}, "neck"),
     ],
 )
 def test_bad_values_name_the_field(fields, name):
@@ -83,6 +85,6 @@ def test_bad_types_name_the_field(fields):
 def test_parameter_estimate_is_close():
     from vae_augment.vae import _parameter_estimate
 
-    for config in (VAEConfig(), VAEConfig(channels=3, size=64, patch=8, width=96, spatial=True, decoder_blocks=3)):
+    for config in (VAEConfig(), VAEConfig(channels=3, size=64, patch=8, width=96, spatial=True)):
         count = sum(p.numel() for p in VAE(config).parameters())
         assert 0.9 * count < _parameter_estimate(config) < 1.1 * count

@@ -32,7 +32,7 @@ class Recipe:
     """images per step, of all processes together"""
     accumulate: int = 1
     """parts that a process's share of a batch is computed in, to save memory; from 2 on, a third more work"""
-    lr: float = 3e-3
+    lr: float = 1e-2
     """peak learning rate of AdamW; linear rise over a twentieth of the steps, then a cosine to 0"""
     weight_decay: float = 1e-3
     """of AdamW"""
@@ -75,12 +75,12 @@ class Recipe:
 
 FREE_TO_CHANGE = ("keep", "checkpoint_every")  # in a resumed run: they decide nothing that a step computes
 
-GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=4, width=48, neck=16)
+GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=7, width=160, neck=32)
 
 RECIPES = {
     "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=600, batch_size=64),
-    "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=4000),
-    "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=4000),
+    "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=8000),
+    "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=8000),
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class State:
     @classmethod
     def begin(cls, recipe: Recipe, data: Data, where: torch.device) -> Self:
         """Before the first step; draws the weights."""
-        vae = VAE(recipe.vae).to(where).to(memory_format=torch.channels_last)  # a tenth faster on a processor
+        vae = VAE(recipe.vae).to(where)
         average = copy.deepcopy(vae).eval().requires_grad_(False)
         optimizer = torch.optim.AdamW(
             vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True

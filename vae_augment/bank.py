@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .alike import CHUNK, most_alike, neighbours_of_all, unit
+from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
+from .outline import outlines
 from .spread import spread_labels
 from .vae import VAE
 
 LARGEST_BANK = 10_000
+LINK_CHUNK = 100  # images at a time: a fit takes less than 50 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +47,16 @@ class LatentBank:
 
     @torch.no_grad()
     def links(self, vae: VAE, images: Tensor) -> Tensor:
-        """For images, float32 `(M, C, S, S)` in [0, 1], the latents that they resemble most: int64 `(M, k)`."""
+        """For images, float32 `(M, C, S, S)` in [0, 1], the latents that they resemble most: int64 `(M, k)`.
+
+        They are compared with the pool's images as far as the bank holds them: decoded.
+        """
         directions = normalize(self.latents.float().flatten(1))
-        return torch.cat([most_alike(vae, part, directions, self.neighbours.shape[1]) for part in images.split(CHUNK)])
+        drawn = torch.cat([outlines(vae.decode(part.float())) for part in self.latents.split(LINK_CHUNK)])
+        far = self.neighbours[:, :REACH][:, -1].long()
+        scale = torch.stack([(1 - (of * of[far]).sum(1)).mean() for of in (directions, drawn)]).clamp_min(1e-6)
+        k = self.neighbours.shape[1]
+        return torch.cat([most_alike(vae, part, directions, drawn, scale, k) for part in images.split(LINK_CHUNK)])
 
     @torch.no_grad()
     def knows(self, vae: VAE, images: Tensor) -> bool:

@@ -20,6 +20,7 @@ the image's own resolution. Both return the kind, size and dtype of the image it
 
 # Interpolation on floats overshoots by a few per cent; normalised or 0..255 images overshoot by far more.
 TOLERANCE = 0.25
+SMALL = 4096  # values, fewer than which cost less than the calls
 
 PIL_REMEDY = {
     "1": 'convert it: image.convert("L")',
@@ -41,6 +42,17 @@ def is_pure_tensor(item: Any) -> bool:
     return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
 
 
+def is_plain(image: Any, channels: int, size: int) -> bool:
+    """Whether this is a plain tensor of bytes in the model's own shape, on the CPU: what the network reads as it is."""
+    return (
+        type(image) is Tensor
+        and image.dtype == torch.uint8
+        and image.is_cpu
+        and image.shape[-3:] == (channels, size, size)
+        and image.is_contiguous()
+    )
+
+
 def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple[Tensor, Restore]:
     """Image -> `(x, restore)`, x: float32 `(B, channels, size, size)` in [0, 1], B the product of the leading dims.
 
@@ -51,7 +63,7 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
         TypeError: a PIL mode or dtype that would be damaged.
         ValueError: pixels outside [0, 1], channels that do not match, a tensor without a channel dimension.
     """
-    pixels, rebuild = _unpack(image)
+    pixels, rebuild = unpack(image)
     x, restore = _pixels_to_model(pixels, channels, size, resize)
     return x, lambda y, is_change=False: rebuild(restore(y, is_change))
 
@@ -63,7 +75,7 @@ def all_to_model(
 
     Images of one shape and type, as a data set has, are read and restored together, at the price of one.
     """
-    parts = [_unpack(image) for image in images]
+    parts = [unpack(image) for image in images]
     if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
         x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
         return (
@@ -93,24 +105,36 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
         y = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
-        # added in the wider of the two types, so that no change is no change; autograd sees the identity
-        out = torch.add(flat, y, alpha=scale) if is_change else y * scale
-        out = out.clamp_(0, scale)
-        if flat.dtype == torch.uint8:
-            out = out.round_().to(torch.int16)  # from floats straight to bytes is three times slower
-        return out.to(flat.dtype).reshape(pixels.shape)
+        out = add_change(flat, y) if is_change else _as_pixels(y * scale, flat.dtype)
+        return out.reshape(pixels.shape)
 
     return x, restore
 
 
+def add_change(pixels: Tensor, change: Tensor) -> Tensor:
+    """Pixels plus a change of them, float32 on [0, 1] and of their shape, clamped -> pixels of the same type."""
+    # added in the wider of the two types, so that no change is no change; autograd sees the identity
+    return _as_pixels(torch.add(pixels, change, alpha=255 if pixels.dtype == torch.uint8 else 1), pixels.dtype)
+
+
+def _as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values of their own, in the units of this type, clamped and rounded to it."""
+    if dtype != torch.uint8:
+        return values.clamp_(0, 1).to(dtype)
+    values = values.clamp_(0, 255).round_()
+    if values.numel() > SMALL:
+        values = values.to(torch.int16)  # from many floats straight to bytes is three times slower
+    return values.to(dtype)
+
+
 def lead_shape(image: Any) -> tuple[int, ...]:
     """The leading dimensions that count images: `()` for PIL and `(C, H, W)`, the clips of a Video."""
-    if isinstance(image, tv_tensors.Video):
-        return tuple(image.shape[:-4])
-    return tuple(image.shape[:-3]) if isinstance(image, Tensor) else ()
+    if not isinstance(image, Tensor):
+        return ()
+    return tuple(image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3])
 
 
-def _unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Image -> its pixels as a plain tensor (..., C, H, W), and the function from such pixels to the same kind."""
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
@@ -160,8 +184,8 @@ def _shrunk(flat: Tensor, size: tuple[int, int]) -> Tensor:
     if flat.dtype != torch.uint8:
         return _resize(flat.float(), size)
     if flat.device.type == "cpu":  # which resizes bytes several times faster than floats
-        return _resize(flat, size).div(255).float()
-    return _resize(flat.div(255).float(), size)
+        return _resize(flat, size).float().div_(255)  # bytes divided directly take twice the time
+    return _resize(flat.float().div_(255), size)
 
 
 def _match_channels(x: Tensor, channels: int) -> Tensor:

@@ -10,7 +10,7 @@ images then come out on every device. One without may use torch's global generat
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -39,12 +39,15 @@ class Noise:
     coarse: int = 3
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        if mean.ndim == 2:
-            return torch.add(mean, _randn_like(mean, generator), alpha=self.scale)
-        shape = *mean.shape[:2], self.coarse, self.coarse
-        rows, columns = (_interpolation(self.coarse, side) for side in mean.shape[2:])
-        eps = rows @ torch.randn(shape, generator=generator, dtype=torch.float32) @ columns.T
-        return torch.add(mean, eps.to(mean), alpha=self.scale)
+        return mean + self.draw(mean.shape, generator).to(mean)
+
+    def draw(self, shape: Sequence[int], generator: Generator | None = None) -> Tensor:
+        """The noise alone, of latents of this shape; float32, drawn on the CPU."""
+        if len(shape) == 2:
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+            return noise if self.scale == 1 else noise.mul_(self.scale)
+        coarse = torch.randn(shape[0] * shape[1], self.coarse**2, generator=generator, dtype=torch.float32)
+        return self.scale * (coarse @ _interpolation(self.coarse, *shape[2:])).view(*shape)
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,13 @@ class LocalNoise(_TowardNeighbours):
 
 
 @functools.cache
-def _interpolation(coarse: int, fine: int) -> Tensor:
-    """`(fine, coarse)`: linear interpolation of `coarse` values, its rows scaled to keep the variance of white noise."""
-    weights = interpolate(torch.eye(coarse)[None], size=fine, mode="linear", align_corners=coarse < fine)[0].T
-    return normalize(weights, dim=1).contiguous()
+def _interpolation(coarse: int, height: int, width: int) -> Tensor:
+    """`(coarse coarse, height width)`: bilinear interpolation, scaled to keep the variance of white noise."""
+    rows, columns = (
+        interpolate(torch.eye(coarse)[None], size=side, mode="linear", align_corners=coarse < side)[0]
+        for side in (height, width)
+    )
+    return torch.kron(normalize(rows, dim=0), normalize(columns, dim=0))
 
 
 def _randn_like(mean: Tensor, generator: Generator | None) -> Tensor:

@@ -23,8 +23,11 @@ def outlines(x: Tensor) -> Tensor:
     sobel = x.new_tensor(SOBEL) / 8
     grey = pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
     right, down = conv2d(grey, torch.stack([sobel, sobel.T])[:, None]).unbind(1)  # (B, S, S)
-    size, angle = torch.hypot(right, down), torch.atan2(down, right)
-    bins = [size * (angle - 2 * math.pi * i / BINS).cos().clamp_min(0) ** 4 for i in range(BINS)]
+    size = torch.hypot(right, down)
+    right, down = right / size.clamp_min(1e-12), down / size.clamp_min(1e-12)
+    turns = [2 * math.pi * i / BINS for i in range(BINS)]
+    # how well the gradient's direction fits each of the bins', to the fourth power
+    bins = [(right * math.cos(t) + down * math.sin(t)).clamp_min_(0).square_().square_().mul_(size) for t in turns]
     cell = max(1, round(side / CELLS))
     overlap = cell // 4
     cells = avg_pool2d(torch.stack(bins, 1), cell + 2 * overlap, cell, padding=overlap)
