@@ -9,7 +9,8 @@ Their test error: MNIST 1.23 % without, 0.77 % with; Fashion-MNIST 8.56 % and 8.
 
 Ours is `LocalNoise` among the training latents of the same class, decoded. Two differences. Their classifier and VAE
 do not know which pixels are neighbours; the classifier here is theirs, our VAE is convolutional. They compute in
-float64; here matrices are multiplied in bfloat16, where the processor does that. `none` must land near their figure without, or the harness is wrong.
+float64; here matrices are multiplied in bfloat16, where the processor does that, else in float32. `none` must land near
+their figure without, or the harness is wrong.
 The scale of the jitter was chosen on the last 10,000 training images (`--validate`).
 """
 

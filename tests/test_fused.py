@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, VAEAugment, VAEConfig, hub
@@ -58,6 +59,22 @@ def test_a_batch_and_its_images_agree():
     batch = augment(IMAGES[: 4 * FEW]).int()
     single = torch.stack([augment(image) for image in IMAGES[: 4 * FEW]]).int()
     assert (batch - single).abs().max() <= 1
+
+
+@pytest.mark.parametrize("config", [VAEConfig(), CONFIGS[1]], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (12,), (2, 3)], ids=str)
+def test_bytes_take_a_short_way_to_the_same_image(config, shape):
+    augment = VAEAugment(VAE(config), gain=1.0)
+    pixels = torch.randint(0, 256, (*shape, config.channels, config.size, config.size), dtype=torch.uint8)
+    outs = []
+    for sample in (pixels, (tv_tensors.Image(pixels), 3)):  # the latter as torchvision's forward and image.py have it
+        torch.manual_seed(0)
+        outs.append(augment(sample))
+    short, (long, _) = outs
+    assert short.dtype == torch.uint8
+    assert (short.int() - long.int()).abs().max() <= 1
+    assert (short != long).float().mean() < 0.01, "only what lies between two grey levels may be rounded another way"
+    assert (short != pixels).any()
 
 
 def test_matrices_are_not_pickled():

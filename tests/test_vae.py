@@ -1,9 +1,12 @@
+import copy
 import json
 
 import pytest
 import torch
+from torch import nn
 
 from vae_augment import VAE, VAEConfig
+from vae_augment.vae import WindowConv
 
 
 @pytest.mark.parametrize(
@@ -80,6 +83,30 @@ def test_bad_values_name_the_field(fields, name):
 def test_bad_types_name_the_field(fields):
     with pytest.raises(TypeError, match=next(iter(fields))):
         VAEConfig(**fields)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 12, 4, 1), (1, 4, 21, 7, 3), (8, 4, 7, 1, 1), (6, 2, 5, 1, 0)])
+@torch.no_grad()
+def test_a_window_conv_is_a_convolution(shape):
+    layer = WindowConv(*shape)
+    x = torch.randn(2, shape[0], shape[2], shape[2])
+    torch.testing.assert_close(layer(x), nn.Conv2d.forward(layer, x))
+
+
+@torch.no_grad()
+def test_the_stem_computes_many_latents_as_it_does_few(vae):
+    stem, z = vae.decoder[0], torch.randn(100, 8)
+    torch.testing.assert_close(stem(z), torch.cat([stem(part) for part in z.split(10)]))
+
+
+def test_gradients_of_many_latents_are_those_of_few(vae):
+    stem, z = copy.deepcopy(vae.decoder[0]), torch.randn(100, 8)
+    gradients = []
+    for parts in (1, 10):
+        stem.zero_grad()
+        sum(stem(part).square().sum() for part in z.chunk(parts)).backward()
+        gradients.append([p.grad.clone() for p in stem.parameters()])
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-4)
 
 
 def test_parameter_estimate_is_close():

@@ -79,7 +79,7 @@ GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=7, width=160, neck=
 
 RECIPES = {
     "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=600, batch_size=64),
-    "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=8000),
+    "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=12000),
     "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=8000),
 }  # fmt: skip
 

@@ -18,7 +18,10 @@ Affine = tuple[Tensor, Tensor]  # bias (out,), weight (in, out): what addmm take
 
 
 class FusedVAE:
-    """What a frozen VAE computes, between images and whitened latents; see the methods of `VAE` of the same names."""
+    """What a frozen VAE computes, between images and whitened latents; see the methods of `VAE` of the same names.
+
+    Inside, an image is a row of its pixels, and a spatial latent a row of its cells, each with its channels: `(B, h h L)`.
+    """
 
     @torch.no_grad()
     def __init__(self, vae: VAE) -> None:
@@ -34,53 +37,80 @@ class FusedVAE:
         bias, weight = self.to_latent
         self.to_mean: Affine = bias[: c.latent_dim].clone(), weight[:, : c.latent_dim].contiguous()
         self.log_std_shift = -2 - self.std.log()
-        self.around = _places(decoder[0]) if c.spatial else None
+        self.around = None
+        if c.spatial:  # channels of a cell side by side
+            channel, cell = _places(decoder[0]) // c.grid**2, _places(decoder[0]) % c.grid**2
+            self.around = cell * c.latent_dim + channel
         self.hidden = self._from_cells(decoder[0]) if c.spatial else self._from_vector(decoder[0])
         self.pixels = _rows(decoder[-2])
         # where an image's pixels are among those of its patches
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
-        self.moved_and_not = torch.tensor([1.0, 0.0]).view(2, 1, *[1] * len(c.latent_shape))
+        self.moved_and_not = torch.tensor([[1.0], [0.0]])
 
     def whitened_mean(self, x: Tensor) -> Tensor:
         """`encode_whitened(x).mean`."""
-        return self._latent(_affine(self._features(x), self.to_mean).float(), x.shape[0])
+        return self._latent(self._mean(x.reshape(x.shape[0], -1), self.patches))
 
     def encode_whitened(self, x: Tensor) -> Posterior:
-        """float32 `(B, C, S, S)` in [0, 1], or uint8 -> the posterior in whitened units, `(B, *latent_shape)`."""
-        mean, raw = _affine(self._features(x), self.to_latent).float().chunk(2, 1)
+        """float32 `(B, C, S, S)` in [0, 1] -> the posterior in whitened units, `(B, *latent_shape)`."""
+        features = self._features(x.reshape(x.shape[0], -1), self.patches)
+        mean, raw = torch.addmm(self.to_latent[0], features, self.to_latent[1]).float().chunk(2, 1)
         std = raw.tanh().mul_(3).add_(self.log_std_shift).exp_()
-        return Posterior(self._latent(mean, x.shape[0]), self._latent(std, x.shape[0]))
+        return Posterior(*(self._latent(part.reshape(x.shape[0], -1)) for part in (mean, std)))
 
     def decode_whitened(self, z: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
-        return self._image(self._pixels(z), z.shape[0])
+        return self._image(self._pixels(self._row(z)), z.shape[0])
 
     def decoded_change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
         """`decode_whitened(mean + amount * move) - decode_whitened(mean)`."""
-        both = torch.addcmul(mean, move, self.moved_and_not, value=amount)  # (2, B, *latent_shape)
-        decoded = self._pixels(both.flatten(0, 1)).view(2, -1)
-        return self._image(decoded[0] - decoded[1], mean.shape[0])
+        return self._change(self._row(mean), self._row(move), amount)
 
-    def _features(self, x: Tensor) -> Tensor:
-        """Images -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""
-        patches = self.patches_of_bytes if x.dtype == torch.uint8 else self.patches
-        h = silu(_affine(_seen(x.float(), self.windows, patches), patches), inplace=True)
-        return h if self.neck is None else _affine(h, self.neck).view(x.shape[0], -1)
+    def change_of_bytes(self, pixels: Tensor, move: Tensor, amount: float) -> Tensor:
+        """`decoded_change` of the means of uint8 images `(..., C, S, S)`, in the fewest operations."""
+        x = pixels.view(move.shape[0], -1).float()
+        return self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
+
+    def _features(self, x: Tensor, patches: Affine) -> Tensor:
+        """Pixels -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""
+        bias, weight = patches
+        seen = x.index_select(1, self.windows).view(-1, weight.shape[0])  # (B h h, C side side)
+        h = silu(torch.addmm(bias, seen, weight), inplace=True)
+        return h if self.neck is None else torch.addmm(self.neck[0], h, self.neck[1]).view(x.shape[0], -1)
+
+    def _mean(self, x: Tensor, patches: Affine) -> Tensor:
+        mean = torch.addmm(self.to_mean[0], self._features(x, patches), self.to_mean[1])
+        return _full(mean.view(x.shape[0], -1) if self.config.spatial else mean)
 
     def _pixels(self, z: Tensor) -> Tensor:
-        """Whitened latents -> pixels of each patch, float32 `(B h h, C p p)` in [0, 1]."""
-        rows = z if self.around is None else _seen(z, self.around, self.hidden)
-        h = silu(_affine(rows, self.hidden), inplace=True).view(-1, self.config.width)
-        return _affine(h, self.pixels).float().sigmoid_()
+        """Latents -> pixels of each patch, float32 `(B h h, C p p)` in [0, 1]."""
+        bias, weight = self.hidden
+        if self.around is not None:
+            z = z.index_select(1, self.around).view(-1, weight.shape[0])
+        h = silu(torch.addmm(bias, z, weight), inplace=True).view(-1, self.config.width)
+        return _full(torch.addmm(self.pixels[0], h, self.pixels[1])).sigmoid_()
+
+    def _change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
+        count = mean.shape[0]
+        if count == 1:  # one operation less
+            both = torch.addcmul(mean, move, self.moved_and_not, value=amount)
+        else:
+            both = torch.cat([torch.add(mean, move, alpha=amount), mean])
+        after, before = self._pixels(both).chunk(2)
+        return self._image(after - before, count)
 
     def _image(self, patches: Tensor, count: int) -> Tensor:
         c = self.config
         return patches.view(count, -1).index_select(1, self.places).view(count, c.channels, c.size, c.size)
 
-    def _latent(self, values: Tensor, count: int) -> Tensor:
+    def _latent(self, row: Tensor) -> Tensor:
         c = self.config
-        return values.view(count, c.grid, c.grid, -1).permute(0, 3, 1, 2) if c.spatial else values
+        return row.view(-1, c.grid, c.grid, c.latent_dim).permute(0, 3, 1, 2) if c.spatial else row
+
+    def _row(self, latent: Tensor) -> Tensor:
+        """The inverse of `_latent`."""
+        return latent.permute(0, 2, 3, 1).flatten(1) if self.config.spatial else latent
 
     def _patch_major(self, layer: nn.Module) -> Affine:
         """The encoder's Linear, reading `(h h, neck)` where the module reads `(neck, h h)`."""
@@ -112,8 +142,9 @@ class FusedVAE:
         return bias.float(), (torch.stack(at_unit) - bias).float().contiguous()
 
 
-def _affine(x: Tensor, affine: Affine) -> Tensor:
-    return torch.addmm(affine[0], x, affine[1])
+def _full(x: Tensor) -> Tensor:
+    """In float32, also under autocast."""
+    return x if x.dtype == torch.float32 else x.float()
 
 
 def _rows(layer: nn.Module) -> Affine:
@@ -126,8 +157,3 @@ def _rows(layer: nn.Module) -> Affine:
 def _places(layer: nn.Module) -> Tensor:
     assert isinstance(layer, WindowConv)
     return windows(layer.in_channels, layer.size, layer.stride[0], int(layer.padding[0]))
-
-
-def _seen(x: Tensor, windows: Tensor, affine: Affine) -> Tensor:
-    """`(B, C, S, S)` -> what each window of this convolution sees, `(B h h, C side side)`."""
-    return x.reshape(x.shape[0], -1).index_select(1, windows).view(-1, affine[1].shape[0])

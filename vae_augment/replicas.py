@@ -28,11 +28,11 @@ class Replicas:
     def __init__(self, vae: VAE) -> None:
         self.master = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
         self._copies: dict[torch.device, VAE] = {}
-        self._fused = FusedVAE(self.master)
+        self.fused = FusedVAE(self.master)
 
     def fastest(self, device: torch.device) -> VAE | FusedVAE:
         """What computes images soonest on this device: the network, or the same as matrices."""
-        return self._fused if device.type == "cpu" else self.on(device)
+        return self.fused if device.type == "cpu" else self.on(device)
 
     def on(self, device: torch.device) -> VAE:
         """The network on this device."""
@@ -47,4 +47,4 @@ class Replicas:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.master, self._copies = state["master"], {}
-        self._fused = FusedVAE(self.master)
+        self.fused = FusedVAE(self.master)

@@ -76,7 +76,7 @@ class VAEConfig:
     @property
     def overlap(self) -> int:
         """Pixels of its neighbours that the encoder sees on each side of a patch."""
-        return self.patch // 2
+        return self.patch // 4
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
