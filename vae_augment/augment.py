@@ -224,7 +224,7 @@ class VAEAugment(Pretrained, v2.Transform):
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
         nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
-        `SyntheticDataset`), and put a classical policy after it. 100 images take about a second.
+        `SyntheticDataset`), and put a classical policy after it. 100 images take about two seconds.
 
         Without a bank, or with one that holds no such images (which is told by a warning), a labelled image's latent is
         moved a little along a difference between two labelled images of one class (`ClassDifferences`).
