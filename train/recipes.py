@@ -87,15 +87,16 @@ RECIPES = {
 def for_images(data: str, channels: int, size: int) -> Recipe:
     """The recipe for images of one's own, however few: a spatial latent, which keeps detail and learns from every patch.
 
-    On 270 photographs it reaches 28 dB on held-out ones, where a vector latent overfits at 18 dB. For many thousand small
-    grey images a vector latent (`--vae.spatial false`) knows more of their classes.
+    On 270 photographs it reaches 33 dB on held-out ones, where patches twice as wide with twice the channels reach 27, and a
+    vector latent overfits at 18. For many thousand small grey images a vector latent (`--vae.spatial false`) knows more of
+    their classes.
 
     Raises:
         ValueError: no patches divide this size.
     """
-    # a grid of about 8 x 8 patches, so that the cost depends little on the size
-    patch = min((p for p in range(1, 65) if size % p == 0), key=lambda p: abs(size / p - 8))
-    if not 4 <= size / patch <= 16:
-        raise ValueError(f"size {size} cannot be cut into 4 to 16 patches a side: take {round(size / 8) * 8 or 8}")
-    vae = VAEConfig(channels=channels, size=size, latent_dim=8, spatial=True, patch=patch, width=64)
-    return Recipe(data=data, vae=vae, steps=1500, batch_size=64, lr=5e-3, bank_size=2000)
+    # a grid of about 16 x 16 patches, so that the cost depends little on the size
+    patch = min((p for p in range(1, 65) if size % p == 0), key=lambda p: abs(size / p - 16))
+    if not 8 <= size / patch <= 32:
+        raise ValueError(f"size {size} cannot be cut into 8 to 32 patches a side: take {round(size / 16) * 16 or 16}")
+    vae = VAEConfig(channels=channels, size=size, latent_dim=4, spatial=True, patch=patch, width=96)
+    return Recipe(data=data, vae=vae, steps=1500, batch_size=64, bank_size=2000)
