@@ -96,9 +96,7 @@ def test_more_than_fits_into_memory_is_read_the_same(tmp_path, monkeypatch):
     assert not list((tmp_path / "scratch").iterdir())  # nothing is left behind
 
 
-@pytest.mark.parametrize(
-    ("size", "patch"), [(28, 2), (32, 2), (64, 4), (96, 6), (128, 8), (224, 14), (48, 3), (50, 5)]
-)
+@pytest.mark.parametrize(("size", "patch"), [(28, 2), (32, 2), (64, 4), (96, 6), (128, 8), (224, 14), (48, 3), (50, 5)])
 def test_patches_fit_the_size(size, patch):
     assert for_images("folder:x", 3, size).vae.patch == patch
 

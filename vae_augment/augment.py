@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
-from .image import add_change, all_to_model, is_image, is_plain, is_pure_tensor, lead_shape, to_model
+from .image import all_to_model, is_image, is_plain, is_pure_tensor, lead_shape, to_model
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .labelled import read_labelled
 from .pretrained import Pretrained
@@ -440,9 +440,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def _vary_image(self, image: Any, drawn: Drawn) -> Any:
         c = self._replicas.master.config
         if isinstance(drawn, Tensor) and self.residual and is_plain(image, c.channels, c.size):
-            # read and written in fewer operations: for a small image these are what costs
-            change = self._replicas.fused.change_of_bytes(image, drawn, self._strength * self.gain)
-            return add_change(image, change.view(image.shape))
+            return self._replicas.fused.vary_bytes(image, drawn, self._strength * self.gain)
         x, restore = to_model(image, c.channels, c.size, self.resize)
         frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
         return restore(self._vary(x, frames, drawn), is_change=self.residual)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from .image import as_pixels
 from .vae import VAE, Posterior, WindowConv, windows
 
 Affine = tuple[Tensor, Tensor]  # bias (out,), weight (in, out): what addmm takes
@@ -61,16 +62,20 @@ class FusedVAE:
 
     def decode_whitened(self, z: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
-        return self._image(self._pixels(self._row(z)), z.shape[0])
+        return self._image(self._in_order(self._pixels(self._row(z)), z.shape[0]))
 
     def decoded_change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
         """`decode_whitened(mean + amount * move) - decode_whitened(mean)`."""
-        return self._change(self._row(mean), self._row(move), amount)
+        return self._image(self._change(self._row(mean), self._row(move), amount))
 
-    def change_of_bytes(self, pixels: Tensor, move: Tensor, amount: float) -> Tensor:
-        """`decoded_change` of the means of uint8 images `(..., C, S, S)`, in the fewest operations."""
+    def vary_bytes(self, pixels: Tensor, move: Tensor, amount: float) -> Tensor:
+        """uint8 images `(..., C, S, S)` and the `decoded_change` around each, in the fewest operations.
+
+        `move` `(B, *latent_shape)`: of each image's mean.
+        """
         x = pixels.view(move.shape[0], -1).float()
-        return self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
+        change = self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
+        return as_pixels(x.add_(change, alpha=255), torch.uint8).view(pixels.shape)
 
     def _features(self, x: Tensor, patches: Affine) -> Tensor:
         """Pixels -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""
@@ -98,11 +103,14 @@ class FusedVAE:
         else:
             both = torch.cat([torch.add(mean, move, alpha=amount), mean])
         after, before = self._pixels(both).chunk(2)
-        return self._image(after - before, count)
+        return self._in_order(after - before, count)
 
-    def _image(self, patches: Tensor, count: int) -> Tensor:
-        c = self.config
-        return patches.view(count, -1).index_select(1, self.places).view(count, c.channels, c.size, c.size)
+    def _in_order(self, patches: Tensor, count: int) -> Tensor:
+        """Pixels of patches `(B h h, C p p)` -> of images, `(B, C S S)`."""
+        return patches.view(count, -1).index_select(1, self.places)
+
+    def _image(self, row: Tensor) -> Tensor:
+        return row.view(-1, self.config.channels, self.config.size, self.config.size)
 
     def _latent(self, row: Tensor) -> Tensor:
         c = self.config

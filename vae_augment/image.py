@@ -105,19 +105,14 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
         y = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
-        out = add_change(flat, y) if is_change else _as_pixels(y * scale, flat.dtype)
-        return out.reshape(pixels.shape)
+        # added in the wider of the two types, so that no change is no change; autograd sees the identity
+        values = torch.add(flat, y, alpha=scale) if is_change else y * scale
+        return as_pixels(values, flat.dtype).reshape(pixels.shape)
 
     return x, restore
 
 
-def add_change(pixels: Tensor, change: Tensor) -> Tensor:
-    """Pixels plus a change of them, float32 on [0, 1] and of their shape, clamped -> pixels of the same type."""
-    # added in the wider of the two types, so that no change is no change; autograd sees the identity
-    return _as_pixels(torch.add(pixels, change, alpha=255 if pixels.dtype == torch.uint8 else 1), pixels.dtype)
-
-
-def _as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
+def as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Values of their own, in the units of this type, clamped and rounded to it."""
     if dtype != torch.uint8:
         return values.clamp_(0, 1).to(dtype)
