@@ -28,6 +28,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
+from vae_augment.replicas import computes_bf16
 from vae_augment.sample import fashion_sample
 
 RESULTS = Path(__file__).parent / "speed.json"
@@ -91,7 +92,8 @@ def batches(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
         paths[f"VAEAugment, batch of {size}"] = (lambda x=part: plain(x), size)  # type: ignore[misc]
         paths[f"fitted VAEAugment, batch of {size}"] = (lambda x=part: fitted(x), size)  # type: ignore[misc]
         paths[f"fitted.sample of {size}"] = (lambda y=wanted: fitted.sample(y), size)  # type: ignore[misc]
-    paths["VAEAugment, batch of 256, bfloat16"] = (_in_bfloat16(plain, images[:256]), 256)
+    if computes_bf16(images.device):
+        paths["VAEAugment, batch of 256, bfloat16"] = (_in_bfloat16(plain, images[:256]), 256)
     if importlib.util.find_spec("pythae"):
         sampler = importlib.import_module("benchmarks.training").pythae_sampler(images)
         paths["pythae NormalSampler of 64, the same network"] = (lambda: sampler.sample(64, batch_size=64), 64)

@@ -22,7 +22,7 @@ from .image import all_to_model, is_image, is_plain, is_pure_tensor, lead_shape,
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .labelled import read_labelled
 from .pretrained import Pretrained
-from .replicas import FEW, Replicas, computes_bf16
+from .replicas import Replicas
 from .sample_parts import plain_label
 from .strength import gain_name, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
@@ -427,11 +427,7 @@ class VAEAugment(Pretrained, v2.Transform):
         return torch.cat([self._decoded(part) for part in target.split(DECODE_CHUNK)])
 
     def _decoded(self, z: Tensor) -> Tensor:
-        """New images of whitened latents, of which there may be many: in bfloat16, exact to a grey level, where it is faster."""
-        net = self._replicas.fastest(z.device)
-        half = len(z) > FEW and computes_bf16(z.device)
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=half or torch.is_autocast_enabled(z.device.type)):
-            return net.decode_whitened(z)
+        return self._replicas.fastest(z.device).decode_whitened(z)
 
     @property
     def _is_identity(self) -> bool:

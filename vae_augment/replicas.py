@@ -8,8 +8,6 @@ import torch
 from .fused import FusedVAE
 from .vae import VAE
 
-FEW = 8  # images, up to which bfloat16 does not pay
-
 
 def computes_bf16(device: torch.device) -> bool:
     """Whether this device has bfloat16 instructions; one without emulates them, slower than float32."""
