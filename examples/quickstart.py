@@ -17,7 +17,7 @@ images, _ = fashion_sample()  # uint8 (500, 1, 28, 28), ten classes in turn
 originals = images[:10]
 
 # toward garments that the VAE finds similar; the default jitter is Noise(), which needs no bank of latents
-augment = VAEAugment.from_pretrained("fashion-mnist", jitter=Interpolate(), strength=2.0)
+augment = VAEAugment.from_pretrained("fashion-mnist", jitter=Interpolate(k=4), strength=2.0)
 rows = [originals] + [augment(originals) for _ in range(4)]
 
 picture = F.to_pil_image(make_grid(torch.cat(rows), nrow=10, padding=2, pad_value=128))
