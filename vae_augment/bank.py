@@ -52,7 +52,7 @@ class LatentBank:
         They are compared with the pool's images as far as the bank holds them: decoded.
         """
         directions = normalize(self.latents.float().flatten(1))
-        drawn = torch.empty(len(self), outlines(images[:1]).shape[1])
+        drawn = torch.empty(len(self), outlines(images[:1]).shape[1], dtype=torch.float32)
         for part, latents in zip(drawn.split(LINK_CHUNK), self.latents.split(LINK_CHUNK), strict=True):
             part.copy_(outlines(vae.decode(latents.float())))
         far = self.neighbours[::10, :REACH][:, -1].long()  # of a tenth, which is enough for a mean

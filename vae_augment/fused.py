@@ -47,7 +47,7 @@ class FusedVAE:
         # where an image's pixels are among those of its patches
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
-        self.moved_and_not = torch.tensor([[1.0], [0.0]])
+        self.moved_and_not = torch.tensor([[1.0], [0.0]], dtype=torch.float32)
 
     def whitened_mean(self, x: Tensor) -> Tensor:
         """`encode_whitened(x).mean`."""

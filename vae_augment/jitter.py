@@ -146,7 +146,9 @@ class LocalNoise(_TowardNeighbours):
 def _interpolation(coarse: int, height: int, width: int) -> Tensor:
     """`(coarse coarse, height width)`: bilinear interpolation, scaled to keep the variance of white noise."""
     rows, columns = (
-        interpolate(torch.eye(coarse)[None], size=side, mode="linear", align_corners=coarse < side)[0]
+        interpolate(
+            torch.eye(coarse, dtype=torch.float32)[None], size=side, mode="linear", align_corners=coarse < side
+        )[0]
         for side in (height, width)
     )
     return torch.kron(normalize(rows, dim=0), normalize(columns, dim=0))

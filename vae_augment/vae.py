@@ -274,7 +274,7 @@ class AffineStem(nn.Sequential):
             return out
         with torch.autocast(z.device.type, enabled=False):  # whose rounding the difference below would magnify
             # an affine function is known by its values at 0 and at the unit vectors
-            known = super().forward(torch.eye(dims + 1, device=z.device)[:, 1:])
+            known = super().forward(torch.eye(dims + 1, device=z.device, dtype=z.dtype)[:, 1:])
         known = known.permute(0, 2, 3, 1)  # (1 + L, h, h, width)
         bias, at_unit = known[0], known[1:]
         out = torch.addmm(bias.flatten(), z, (at_unit - bias).flatten(1))
