@@ -3,7 +3,8 @@ import pickle
 import pytest
 import torch
 
-from vae_augment import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
+from tests.conftest import IMAGES
+from vae_augment import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample, VAEAugment
 
 BANK = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 JITTERS = [
@@ -87,3 +88,11 @@ def test_errors():
         Interpolate(k=0)
     with pytest.raises(ValueError, match=r"\(50, 8\)"):
         Interpolate(bank=BANK)(torch.zeros(1, 9), torch.ones(1, 9))
+
+
+def test_a_jitter_derived_from_noise_moves_as_it_says(vae):
+    class Still(Noise):
+        def __call__(self, mean, std, generator=None):
+            return mean
+
+    assert torch.equal(VAEAugment(vae, jitter=Still())(IMAGES[:4]), IMAGES[:4])

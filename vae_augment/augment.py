@@ -365,7 +365,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def _drawn(self, count: int, generator: torch.Generator | None) -> Drawn:
         """What decides how the latents of so many images move: their noise, or the seed of another jitter."""
         jitter = self._jitter[0]
-        if isinstance(jitter, Noise) and not self.per_frame:
+        if type(jitter) is Noise and not self.per_frame:  # one derived from it moves as its own __call__ says
             return jitter.draw((count, *self.vae.config.latent_shape), generator)
         return int(torch.randint(2**62, (), generator=generator))
 
