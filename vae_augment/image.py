@@ -63,7 +63,7 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
         TypeError: a PIL mode or dtype that would be damaged.
         ValueError: pixels outside [0, 1], channels that do not match, a tensor without a channel dimension.
     """
-    pixels, rebuild = unpack(image)
+    pixels, rebuild = _unpack(image)
     x, restore = _pixels_to_model(pixels, channels, size, resize)
     return x, lambda y, is_change=False: rebuild(restore(y, is_change))
 
@@ -75,7 +75,7 @@ def all_to_model(
 
     Images of one shape and type, as a data set has, are read and restored together, at the price of one.
     """
-    parts = [unpack(image) for image in images]
+    parts = [_unpack(image) for image in images]
     if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
         x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
         return (
@@ -129,7 +129,7 @@ def lead_shape(image: Any) -> tuple[int, ...]:
     return tuple(image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3])
 
 
-def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
+def _unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Image -> its pixels as a plain tensor (..., C, H, W), and the function from such pixels to the same kind."""
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
