@@ -23,17 +23,21 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn.functional import silu
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
+from vae_augment.fused import FusedVAE
 from vae_augment.replicas import computes_bf16
 from vae_augment.sample import fashion_sample
 
 RESULTS = Path(__file__).parent / "speed.json"
 PLOT = Path(__file__).parent / "speed.png"
 REPEATS = 5
+SIZES = (32, 96, 224, 448)  # of colour images
+WORKERS = (1, 2, 4)
 RAND_AUGMENT = "RandAugment"
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
 Paths = dict[str, tuple[Callable[[], Any], int]]  # name -> (one call, images it makes)
@@ -132,7 +136,10 @@ class OnlySynthetic(Dataset[Any]):
 
 
 def loaders(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugment, copies: int) -> Figures:
-    """Through a DataLoader with one forked worker: its CPU time, less that of loading alone, as ratios to RandAugment's."""
+    """Through a DataLoader with forked workers: their CPU time, less that of loading alone by as many.
+
+    As ratios to RandAugment's with one worker.
+    """
     images, labels = images.repeat(copies, 1, 1, 1), labels.repeat(copies)
     bare = Real(images, labels)
     sets: dict[str, Dataset[Any]] = {
@@ -143,8 +150,11 @@ def loaders(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
     }
     turns = []
     for _ in range(REPEATS):
-        cost = {name: _worker_seconds(dataset) for name, dataset in sets.items()}
-        net = {name: value - cost["nothing"] for name, value in cost.items() if name != "nothing"}
+        net = {}
+        for workers in WORKERS:
+            cost = {name: _worker_seconds(dataset, workers) for name, dataset in sets.items()}
+            more = "" if workers == 1 else f", {workers} workers"
+            net |= {f"{name}{more}": cost[name] - cost["nothing"] for name in sets if name != "nothing"}
         turns.append({name: value / net[RAND_AUGMENT] for name, value in net.items()})
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
 
@@ -174,9 +184,9 @@ def memory(images: Tensor, transforms: dict[str, Callable[[Any], Any]]) -> dict[
     return sizes
 
 
-def _worker_seconds(dataset: Dataset[Any]) -> float:
+def _worker_seconds(dataset: Dataset[Any], workers: int) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for _ in DataLoader(dataset, batch_size=64, num_workers=1, multiprocessing_context="fork"):
+    for _ in DataLoader(dataset, batch_size=64, num_workers=workers, multiprocessing_context="fork"):
         pass
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -196,6 +206,8 @@ def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[
             lambda n=net, m=mean: n.decoded_change(m, m, 0.1),
             2 * size * decoder_flops(vae.config),
         )
+        for name, (call, flops) in bare_layers(replicas.fused, size).items():
+            work[f"{name}, {size}"] = (call, flops)
     turns = []
     for _ in range(REPEATS):
         rate = {}
@@ -210,6 +222,34 @@ def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
 
 
+def bare_layers(net: FusedVAE, size: int) -> Paths:
+    """The matrix products of a vector latent's network with nothing between them, then with its activations: the limit."""
+    assert net.neck is not None
+    patches = size * net.config.grid**2
+    halves = {
+        "encode": (
+            [(net.patches, patches, _silu_), (net.neck, patches, None), (net.to_mean, size, None)],
+            encoder_flops,
+        ),
+        "decode twice": ([(net.hidden, 2 * size, _silu_), (net.pixels, 2 * patches, torch.sigmoid_)], decoder_flops),
+    }
+    paths: Paths = {}
+    for name, (layers, flops) in halves.items():
+        ready = [(torch.randn(rows, len(weight)), bias, weight, act) for (bias, weight), rows, act in layers]
+        images = 2 * size if name == "decode twice" else size
+        for activated in (False, True):
+            kind = "its products and activations alone" if activated else "its products alone"
+            paths[f"{name}: {kind}"] = (lambda r=ready, a=activated: _layers(r, a), images * flops(net.config))  # type: ignore[misc]
+    return paths
+
+
+def _layers(ready: list[tuple[Tensor, Tensor, Tensor, Callable[..., Tensor] | None]], activated: bool) -> None:
+    for rows, bias, weight, activation in ready:
+        out = torch.addmm(bias, rows, weight)
+        if activated and activation is not None:
+            activation(out)
+
+
 def encoder_flops(c: VAEConfig) -> int:
     """Of an image's posterior mean as it is computed on a processor (`fused.py`); a product and its addition are two."""
     seen = c.channels * (c.patch + 2 * c.overlap) ** 2
@@ -220,6 +260,10 @@ def encoder_flops(c: VAEConfig) -> int:
 def decoder_flops(c: VAEConfig) -> int:
     """Of one image; a vector latent reaches the hidden layer in one product."""
     return 2 * c.grid**2 * c.width * ((9 if c.spatial else 1) * c.latent_dim + c.channels * c.patch**2)
+
+
+def _silu_(x: Tensor) -> Tensor:
+    return silu(x, inplace=True)
 
 
 def _in_bfloat16(transform: VAEAugment, batch: Tensor) -> Callable[[], Any]:
@@ -248,15 +292,14 @@ def measure(quick: bool) -> dict[str, Any]:
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100], strict=True)))
     grey = {"VAEAugment": plain, "fitted VAEAugment": fitted}
     rgb = {"VAEAugment": VAEAugment(VAE(SMALL_RGB))}
-    colour = [F.resize(images, [size, size]).expand(-1, 3, -1, -1).contiguous()[:64] for size in (32, 224)]
+    colour = {size: F.resize(images[:64], [size, size]).expand(-1, 3, -1, -1).contiguous() for size in SIZES}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} logical cores",
         "torch": torch.__version__,
         "one image, 1 x 28 x 28": single(images, grey, seconds),
-        "one image, 3 x 32 x 32": single(colour[0], rgb, seconds),
-        "one image, 3 x 224 x 224": single(colour[1], rgb, seconds),
+        **{f"one image, 3 x {size} x {size}": single(colour[size], rgb, seconds) for size in SIZES},
         "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
-        "DataLoader with one worker, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),
+        "DataLoader with one worker or more, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),
         "memory of a worker, MB": memory(images, {"nothing": _same, RAND_AUGMENT: v2.RandAugment(), **grey}),
         "part of the float32 matrix product's speed": peak_fractions(plain, images, seconds / 5),
     }

@@ -5,10 +5,13 @@ import pickle
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
+from tests.conftest import pixels as as_tensor
 from vae_augment import VAE, VAEAugment, VAEConfig, hub
 from vae_augment.fused import FusedVAE
+from vae_augment.sample import fashion_sample
 
 CONFIGS = [
     VAEConfig(),
@@ -66,7 +69,7 @@ def test_bytes_take_a_short_way_to_the_same_image(config, shape):
     augment = VAEAugment(VAE(config), gain=1.0)
     pixels = torch.randint(0, 256, (*shape, config.channels, config.size, config.size), dtype=torch.uint8)
     outs = []
-    for sample in (pixels, (tv_tensors.Image(pixels), 3)):  # the latter as torchvision's forward and image.py have it
+    for sample in (pixels, (pixels.mT.contiguous().mT, 3)):  # the latter as torchvision's forward and image.py have it
         torch.manual_seed(0)
         outs.append(augment(sample))
     short, (long, _) = outs
@@ -74,6 +77,34 @@ def test_bytes_take_a_short_way_to_the_same_image(config, shape):
     assert (short.int() - long.int()).abs().max() <= 1
     assert (short != long).float().mean() < 0.01, "only what lies between two grey levels may be rounded another way"
     assert (short != pixels).any()
+
+
+@pytest.mark.parametrize("kind", [F.to_pil_image, tv_tensors.Image, torch.Tensor.clone], ids=["PIL", "Image", "Tensor"])
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_a_lone_image_is_varied_as_in_a_sample(kind, p):
+    """By the same random numbers; fitted and not, colour and grey."""
+    grey = VAEAugment.from_pretrained("fashion-mnist", p=p)
+    fitted = VAEAugment.from_pretrained("fashion-mnist", p=p).fit(
+        list(zip(IMAGES[:40], fashion_sample()[1][:40], strict=True))
+    )
+    colour = VAEAugment(VAE(CONFIGS[1]), gain=1.0, p=p)
+    for augment, pixels in (
+        (grey, IMAGES[0]),
+        (fitted, IMAGES[0]),
+        (colour, torch.randint(0, 256, (3, 32, 32)).byte()),
+    ):
+        image, changed = kind(pixels), []
+        for seed in range(8):
+            torch.manual_seed(seed)
+            alone = augment(image)
+            after = torch.rand(())
+            torch.manual_seed(seed)
+            with_label, _ = augment((image, 3))
+            assert torch.rand(()) == after, "as many numbers are drawn"
+            assert type(alone) is type(with_label) is type(image)
+            assert torch.equal(as_tensor(alone), as_tensor(with_label))
+            changed.append(not torch.equal(as_tensor(alone), pixels))
+        assert all(changed) if p == 1 else 0 < sum(changed) < 8
 
 
 def test_matrices_are_not_pickled():

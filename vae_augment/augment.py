@@ -17,10 +17,9 @@ from torchvision.transforms import v2
 
 from . import fitted, hub
 from .bank import LatentBank
-from .classes import ClassDifferences, ClassLatents
-from .image import all_to_model, is_image, is_plain, is_pure_tensor, lead_shape, to_model
+from .classes import ClassLatents
+from .image import all_to_model, is_image, is_plain, is_pure_tensor, lead_shape, to_model, unpack
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
-from .labelled import read_labelled
 from .pretrained import Pretrained
 from .replicas import Replicas
 from .sample_parts import plain_label
@@ -30,11 +29,6 @@ from .vae import VAE
 OnGeometry = Literal["passthrough", "warn", "error"]
 Drawn = Tensor | int  # noise of latents, or a jitter's seed
 DECODE_CHUNK = 256  # images at a time; more leave the processor's cache
-UNKNOWN_TO_BANK = (
-    "the bank of latents does not know images like these, so that samples are variations of the labelled images, not new "
-    "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
-    "trained on such images"
-)
 
 
 class VAEAugment(Pretrained, v2.Transform):
@@ -107,7 +101,7 @@ class VAEAugment(Pretrained, v2.Transform):
         self.source: str | None = None
         self.revision: str | None = None
         self._record: dict[str, Any] = {}
-        self._labels: tuple[Any, ...] | None = None
+        self._fit: fitted.Fitted | None = None
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
         self._jitter: tuple[Jitter]  # in a tuple: a jitter that is a module must not be registered either
@@ -211,12 +205,12 @@ class VAEAugment(Pretrained, v2.Transform):
     def can_fit(self) -> bool:
         """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
         is_default = self._is_default_jitter and self.strength == 1 and self.residual
-        return self._bank is not None and is_default and self._labels is None
+        return self._bank is not None and is_default and self._fit is None
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
         """The labels that `fit` has seen, sorted; None before it."""
-        return self._labels
+        return None if self._fit is None else self._fit.labels
 
     def fit(self, labelled: Any, *, keep: float = 0.95) -> Self:
         """Learn the classes of a few labelled images: new images of a class, and a pipeline that draws from an image's own.
@@ -247,20 +241,7 @@ class VAEAugment(Pretrained, v2.Transform):
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        if not 0 < keep <= 1:
-            raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        images, labels = read_labelled(labelled, self.vae.config.channels, self.vae.config.size)
-        names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
-        if len(names) < 2:
-            raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
-        index = torch.tensor([names.index(label) for label in labels])
-        if self._bank is not None and self._bank.knows(self.vae, images):
-            classes: fitted.Classes = ClassLatents.from_bank(self.vae, self._bank, images, index, len(names), keep)
-        else:
-            if self._bank is not None:
-                warnings.warn(UNKNOWN_TO_BANK, stacklevel=2)
-            classes = ClassDifferences.from_images(self.vae, images, index, len(names))
-        self._set_classes(classes, names)
+        self._set_fit(fitted.Fitted.learn(self.vae, self._bank, labelled, keep))
         return self
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
@@ -269,9 +250,9 @@ class VAEAugment(Pretrained, v2.Transform):
         Raises:
             RuntimeError: `fit` was not called.
         """
-        if self._labels is None or not isinstance(self.jitter, ClassLatents | ClassDifferences):
+        if self._fit is None:
             raise RuntimeError("there is nothing to save: call fit(labelled) first")
-        fitted.save(path, self.jitter, self._labels, self.vae)
+        fitted.save(path, self._fit, self.vae)
 
     def load_fit(self, path: str | os.PathLike[str]) -> Self:
         """Be as after the `fit` that was saved; the labelled images and the bank are not needed.
@@ -294,13 +275,13 @@ class VAEAugment(Pretrained, v2.Transform):
             >>> again.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_classes(*fitted.load(path, self.vae))
+        self._set_fit(fitted.load(path, self.vae))
         return self
 
-    def _set_classes(self, classes: fitted.Classes, labels: fitted.Labels) -> None:
-        if isinstance(classes, ClassLatents):
+    def _set_fit(self, fit: fitted.Fitted) -> None:
+        if isinstance(fit.jitter, ClassLatents):
             self.residual = False  # a new image, not a change of this one
-        self._jitter, self.gain, self._labels = (classes,), 1.0, labels
+        self._fit, self._jitter, self.gain = fit, (fit.jitter,), 1.0
         self._jitter_is_ours, self._jitter_reads_std = True, False
 
     @torch.no_grad()
@@ -311,24 +292,17 @@ class VAEAugment(Pretrained, v2.Transform):
             RuntimeError: `fit` was not called.
             ValueError: a label that it has not seen.
         """
-        wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
-        return torch.cat([self._sample(part) for part in self._index(wanted).split(DECODE_CHUNK)])
-
-    def _index(self, labels: Sequence[Any]) -> Tensor:
-        """Labels that `fit` has seen -> their places among `self.classes`, int64 `(B,)`."""
-        if self._labels is None:
+        if self._fit is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
-        if unknown := sorted(set(labels) - set(self._labels), key=str):
-            raise ValueError(f"no such class: {unknown}; fit has seen {self._labels}")
-        return torch.tensor([self._labels.index(label) for label in labels], dtype=torch.int64)
+        wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
+        return torch.cat([self._sample(self._fit.jitter, part) for part in self._fit.index(wanted).split(DECODE_CHUNK)])
 
-    def _sample(self, classes: Tensor) -> Tensor:
-        """int64 `(B,)`, indices of `self.classes` -> images."""
+    def _sample(self, known: fitted.Classes, classes: Tensor) -> Tensor:
+        """int64 `(B,)`, places of classes -> images."""
         generator = _generator()
-        if isinstance(self.jitter, ClassLatents):
-            return self._decoded(self.jitter.draw(classes, generator))
-        assert isinstance(self.jitter, ClassDifferences)
-        images = self.jitter.images[self.jitter.draw(classes, generator)].float()
+        if isinstance(known, ClassLatents):
+            return self._decoded(known.draw(classes, generator))
+        images = known.images[known.draw(classes, generator)].float()
         y = self._vary(images, 1, self._drawn(len(images), generator))
         return (images + y).clamp(0, 1) if self.residual else y
 
@@ -346,11 +320,15 @@ class VAEAugment(Pretrained, v2.Transform):
             self._report_geometry(flat_inputs)
 
     def forward(self, *inputs: Any) -> Any:
-        """As any v2 transform; bytes in the model's own shape take a shorter way, for a tenth of a small image's time."""
-        if len(inputs) == 1 and self._p == 1 and self._strength > 0:
+        """As any v2 transform; lone bytes in the model's own shape take a shorter way, for a part of a small image's time."""
+        if len(inputs) == 1 and self._strength > 0 and type(self) is VAEAugment:
             image, c = inputs[0], self._replicas.master.config
-            if is_plain(image, c.channels, c.size) and (count := image.shape[:-3].numel()):
-                return self._vary_image(image, self._drawn(count, _generator()))
+            count = math.prod(lead_shape(image)) if is_plain(image, c.channels, c.size) else 0
+            if count == 1 or (count and self._p == 1):
+                generator = _generator()  # asked for the same numbers, in the same order, as by make_params
+                chosen = self._p == 1 or bool(torch.rand((), generator=generator, dtype=torch.float32) < self._p)
+                drawn = self._drawn(count, generator)
+                return self._vary_image(image, drawn) if chosen else image
         return super().forward(*inputs)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -408,8 +386,9 @@ class VAEAugment(Pretrained, v2.Transform):
         x, counts, restore = all_to_model([images[i] for i in positions], config.channels, config.size, self.resize)
         if self._is_identity:
             return out
-        if labels is not None and isinstance(self.jitter, ClassLatents):
-            y = self._toward(x, [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)])
+        if labels is not None and self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
+            wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
+            y = self._toward(x, self._fit.jitter.draw(self._fit.index(wanted), generator))
         else:
             y = self._vary(x, 1, self._drawn(len(x), generator))
         for position, varied in zip(positions, restore(y, is_change=self.residual), strict=True):
@@ -417,10 +396,9 @@ class VAEAugment(Pretrained, v2.Transform):
         return out
 
     @torch.no_grad()
-    def _toward(self, x: Tensor, labels: Sequence[Any]) -> Tensor:
-        """x -> new images of these classes, at strength 1 wholly, below it part of the way in the latent."""
-        assert isinstance(self.jitter, ClassLatents)
-        target = self.jitter.draw(self._index(labels), _generator()).to(x.device)
+    def _toward(self, x: Tensor, target: Tensor) -> Tensor:
+        """x -> the images of these latents, at strength 1 wholly, below it part of the way in the latent."""
+        target = target.to(x.device)
         if self.strength != 1:
             mean = self._replicas.fastest(x.device).whitened_mean(x)
             target = torch.lerp(mean, target, self.strength)
@@ -436,7 +414,8 @@ class VAEAugment(Pretrained, v2.Transform):
     def _vary_image(self, image: Any, drawn: Drawn) -> Any:
         c = self._replicas.master.config
         if isinstance(drawn, Tensor) and self.residual and is_plain(image, c.channels, c.size):
-            return self._replicas.fused.vary_bytes(image, drawn, self._strength * self.gain)
+            pixels, rebuild = unpack(image)
+            return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self.gain))
         x, restore = to_model(image, c.channels, c.size, self.resize)
         frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
         return restore(self._vary(x, frames, drawn), is_change=self.residual)
@@ -448,6 +427,10 @@ class VAEAugment(Pretrained, v2.Transform):
         net = self._replicas.fastest(x.device)
         mean, std = net.encode_whitened(x) if self._jitter_reads_std else (net.whitened_mean(x), None)
         amount = self._strength * self.gain
+        if amount == 1 and frames == 1 and not self.residual and isinstance(drawn, int):
+            return net.decode_whitened(
+                self._call_jitter(mean, std, drawn)
+            )  # what the rest comes to, in fewer operations
         if frames == 1:
             move = self._move(mean, std, drawn)
         else:
@@ -464,11 +447,15 @@ class VAEAugment(Pretrained, v2.Transform):
             return drawn.to(mean)
         return self._call_jitter(mean, std, drawn) - mean
 
-    @torch.no_grad()
     def _call_jitter(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
         if self._jitter_is_ours:
-            return self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
+            return self._jitter[0](mean, std, generator=torch.Generator().manual_seed(seed))
         assert std is not None
+        return self._call_own(mean, std, seed)
+
+    @torch.no_grad()
+    def _call_own(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
+        """The user's jitter, and what it must return."""
         before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
         if self._jitter_takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))

@@ -1,37 +1,90 @@
-"""What `VAEAugment.fit` learned, as one safetensors file: the tensors of the classes, and in its header their names."""
+"""What a fit learns from labelled images; kept as one safetensors file, with the classes' labels in its header."""
 
 import hashlib
 import json
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .files import replace_file
 from .folder import LARGEST_CONFIG, WeightsError
+from .labelled import read_labelled
 from .vae import VAE
 
 Classes = ClassLatents | ClassDifferences
 Labels = tuple[int | str, ...]
 KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
+UNKNOWN_TO_BANK = (
+    "the bank of latents does not know images like these, so that samples are variations of the labelled images, not new "
+    "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
+    "trained on such images"
+)
 
 
-def save(path: str | os.PathLike[str], classes: Classes, labels: Labels, vae: VAE) -> None:
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit knows.
+
+    Args:
+        jitter: how an image, or a latent, of a class is made.
+        labels: of the classes, integers or strings, sorted.
+    """
+
+    jitter: Classes
+    labels: Labels
+
+    @classmethod
+    def learn(cls, vae: VAE, bank: LatentBank | None, labelled: Any, keep: float) -> Self:
+        """From a data set of labelled images; see `VAEAugment.fit`.
+
+        Raises:
+            ValueError: there are fewer than two classes.
+        """
+        if not 0 < keep <= 1:
+            raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
+        images, labels = read_labelled(labelled, vae.config.channels, vae.config.size)
+        names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
+        if len(names) < 2:
+            raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
+        index = torch.tensor([names.index(label) for label in labels])
+        if bank is not None and bank.knows(vae, images):
+            return cls(ClassLatents.from_bank(vae, bank, images, index, len(names), keep), names)
+        if bank is not None:
+            warnings.warn(UNKNOWN_TO_BANK, stacklevel=3)
+        return cls(ClassDifferences.from_images(vae, images, index, len(names)), names)
+
+    def index(self, labels: Sequence[Any]) -> Tensor:
+        """Labels -> the places of their classes, int64 `(B,)`.
+
+        Raises:
+            ValueError: a label that the fit has not seen.
+        """
+        if unknown := sorted(set(labels) - set(self.labels), key=str):
+            raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
+        return torch.tensor([self.labels.index(label) for label in labels], dtype=torch.int64)
+
+
+def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
     """Write the file; interrupted, it leaves the old one."""
-    kind = next(name for name, cls in KINDS.items() if isinstance(classes, cls))
-    header = {"kind": kind, "labels": json.dumps(labels), "vae": fingerprint(vae)}
-    if isinstance(classes, ClassDifferences):
-        header["reach"] = repr(classes.reach)
-    tensors = {name: getattr(classes, name).contiguous() for name in _tensor_names(kind)}
+    kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
+    header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": fingerprint(vae)}
+    if isinstance(fit.jitter, ClassDifferences):
+        header["reach"] = repr(fit.jitter.reach)
+    tensors = {name: getattr(fit.jitter, name).contiguous() for name in _tensor_names(kind)}
     replace_file(Path(path), safetensors.torch.save(tensors, metadata=header))
 
 
-def load(path: str | os.PathLike[str], vae: VAE) -> tuple[Classes, Labels]:
+def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
     """Read the file for this VAE.
 
     Raises:
@@ -60,7 +113,7 @@ def load(path: str | os.PathLike[str], vae: VAE) -> tuple[Classes, Labels]:
             extra["reach"] = float(header["reach"])
         except (KeyError, ValueError):
             raise WeightsError(f"{path} has no number as reach in its header") from None
-    return KINDS[kind](**tensors, **extra), labels
+    return Fitted(KINDS[kind](**tensors, **extra), labels)
 
 
 def fingerprint(vae: VAE) -> str:
