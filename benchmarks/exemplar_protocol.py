@@ -7,10 +7,10 @@ classifier, an MLP 784-1024-1024-10, SGD with momentum 0.9, learning rate 0.1 fa
 100 epochs, label smoothing 0.1, loss 0.4 real + 0.6 augmented with a fresh jitter at every step, the last step's weights.
 Their test error: MNIST 1.23 % without, 0.77 % with; Fashion-MNIST 8.56 % and 8.16 %.
 
-Ours is `LocalNoise` among the training latents of the same class, residual as by default. Two differences. Their classifier and VAE
-do not know which pixels are neighbours; the classifier here is theirs, our VAE is convolutional. They compute in
-float64; here matrices are multiplied in bfloat16, where the processor does that, else in float32. `none` must land near
-their figure without, or the harness is wrong.
+Ours is `LocalNoise` among the training latents of the same class, residual as by default. Two differences. Their
+classifier and VAE do not know which pixels are neighbours; the classifier here is theirs, our VAE is convolutional. They
+compute in float64; here matrices are multiplied in bfloat16, where the processor does that, else in float32. `none` must
+land near their figure without, or the harness is wrong.
 The scale of the jitter was chosen on the last 10,000 training images (`--validate`).
 """
 
@@ -49,8 +49,8 @@ def mlp() -> nn.Sequential:
 def by_class(vae: VAE, images: Tensor, labels: Tensor, scale: float) -> Callable[[], Tensor]:
     """What varies all training images afresh, uint8 `(N, 1, 28, 28)`, each among the latents of its class.
 
-    It does what `VAEAugment(vae, jitter=LocalNoise(...))` does for each class, with the parts that are the same at every
-    epoch computed once.
+    It does what `VAEAugment(vae, jitter=LocalNoise(...), gain=1)` does for each class, with the parts that are the same
+    at every epoch computed once.
     """
     posteriors = [vae.encode_whitened(part.float() / 255) for part in images.split(500)]
     mean, std = torch.cat([p.mean for p in posteriors]), torch.cat([p.std for p in posteriors])
