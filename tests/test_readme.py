@@ -93,7 +93,7 @@ def test_costs_are_those_of_the_results():
         (2, many["VAEAugment, batch of 64"]),
         (2, many["fitted VAEAugment, batch of 256"]),
         (2, many["fitted.sample of 64"]),
-        (2, figures["DataLoader with one worker, net of loading"]["SyntheticDataset"]),
+        (2, figures["DataLoader with one worker or more, net of loading"]["SyntheticDataset"]),
     ):
         text = f"{median:.{digits}f} ({least:.{digits}f} to {largest:.{digits}f})"
         assert text in README.replace("**", ""), text
