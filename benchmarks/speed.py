@@ -1,6 +1,6 @@
 """What augmenting costs: CPU time per image on one thread, as ratios to torchvision's RandAugment on the same uint8 tensors.
 
-python -m benchmarks.speed                  all of it, about five minutes: writes benchmarks/speed.json, prints the tables
+python -m benchmarks.speed                  all of it, about ten minutes: writes benchmarks/speed.json, prints the tables
 python -m benchmarks.speed --quick          a tenth of the time, noisier
 python -m benchmarks.speed --table          the tables of the stored figures, and the plot, benchmarks/speed.png
 

@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassLatents
-from .image import all_to_model, is_image, is_plain, is_pure_tensor, lead_shape, to_model, unpack
+from .image import all_to_model, is_image, is_model_bytes, is_pure_tensor, lead_shape, to_model, unpack
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .pretrained import Pretrained
 from .replicas import Replicas
@@ -323,7 +323,7 @@ class VAEAugment(Pretrained, v2.Transform):
         """As any v2 transform; lone bytes in the model's own shape take a shorter way, for a part of a small image's time."""
         if len(inputs) == 1 and self._strength > 0 and type(self) is VAEAugment:
             image, c = inputs[0], self._replicas.master.config
-            count = math.prod(lead_shape(image)) if is_plain(image, c.channels, c.size) else 0
+            count = math.prod(lead_shape(image)) if is_model_bytes(image, c.channels, c.size) else 0
             if count == 1 or (count and self._p == 1):
                 generator = _generator()  # asked for the same numbers, in the same order, as by make_params
                 chosen = self._p == 1 or bool(torch.rand((), generator=generator, dtype=torch.float32) < self._p)
@@ -413,7 +413,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
     def _vary_image(self, image: Any, drawn: Drawn) -> Any:
         c = self._replicas.master.config
-        if isinstance(drawn, Tensor) and self.residual and is_plain(image, c.channels, c.size):
+        if isinstance(drawn, Tensor) and self.residual and is_model_bytes(image, c.channels, c.size):
             pixels, rebuild = unpack(image)
             return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self.gain))
         x, restore = to_model(image, c.channels, c.size, self.resize)

@@ -42,7 +42,7 @@ def is_pure_tensor(item: Any) -> bool:
     return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
 
 
-def is_plain(image: Any, channels: int, size: int) -> bool:
+def is_model_bytes(image: Any, channels: int, size: int) -> bool:
     """Whether this image is bytes in the model's own shape, on the CPU: what the network reads as it is."""
     if isinstance(image, PIL.Image.Image):
         return image.size == (size, size) and image.mode == {1: "L", 3: "RGB"}.get(channels)
@@ -146,7 +146,7 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
-    # torchvision's pil_to_tensor and to_pil_image, for bytes, take three times as long: a quarter of a small image's time
+    # as torchvision's pil_to_tensor and to_pil_image, which take longer: it shows in a small image's time
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
