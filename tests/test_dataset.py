@@ -168,6 +168,30 @@ class OwnAfterwards(OwnDataset):
         return self.transform(F.to_pil_image(IMAGES[index])) * 0.5, index
 
 
+class OwnBoxes(OwnDataset):
+    """Transforms the whole sample, boxes too."""
+
+    def __getitem__(self, index):
+        box = tv_tensors.BoundingBoxes([[0, 0, 8, 8]], format="XYXY", canvas_size=(28, 28))
+        return self.transform({"image": tv_tensors.Image(IMAGES[index]), "boxes": box})
+
+
+class OwnViews(OwnDataset):
+    """Two views of an image."""
+
+    def __getitem__(self, index):
+        image = F.to_pil_image(IMAGES[index])
+        return self.transform(image), self.transform(image)
+
+
+class OwnGarments(Garments):
+    """torchvision's samples, worked on afterwards."""
+
+    def __getitem__(self, index):
+        image, target = super().__getitem__(index)
+        return 1 - image, target
+
+
 class Pair(NamedTuple):
     label: int
     image: object
@@ -189,6 +213,26 @@ def test_own_datasets_that_cannot_be_read_raw_are_read_as_they_are(augment):
         assert 0 <= label < 20
     with pytest.raises(ValueError, match="before Normalize"):
         SyntheticDataset(OwnAfterwards(v2.Compose([NORMALISE, v2.Lambda(negated)])), ratio=1, augment=augment)[25]
+
+
+def test_what_is_transformed_with_the_image_still_fits_it():
+    still = VAEAugment.from_pretrained("fashion-mnist", strength=0)
+    sample = SyntheticDataset(OwnBoxes(v2.RandomHorizontalFlip(p=1)), ratio=1, augment=still, fit=False)[25]
+    assert sample["boxes"].tolist() == [[20, 0, 28, 8]]
+    first, second = SyntheticDataset(OwnViews(TO_TENSOR), ratio=1, augment=still, fit=False)[25]
+    assert first.dtype == second.dtype == torch.float32
+    assert second.max() <= 1
+    dataset = SyntheticDataset(OwnGarments(TO_TENSOR), ratio=1, augment=still, fit=False)
+    assert torch.equal(dataset[525][0], dataset[dataset.source(525)][0])
+
+
+def test_the_frames_of_a_clip_move_together(augment):
+    clips = [(tv_tensors.Video(IMAGES[i].expand(4, 1, 28, 28).contiguous()), i % 2) for i in range(6)]
+    dataset = SyntheticDataset(clips, ratio=1, augment=augment)
+    assert dataset.augment is augment
+    for clip, _ in dataset.__getitems__([6, 7, 8]):
+        assert type(clip) is tv_tensors.Video
+        assert torch.equal(clip, clip[:1].expand(4, 1, 28, 28))
 
 
 def test_the_image_need_not_come_first_and_named_tuples_stay(augment):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
-from vae_augment import Noise, SyntheticDataset, VAEAugment, WeightsError, hub
+from vae_augment import Interpolate, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
 
 LABELS = fashion_sample()[1]
@@ -83,10 +83,17 @@ def test_mistakes(fitted):
         fresh.fit(list(IMAGES[:5]))
     with pytest.raises(TypeError, match="sample 0 has no label"):
         fresh.fit([(IMAGES[0], 0.5)])
+    with pytest.raises(ValueError, match="sample 0 holds 5 images"):
+        fresh.fit([(IMAGES[:5], 1)])
     with pytest.raises(ValueError, match="no labelled images"):
         fresh.fit([])
     with pytest.raises(ValueError, match="keep"):
         fresh.fit(FEW, keep=1.5)
+    with pytest.raises(TypeError, match="LatentBank"):
+        VAEAugment(fresh.vae, bank=torch.zeros(9, 64))
+    with pytest.raises(TypeError, match="whitened"):
+        Interpolate(bank=fresh.bank)
+    assert fitted.sample([]).shape == (0, 1, 28, 28)
     assert fresh.classes is None, "a failed fit left something behind"
 
 
@@ -205,6 +212,28 @@ def test_images_that_the_bank_does_not_know_are_varied_with_a_warning():
         augment = VAEAugment.from_pretrained("mnist").fit(FEW)
     assert type(augment.jitter).__name__ == "ClassDifferences"
     assert augment.residual
+
+
+def test_a_second_fit_is_like_a_first():
+    augment = VAEAugment.from_pretrained("mnist")
+    digits = augment.vae.decode(augment.bank.latents[:20].float())
+    augment.fit(list(zip(digits, [0, 1] * 10, strict=True)))
+    assert not augment.residual
+    with pytest.warns(UserWarning, match="does not know"):
+        augment.fit(FEW)
+    assert augment.residual
+
+
+def test_latents_of_classes_without_a_label_are_left_out(fitted):
+    """Trousers and bags alone are labelled; the bank holds all ten classes."""
+    two = [(image, label) for image, label in zip(IMAGES, LABELS.tolist(), strict=True) if label in (1, 8)][:40]
+    known = VAEAugment.from_pretrained("fashion-mnist").fit(two).jitter
+    assert 1000 < len(known.latents) < 3500
+    of = fitted.jitter  # of all ten classes
+    class_of = torch.full((10_000,), -1)
+    class_of[of.members] = torch.bucketize(torch.arange(len(of.members)), of.ends, right=True)
+    labelled = torch.bucketize(torch.arange(len(known.members)), known.ends, right=True)
+    assert (class_of[known.members] == torch.tensor([1, 8])[labelled]).float().mean() > 0.7
 
 
 def test_fitted_state_pickles_and_runs_in_workers(fitted):

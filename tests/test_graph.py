@@ -24,10 +24,11 @@ def test_labels_spread_along_the_graph():
     assert scores[10:, 1].min() > 0.99
 
 
-def test_a_point_that_no_label_reaches_is_uniform():
+def test_a_point_that_no_label_reaches_has_none():
     neighbours = torch.tensor([[1], [0], [3], [2]])
     scores = spread_labels(neighbours, torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
-    assert torch.equal(scores[2:], torch.full((2, 2), 0.5))
+    assert torch.equal(scores[:2], torch.tensor([[1.0, 0], [1, 0]]))
+    assert torch.equal(scores[2:], torch.zeros(2, 2))
 
 
 def test_spreading_is_the_closed_form():

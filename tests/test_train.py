@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -95,6 +96,23 @@ def test_a_run_without_out_never_replaces_another(tmp_path):
     assert 'from_pretrained("runs/sample-2"' in card
 
 
+def test_a_folder_that_is_not_empty_is_left_alone(trained, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    for arguments, message in (([], "--overwrite"), (["--overwrite", "--device", "cuda:99"], "no device")):
+        with pytest.raises(SystemExit) as ended:
+            main(["sample", *SHORT, "--out", "run", *arguments])
+        assert message in str(ended.value.code)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", "run/training.yaml", "--size", "56"])
+    assert "--vae.size 56" in str(ended.value.code)
+    python_m_train("sample", *SHORT, "--out", "run", "--overwrite", cwd=tmp_path)
+    assert VAE.from_pretrained(folder).latent_shape == (4,)
+
+
 def test_data_at_another_size_and_channels_is_resized():
     data = datasets.load("sample", 3, 32)
     assert data.train.shape == (450, 3, 32, 32)
@@ -123,6 +141,7 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["sample", "--batch-size", "5"], "Did you mean 'batch_size'?"),
         (["sample", "--bank_size", "20000"], "from 2 to 10000"),
         (["sample", "--device", "cudaa"], "cudaa"),
+        (["sample", "--device", "cuda:99"], "no device cuda:99 here"),
         (["sample", "--stepz", "5"], "Did you mean 'steps'?"),
         (["sample", "--vae.widht", "5"], "Did you mean 'vae.width'?"),
         (["sample", "--steps", "many"], "many"),

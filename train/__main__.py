@@ -68,6 +68,10 @@ def _main(arguments: list[str]) -> None:
     try:
         options = _parser(_starting_recipe(name, arguments)).parse_args(arguments)
         recipe = _recipe(options)
+        if options.size not in (None, recipe.vae.size):
+            raise ValueError(
+                f"--size {options.size} is not the {recipe.vae.size} of --config: write --vae.size {options.size}"
+            )
         if options.resume is not None:
             _check_same(recipe, Path(options.resume))
             options.out = options.resume
@@ -76,6 +80,8 @@ def _main(arguments: list[str]) -> None:
         folder = (
             Path(options.out) if options.out else _new_folder(name or Path(recipe.data.partition(":")[2]).name or "run")
         )
+        if processes.is_first() and not (options.resume or options.overwrite):
+            _check_empty(folder)
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
         if options.push_to_hub is not None and processes.is_first():
             _push(folder, options.push_to_hub, options.private, options.endpoint)
@@ -149,6 +155,14 @@ def _new_folder(name: str) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
+def _check_empty(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} is not empty, and a new run would replace files there: name another folder with --out, go on with "
+            f"the run there with --resume {folder}, or say --overwrite"
+        )
+
+
 def _push(folder: Path, repo_id: str, private: bool, endpoint: str | None) -> None:
     try:
         sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint)
@@ -201,7 +215,7 @@ def run(
         log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
         sheet = contact_sheet(vae, data.test, gains["Noise"])
         log.images(recipe.steps, grids(vae, data.test, gains["Noise"]) | {"contact_sheet": sheet})
-        if quality["active_units"] < 0.2 * recipe.vae.latent_dim:
+        if len(data.test) > 10 and quality["active_units"] < 0.2 * recipe.vae.latent_dim:
             log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
         log.histogram(recipe.steps, "latents", vae.whitened_mean(images))
         metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
@@ -254,6 +268,9 @@ def _parser(recipe: Recipe) -> Parser:
     )
     parser.add_argument(
         "--resume", type=str | None, default=None, help="folder of a run that was stopped, to go on with it"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="let the run replace files of a folder that is not empty"
     )
     parser.add_argument("--push-to-hub", type=str | None, default=None, help="Hugging Face Hub id, user/repo")
     parser.add_argument("--private", action="store_true", help="make a new Hub repository private")

@@ -12,10 +12,17 @@ def pick(name: str) -> torch.device:
     """`Recipe.device` -> the device of this process.
 
     Raises:
-        ValueError: several processes cannot share it.
+        ValueError: it is not there, or several processes cannot share it.
     """
     if processes.count() == 1:
-        return torch.device(_best() if name == "auto" else name)
+        device = torch.device(_best() if name == "auto" else name)
+        is_there = {
+            "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+            "mps": torch.backends.mps.is_available(),
+        }
+        if not is_there.get(device.type, True):
+            raise ValueError(f"there is no device {name} here: --device auto takes the best there is")
+        return device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"  # MPS has no collective operations
     if name not in ("cuda", "cpu"):

@@ -93,7 +93,7 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
         nats += float(vae_loss(vae, x, likelihood=likelihood, eps=eps)["total"]) * len(x)
         means.append(posterior.mean)
     dims = images[0].numel()
-    spread = torch.cat(means).var(0).reshape(vae.config.latent_dim, -1).mean(1)
+    spread = torch.cat(means).var(0, correction=0).reshape(vae.config.latent_dim, -1).mean(1)
     quality = {
         "psnr_db": -10 * math.log10(max(squared / images.numel(), 1e-12)),
         "nats": nats / len(images),

@@ -92,6 +92,10 @@ class VAEAugment(Pretrained, v2.Transform):
             raise TypeError(
                 f"vae must be a vae_augment.VAE, got {type(vae).__name__}; to load one by name: from_pretrained"
             )
+        if bank is not None and not isinstance(bank, LatentBank):
+            raise TypeError(
+                f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
+            )
         self.strength, self.p = strength, p
         if gain is not None:
             gain = _checked("gain", gain, high=math.inf)
@@ -102,6 +106,7 @@ class VAEAugment(Pretrained, v2.Transform):
         self.revision: str | None = None
         self._record: dict[str, Any] = {}
         self._fit: fitted.Fitted | None = None
+        self._residual_before_fit = residual
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
         self._jitter: tuple[Jitter]  # in a tuple: a jitter that is a module must not be registered either
@@ -279,8 +284,10 @@ class VAEAugment(Pretrained, v2.Transform):
         return self
 
     def _set_fit(self, fit: fitted.Fitted) -> None:
-        if isinstance(fit.jitter, ClassLatents):
-            self.residual = False  # a new image, not a change of this one
+        if self._fit is None:
+            self._residual_before_fit = self.residual
+        # a latent drawn by class is a new image, not a change of this one
+        self.residual = self._residual_before_fit and not isinstance(fit.jitter, ClassLatents)
         self._fit, self._jitter, self.gain = fit, (fit.jitter,), 1.0
         self._jitter_is_ours, self._jitter_reads_std = True, False
 
@@ -295,6 +302,9 @@ class VAEAugment(Pretrained, v2.Transform):
         if self._fit is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
         wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
+        if not wanted:
+            c = self.vae.config
+            return torch.empty(0, c.channels, c.size, c.size, dtype=torch.float32)
         return torch.cat([self._sample(self._fit.jitter, part) for part in self._fit.index(wanted).split(DECODE_CHUNK)])
 
     def _sample(self, known: fitted.Classes, classes: Tensor) -> Tensor:
@@ -374,7 +384,8 @@ class VAEAugment(Pretrained, v2.Transform):
         """Single images, each varied on its own, in one pass of the network; they may differ in kind and size.
 
         What one call per image does, `p` drawn for each, at the price of a batch. With `labels`, after `fit`, each is
-        replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
+        replaced by a new image of its label, in its own kind and size; not the clips, if there are any. `SyntheticDataset`
+        uses both.
         """
         generator = _generator()
         chosen = torch.rand(len(images), generator=generator, dtype=torch.float32) < self.p
@@ -385,6 +396,10 @@ class VAEAugment(Pretrained, v2.Transform):
         config = self.vae.config
         x, counts, restore = all_to_model([images[i] for i in positions], config.channels, config.size, self.resize)
         if self._is_identity:
+            return out
+        if any(isinstance(images[i], tv_tensors.Video) for i in positions):  # the frames of a clip move together
+            for i in positions:
+                out[i] = self._vary_image(images[i], self._drawn(math.prod(lead_shape(images[i])), generator))
             return out
         if labels is not None and self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
             wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]

@@ -76,7 +76,7 @@ class LatentBank:
             alpha: how far labels travel; None: the farther the fewer there are.
 
         Returns:
-            float32 `(N, classes)`, rows that sum to 1.
+            float32 `(N, classes)`, rows that sum to 1, or are 0 where no label reaches.
         """
         if alpha is None:
             alpha = 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)  # 0.99 up to 5 labels a class, 0.95 from 25 on

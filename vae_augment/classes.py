@@ -52,7 +52,7 @@ class ClassLatents:
         whitened = bank.whitened(vae)
         parts, members = [], []
         for c in range(classes):
-            candidates = (predicted == c).nonzero()[:, 0]
+            candidates = ((predicted == c) & (confidence > 0)).nonzero()[:, 0]
             best = candidates[confidence[candidates].argsort(descending=True)[: round(keep * len(candidates))]]
             # a class that no latent was given keeps the labelled images' own
             parts.append(whitened[best] if len(best) else own[labels == c])
@@ -93,6 +93,10 @@ class ClassDifferences:
     ends: Tensor
     images: Tensor
     reach: float = 0.25
+    _counts: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_counts", _counts(self.ends))
 
     @classmethod
     @torch.no_grad()
@@ -104,7 +108,7 @@ class ClassDifferences:
 
     def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> the place of a labelled image of each class, int64 `(B,)`."""
-        return _draw(self.ends, _counts(self.ends), classes, generator)
+        return _draw(self.ends, self._counts, classes, generator)
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         any_image = torch.randint(len(self.latents), (len(mean),), generator=generator)

@@ -3,6 +3,7 @@
 import copy
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence, Sized
 from numbers import Real
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from . import hub
@@ -169,9 +171,15 @@ class SyntheticDataset(Dataset[Any]):
         by_class: dict[int | str, list[Any]] = {}
         for sample in samples:
             if (label := label_of(sample)) is None:
+                if len(tree_leaves(sample)) > 1:
+                    _warn_not_fitted(f"samples like {_kinds(sample)} have no integer or string as (image, label, ...)")
                 return augment
             by_class.setdefault(label, []).append(sample)
-        if not 2 <= len(by_class) <= len(samples) / 2:  # a name or a number of its own for each image is no class
+        image, _ = split_image(samples[0])
+        if len(by_class) < 2 or (isinstance(image, Tensor) and image.ndim != 3):  # a clip, or a batch
+            return augment
+        if len(by_class) == len(samples):
+            _warn_not_fitted(f"no two of its {len(samples)} images share a label, as if those were their names")
             return augment
         chosen = [sample for members in by_class.values() for sample in members[:MOST_PER_CLASS]]
         return copy.copy(augment).fit(chosen)
@@ -209,6 +217,20 @@ class SyntheticDataset(Dataset[Any]):
                 "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
             )
         return max(quality, key=lambda name: quality[name])
+
+
+def _warn_not_fitted(reason: str) -> None:
+    warnings.warn(
+        f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "
+        "pass augment=VAEAugment.from_pretrained(...).fit(labelled); fit=False says that it shall be so",
+        stacklevel=4,
+    )
+
+
+def _kinds(sample: Any) -> str:
+    if isinstance(sample, dict):
+        return "{" + ", ".join(f"{key!r}: {type(value).__name__}" for key, value in sample.items()) + "}"
+    return "(" + ", ".join(type(part).__name__ for part in sample) + ")"
 
 
 def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:

@@ -69,6 +69,8 @@ class Fitted:
         Raises:
             ValueError: a label that the fit has not seen.
         """
+        if None in labels:
+            raise ValueError("a sample of a class needs a label, an integer or a string, and one here has none")
         if unknown := sorted(set(labels) - set(self.labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
         return torch.tensor([self.labels.index(label) for label in labels], dtype=torch.int64)

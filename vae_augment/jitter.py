@@ -79,6 +79,11 @@ class _TowardNeighbours:
     def __post_init__(self) -> None:
         if self.k < 1:
             raise ValueError(f"k, the number of neighbours to choose from, must be at least 1, got {self.k}")
+        if self.bank is not None and not isinstance(self.bank, Tensor):
+            raise TypeError(
+                f"bank must be whitened latents, a tensor (N, L), got {type(self.bank).__name__}; of a LatentBank: "
+                "bank.whitened(vae)"
+            )
         if self.bank is not None:  # normalised once: at every call it would cost more than the network
             object.__setattr__(self, "_directions", normalize(self.bank.float().flatten(1)))
 

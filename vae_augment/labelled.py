@@ -15,6 +15,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
 
     Raises:
         TypeError: a sample without an image or a label.
+        ValueError: no samples, or one of several images, as a video.
     """
     reader = raw_reader(dataset)
     images, labels = [], []
@@ -23,7 +24,10 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         label = label_of(sample)
         if label is None:
             raise TypeError(f"sample {index} has no label: expected (image, label, ...) with an integer or a string")
-        images.append(to_model(split_image(sample)[0], channels, size)[0])
+        x, _ = to_model(split_image(sample)[0], channels, size)
+        if len(x) != 1:
+            raise ValueError(f"sample {index} holds {len(x)} images: expected one image and its label")
+        images.append(x)
         labels.append(label)
     if not images:
         raise ValueError("there are no labelled images")

