@@ -13,11 +13,11 @@ LABELS = fashion_sample()[1]
 
 
 def test_labels_spread_along_the_graph():
-    # two chains, one label at the start of each
+    # two chains, a label at both ends of each
     chain = torch.tensor([[max(i - 1, 0), min(i + 1, 9)] for i in range(10)])
     neighbours = torch.cat([chain, chain + 10])
     labels = torch.full((20,), -1)
-    labels[0], labels[10] = 0, 1
+    labels[[0, 9]], labels[[10, 19]] = 0, 1
     scores = spread_labels(neighbours, labels, 2, alpha=0.99)
     assert torch.allclose(scores.sum(1), torch.ones(20))
     assert scores[:10, 0].min() > 0.99

@@ -29,7 +29,8 @@ class SyntheticDataset(Dataset[Any]):
 
     If `augment` has a bank of latents and `base` has labels, it is fitted to them (a copy of it, on at most 100 images a
     class): a synthetic image is then a new one of its source's class. Otherwise, or if `augment` was given a jitter, a
-    strength other than 1 or `residual=False`, it is its source's image, varied.
+    strength other than 1 or `residual=False`, it is its source's image, varied. Labels are integers or strings; where no two
+    images share one they are taken for names, which is told by a warning, as other labels are.
 
     Indices of `base` keep their meaning; synthetic ones come after them. A base with its own transform (torchvision's,
     also inside `Subset` and `ConcatDataset`) is read before it, and its transform is then applied to the synthetic
