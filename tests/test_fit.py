@@ -109,6 +109,7 @@ def test_without_a_bank_samples_are_labelled_images_moved_along_differences_with
     few, of = torch.stack([image for image, _ in FEW]).flatten(1) / 255, torch.tensor([label for _, label in FEW])
     distance, nearest = torch.cdist(images.flatten(1), few).min(1)
     assert (of[nearest] == labels).float().mean() > 0.97, "a sample is another class's image"
+    assert without_bank.jitter.reach > 0.2
     assert 0.3 < distance.median() < 4, "of an image whose norm is about 10"
     assert len(images.flatten(1).unique(dim=0)) > 250  # a tenth of the pairs is one image with itself
     still = VAEAugment(without_bank.vae, strength=0).fit(FEW).sample(labels)
@@ -212,6 +213,7 @@ def test_images_that_the_bank_does_not_know_are_varied_with_a_warning():
         augment = VAEAugment.from_pretrained("mnist").fit(FEW)
     assert type(augment.jitter).__name__ == "ClassDifferences"
     assert augment.residual
+    assert augment.jitter.reach < 0.15, "images unlike the VAE's are moved less"
 
 
 def test_a_second_fit_is_like_a_first():
