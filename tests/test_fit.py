@@ -311,7 +311,18 @@ def test_a_chosen_strength_jitter_or_output_is_not_overruled():
 
 def test_names_and_numbers_of_single_images_are_no_classes():
     base = [(image, f"img{i}.png") for i, (image, _) in enumerate(FEW)]
-    assert SyntheticDataset(base, ratio=1).augment.classes is None
+    with pytest.warns(UserWarning, match="no two of its 100 images share a label"):
+        assert SyntheticDataset(base, ratio=1).augment.classes is None
+    assert SyntheticDataset([*base, base[0]], ratio=1).augment.classes is not None
+
+
+def test_labels_that_are_no_classes_are_told():
+    base = [(image, torch.eye(10)[label]) for image, label in FEW]
+    with pytest.warns(UserWarning, match=r"\(Tensor, Tensor\) have no integer or string"):
+        assert SyntheticDataset(base, ratio=1).augment.classes is None
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+    with pytest.raises(ValueError, match="needs a label"):
+        SyntheticDataset(base, ratio=1, augment=fitted)[150]
 
 
 def test_strength_below_1_goes_part_of_the_way(fitted):
