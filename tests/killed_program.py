@@ -1,7 +1,8 @@
 """What test_resume.py runs: a run that is killed ten times at random moments and resumed, and one that is not.
 
-torch is imported once, and every part of a run is a fork: a kill then costs what it interrupts. Two kills come while the
-run is begun, the others when it has come to random steps and a random part of the next ones; every third step is saved.
+torch is imported once, and every part of a run is a fork: a kill then costs what it interrupts. One kill comes at once, one
+when the folder is begun, the others when the run has come to random steps and a random part of the next ones; every third
+step is saved.
 """
 
 import contextlib
@@ -43,15 +44,21 @@ def saved_step() -> int:
 def begin_or_resume() -> int:
     if saved_step():
         return begin("--resume", "run")
-    return begin("sample", *RECIPE, "--out", "run", "--checkpoint_every", "3")
+    return begin("sample", *RECIPE, "--out", "run", "--overwrite", "--checkpoint_every", "3")
+
+
+def has_come_to(step: int) -> bool:
+    """Whether a checkpoint of the step is there; of step 0 none, but the folder, which only --overwrite may begin anew."""
+    return saved_step() >= step and (step > 0 or (Path("run") / "training.yaml").exists())
 
 
 if __name__ == "__main__":
     random.seed(int(sys.argv[1]))
     assert ended_well(begin("sample", *RECIPE, "--out", "whole"))
-    for step in [0, 0, *sorted(random.sample(range(1, 250), 8))]:
+    for step in [None, 0, *sorted(random.sample(range(1, 250), 8))]:
         process = begin_or_resume()
-        while saved_step() < step:
+        while step is not None and not has_come_to(step):
+            assert os.waitpid(process, os.WNOHANG) == (0, 0), f"it ended before it came to step {step}"
             time.sleep(0.01)
         time.sleep(0.1 * random.random())
         os.kill(process, signal.SIGKILL)

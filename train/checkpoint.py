@@ -29,7 +29,7 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any]:
         ValueError: it is damaged, or another version of this package wrote it.
     """
     if not (folder / name).is_file():
-        raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run")
+        raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
     try:
         state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
