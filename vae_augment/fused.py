@@ -47,7 +47,7 @@ class FusedVAE:
         # where an image's pixels are among those of its patches
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
-        self.moved_and_not = torch.tensor([[1.0], [0.0]], dtype=torch.float32)
+        self.not_and_moved = torch.tensor([[0.0], [1.0]], dtype=torch.float32)
 
     def whitened_mean(self, x: Tensor) -> Tensor:
         """`encode_whitened(x).mean`."""
@@ -62,7 +62,7 @@ class FusedVAE:
 
     def decode_whitened(self, z: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
-        return self._image(self._in_order(self._pixels(self._row(z)), z.shape[0]))
+        return self._image(self._pixels(self._row(z)).view(z.shape[0], -1).index_select(1, self.places))
 
     def decoded_change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
         """`decode_whitened(mean + amount * move) - decode_whitened(mean)`."""
@@ -99,15 +99,11 @@ class FusedVAE:
     def _change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
         count = mean.shape[0]
         if count == 1:  # one operation less
-            both = torch.addcmul(mean, move, self.moved_and_not, value=amount)
+            both = torch.addcmul(mean, move, self.not_and_moved, value=amount)
         else:
-            both = torch.cat([torch.add(mean, move, alpha=amount), mean])
-        after, before = self._pixels(both).chunk(2)
-        return self._in_order(after - before, count)
-
-    def _in_order(self, patches: Tensor, count: int) -> Tensor:
-        """Pixels of patches `(B h h, C p p)` -> of images, `(B, C S S)`."""
-        return patches.view(count, -1).index_select(1, self.places)
+            both = torch.cat([mean, torch.add(mean, move, alpha=amount)])
+        before, after = self._pixels(both).view(2, count, -1).unbind()
+        return (after - before).index_select(1, self.places)
 
     def _image(self, row: Tensor) -> Tensor:
         return row.view(-1, self.config.channels, self.config.size, self.config.size)
