@@ -187,10 +187,12 @@ class Bench:
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
         """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images.
 
-        oracle: the bank's images, with their true labels.
+        oracle: the bank's images, with their true labels. copies: the labelled images again, which must change nothing.
         """
         if source == "real":
             return None
+        if source == "copies":
+            return self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
         if source == "oracle":
             return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
         if source.startswith("pythae-"):

@@ -7,7 +7,6 @@ RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with an
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -145,14 +144,18 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     return image, lambda pixels: pixels
 
 
+# As torchvision's pil_to_tensor and to_pil_image, which go through numpy's array protocol: it shows in a small image's time.
+
+
 def _from_pil(image: PIL.Image.Image) -> Tensor:
-    # as torchvision's pil_to_tensor and to_pil_image, which take longer: it shows in a small image's time
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()
 
 
 def _to_pil(pixels: Tensor) -> PIL.Image.Image:
-    return PIL.Image.fromarray((pixels[0] if len(pixels) == 1 else pixels.permute(1, 2, 0).contiguous()).numpy())
+    channels, height, width = pixels.shape
+    mode, rows = ("L" if channels == 1 else "RGB"), pixels.permute(1, 2, 0).contiguous().numpy()
+    return PIL.Image.frombuffer(mode, (width, height), rows, "raw", mode, 0, 1)
 
 
 def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
