@@ -4,7 +4,7 @@ import inspect
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from typing import Any, Literal, Self, get_args
 
@@ -23,7 +23,7 @@ from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .pretrained import Pretrained
 from .replicas import Replicas
 from .sample_parts import plain_label
-from .strength import gain_name, is_calibrated, prior_images, reference, solve_gain
+from .strength import gain_name, images_of, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
@@ -203,7 +203,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def _weights(self) -> hub.Weights:
         if self._record:
             return hub.Weights(self.vae, self._bank, **self._record)
-        gains = {gain_name(self.jitter): self.gain} if is_calibrated(self.jitter) else {}
+        gains = {gain_name(self.jitter): self.gain} if self._gain_is_solved and is_calibrated(self.jitter) else {}
         return hub.Weights(self.vae, self._bank, gains)
 
     @property
@@ -223,10 +223,12 @@ class VAEAugment(Pretrained, v2.Transform):
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
         nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
-        `SyntheticDataset`), and put a classical policy after it. 100 images take about two seconds.
+        `SyntheticDataset`), and put a classical policy after it. 100 images take about two seconds, each further hundred
+        one to two.
 
-        Without a bank, or with one that holds no such images (which is told by a warning), a labelled image's latent is
-        moved a little along a difference between two labelled images of one class (`ClassDifferences`).
+        Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
+        warning), a labelled image's latent is moved a little along a difference between two labelled images of one class
+        (`ClassDifferences`).
 
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
@@ -297,10 +299,13 @@ class VAEAugment(Pretrained, v2.Transform):
 
         Raises:
             RuntimeError: `fit` was not called.
+            TypeError: a lone label.
             ValueError: a label that it has not seen.
         """
         if self._fit is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
+        if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
+            raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
         wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
         if not wanted:
             c = self.vae.config
@@ -424,7 +429,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
     @property
     def _is_identity(self) -> bool:
-        return self.strength == 0 and self.residual
+        return self.strength == 0 and (self.residual if self._fit is None else self._residual_before_fit)
 
     def _vary_image(self, image: Any, drawn: Drawn) -> Any:
         c = self._replicas.master.config
@@ -495,8 +500,10 @@ class VAEAugment(Pretrained, v2.Transform):
             if bank is None:
                 raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
             jitter = jitter.with_bank(bank)
+        self._gain_is_solved = gain is None
         if gain is None:
-            gain = solve_gain(self.vae, reference(jitter), prior_images(self.vae)) if is_calibrated(jitter) else 1.0
+            images = prior_images(self.vae) if bank is None else images_of(self.vae, bank)
+            gain = solve_gain(self.vae, reference(jitter), images) if is_calibrated(jitter) else 1.0
         self._jitter, self.gain = (jitter,), gain
         self._jitter_is_ours = is_calibrated(jitter)
         self._jitter_reads_std = isinstance(jitter, PosteriorSample) or not self._jitter_is_ours
@@ -506,7 +513,7 @@ class VAEAugment(Pretrained, v2.Transform):
         for item in flat_inputs:
             if isinstance(item, np.ndarray):
                 raise TypeError("VAEAugment does not read ndarrays: convert with v2.ToImage() before it")
-        if len(flat_inputs) == 1:
+        if len(flat_inputs) == 1 and not is_pure_tensor(flat_inputs[0]):  # which `to_model` refuses by its shape
             kind = type(flat_inputs[0])
             raise TypeError(
                 f"VAEAugment expects a PIL image or a tensor of pixels, got {kind.__module__}.{kind.__name__}"

@@ -37,7 +37,13 @@ class LatentBank:
         """A bank of at most `size` of these images, evenly spaced: float32 in [0, 1] or uint8 `(N, C, S, S)`.
 
         10,000 images of 28x28 pixels take about 15 seconds on two cores.
+
+        Raises:
+            TypeError: the images are not in one tensor.
+            ValueError: fewer than two, or a size that no bank has.
         """
+        if not isinstance(images, Tensor):
+            raise TypeError(f"images must be one tensor (N, C, S, S), got {type(images).__name__}: torch.stack them")
         if not 2 <= size <= LARGEST_BANK or len(images) < 2:
             raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
         count = min(size, len(images))
@@ -65,7 +71,8 @@ class LatentBank:
         """Whether these images are like the pool's: half of them nearer to it than a quarter of the pool is to itself."""
         directions = normalize(self.latents.float().flatten(1))
         own = (directions * directions[self.neighbours[:, 0].long()]).sum(1)
-        nearest = (normalize(vae.encode(images).mean.flatten(1)) @ directions.T).amax(1)
+        parts = [normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)]
+        nearest = torch.cat([(part @ directions.T).amax(1) for part in parts])
         return bool(nearest.median() >= own.quantile(0.25))
 
     def spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
@@ -78,11 +85,25 @@ class LatentBank:
         Returns:
             float32 `(N, classes)`, rows that sum to 1, or are 0 where no label reaches.
         """
-        if alpha is None:
-            alpha = 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)  # 0.99 up to 5 labels a class, 0.95 from 25 on
+        return self._spread(links, labels, classes, alpha)[: len(self)]
+
+    def agreement(self, links: Tensor, labels: Tensor, classes: int) -> float:
+        """Part of the labelled images, one in two of each class, to which the labels of the others are carried rightly.
+
+        Args: as of `spread`.
+        """
+        held_out = labels.argsort(stable=True)[1::2]
+        known = labels.index_fill(0, held_out, -1)
+        scores = self._spread(links, known, classes)[len(self) :][held_out]
+        return float((scores.argmax(1) == labels[held_out]).logical_and(scores.amax(1) > 0).float().mean())
+
+    def _spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
+        """Scores of the bank's latents and of the linked images, of which some labels may be unknown: -1."""
+        if alpha is None:  # 0.99 up to 5 labels a class, 0.95 from 25 on
+            alpha = 1 - 0.01 * min(max(int((labels >= 0).sum()) / classes / 5, 1), 5)
         neighbours = torch.cat([self.neighbours.long(), links])
         known = torch.cat([torch.full((len(self),), -1), labels])
-        return spread_labels(neighbours, known, classes, alpha)[: len(self)]
+        return spread_labels(neighbours, known, classes, alpha)
 
     def whitened(self, vae: VAE) -> Tensor:
         """The latents as jitters see them, float32 `(N, *latent_shape)`."""

@@ -39,15 +39,17 @@ class ClassLatents:
 
     @classmethod
     @torch.no_grad()
-    def from_bank(cls, vae: VAE, bank: LatentBank, images: Tensor, labels: Tensor, classes: int, keep: float) -> Self:
+    def from_bank(
+        cls, vae: VAE, bank: LatentBank, images: Tensor, links: Tensor, labels: Tensor, classes: int, keep: float
+    ) -> Self:
         """Spread the labels of a few images over a bank and keep the confident part of each class.
 
         Args:
-            images: float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
+            images: float32 `(N, C, S, S)` in [0, 1]; links: to the bank; labels: int64 `(N,)`, from 0 to classes - 1.
             keep: part of each class that is kept, the most confident.
         """
-        confidence, predicted = bank.spread(bank.links(vae, images), labels, classes).max(1)
-        mean = vae.encode(images).mean
+        confidence, predicted = bank.spread(links, labels, classes).max(1)
+        mean = torch.cat([vae.encode(part).mean for part in images.split(CHUNK)])
         own = (mean - vae.latent_mean) / vae.latent_std
         whitened = bank.whitened(vae)
         parts, members = [], []

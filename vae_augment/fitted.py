@@ -29,6 +29,10 @@ UNKNOWN_TO_BANK = (
     "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
     "trained on such images"
 )
+ENOUGH_TO_JUDGE = (
+    20  # labelled images a class: by fewer, garments' labels seem to spread anything between badly and well
+)
+LEAST_AGREEMENT = 0.6  # 0.68 and more where samples are known to help
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,10 +61,24 @@ class Fitted:
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
         index = torch.tensor([names.index(label) for label in labels])
-        if bank is not None and bank.knows(vae, images):
-            return cls(ClassLatents.from_bank(vae, bank, images, index, len(names), keep), names)
-        if bank is not None:
+        if bank is not None and not bank.knows(vae, images):
             warnings.warn(UNKNOWN_TO_BANK, stacklevel=3)
+        elif bank is not None:
+            links = bank.links(vae, images)
+            many = len(labels) >= ENOUGH_TO_JUDGE * len(names)
+            if not many or (right := bank.agreement(links, index, len(names))) >= LEAST_AGREEMENT:
+                return cls(ClassLatents.from_bank(vae, bank, images, links, index, len(names), keep), names)
+            warnings.warn(
+                f"these weights do not tell the classes apart: spread over the bank, the labels of half of the images are "
+                f"right for {right:.0%} of the others. So samples are variations of the labelled images, not new ones of "
+                "their classes",
+                stacklevel=3,
+            )
+        if len(names) == len(labels):
+            warnings.warn(
+                "there is one image of each class, and nothing to tell how images of a class differ: samples are copies",
+                stacklevel=3,
+            )
         return cls(ClassDifferences.from_images(vae, images, index, len(names)), names)
 
     def index(self, labels: Sequence[Any]) -> Tensor:

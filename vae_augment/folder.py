@@ -88,7 +88,7 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
 
     `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
     for key, value in state.items():

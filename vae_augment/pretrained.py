@@ -56,7 +56,7 @@ class Pretrained:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
             hub.check_repo_id(repo_id)
-        folder, weights = Path(folder), self._weights()
+        folder, weights = Path(folder).expanduser(), self._weights()
         hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), old=read_card(folder)))
         return hub.push(folder, repo_id, **push) if push_to_hub and repo_id is not None else None
 

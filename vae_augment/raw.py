@@ -1,5 +1,6 @@
 """Samples of a data set before its own transforms, each with the function that applies them."""
 
+import copy
 import operator
 from bisect import bisect_right
 from collections.abc import Callable
@@ -91,12 +92,15 @@ def _finishes_alike(leaf: Any) -> bool:
     If not (it transforms image and boxes together, makes two views, or works on after the transform), it cannot be read
     without it, and is read as it is.
     """
-    if not len(leaf):
-        return False
+    # three, since it may do so to some samples only
+    return bool(len(leaf)) and all(_finishes_alike_at(index, leaf) for index in (0, len(leaf) // 2, len(leaf) - 1))
+
+
+def _finishes_alike_at(index: int, leaf: Any) -> bool:
     witness = _Witness()
     with torch.random.fork_rng(devices=[]):
         try:
-            sample = _with_transform(leaf, witness)[0]
+            sample = _with_transform(leaf, witness)[index]
             image, _ = split_image(sample)
         except Exception:  # the user's code, run in a way that it may not be made for
             return False
@@ -109,10 +113,15 @@ def _finishes_alike(leaf: Any) -> bool:
 
 
 def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
-    """A shallow copy with this transform of the image; the target's stays, since targets are not augmented."""
+    """A copy with this transform of the image; the target's stays, since targets are not augmented.
+
+    It shares what the data set holds, but not its lists and dicts: a data set that keeps its samples in one would else find
+    there those of the copy, not transformed.
+    """
     # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
     copied = object.__new__(type(leaf))
-    copied.__dict__.update(leaf.__dict__)
+    for name, value in leaf.__dict__.items():
+        copied.__dict__[name] = copy.copy(value) if isinstance(value, dict | list | set) else value
     if _joint_transform(leaf) is not None:
         copied.transforms = transform
         return copied

@@ -30,12 +30,8 @@ class Replicas:
 
     def fastest(self, device: torch.device) -> VAE | FusedVAE:
         """What computes images soonest on this device: the network, or the same as matrices."""
-        return self.fused if device.type == "cpu" else self.on(device)
-
-    def on(self, device: torch.device) -> VAE:
-        """The network on this device."""
         if device.type == "cpu":
-            return self.master
+            return self.fused
         if device not in self._copies:
             self._copies[device] = copy.deepcopy(self.master).to(device)
         return self._copies[device]

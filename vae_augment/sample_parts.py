@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .image import is_image, is_pure_tensor
@@ -40,6 +41,8 @@ def plain_label(label: Any) -> int | str | None:
     """An integer of any kind, 0-d integer tensors too, or a string; None for anything else."""
     if isinstance(label, str):
         return label
+    if isinstance(label, np.bool_):  # the one integer of numpy's that has no __index__
+        return int(label)
     try:
         return operator.index(label)
     except TypeError:

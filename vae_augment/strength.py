@@ -75,6 +75,13 @@ def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[st
 
 
 @torch.no_grad()
+def images_of(vae: VAE, whitened: Tensor, count: int = 256) -> Tensor:
+    """Decoded latents of a bank, in a random order that is always the same."""
+    chosen = torch.randperm(len(whitened), generator=Generator().manual_seed(0))[:count]
+    return vae.decode(vae.unwhiten(whitened[chosen]))
+
+
+@torch.no_grad()
 def prior_images(vae: VAE, count: int = 256) -> Tensor:
     """Decoded samples of the aggregate posterior, to calibrate on when no images are at hand."""
     eps = torch.randn(count, *vae.latent_shape, generator=Generator().manual_seed(0), dtype=torch.float32)
