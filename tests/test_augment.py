@@ -293,8 +293,13 @@ def test_jitter_toward_the_bank(vae):
     ],
 )
 def test_bad_options_name_themselves(vae, options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(ValueError, match=rf"^{next(iter(options))} must be"):
         VAEAugment(vae, **options)
+
+
+def test_an_image_without_a_channel_dimension_is_told_how_to_get_one(vae):
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        VAEAugment(vae)(torch.rand(28, 28))
 
 
 def test_numbers_of_numpy_are_numbers(vae):

@@ -14,6 +14,9 @@ from train import data as datasets
 from train import hugging_face, image_files
 from train.__main__ import main
 from train.recipes import for_images
+from vae_augment import VAEAugment
+from vae_augment.sample import fashion_sample
+from vae_augment.strength import RHO
 
 
 def photograph(i: int, size: tuple[int, int]) -> PIL.Image.Image:
@@ -39,9 +42,10 @@ def test_every_kind_of_image_file_is_read(tmp_path):
     files, names = image_files.find(tmp_path)
     assert len(files) == 9
     assert set(names) == {None}
-    images, kept = image_files.read(files, image_files.open_file, 3, 32, tmp_path)
+    images, kept, broken = image_files.read(files, image_files.open_file, 3, 32, tmp_path)
     assert images.shape == (9, 3, 32, 32)
     assert kept == list(range(9))
+    assert broken == []
     expected = F.resize(F.pil_to_tensor(colour), [32, 32], antialias=True)
     for name in ("moving.gif", "b.webp"):
         got = images[[file.name for file in files].index(name)]
@@ -52,7 +56,7 @@ def test_a_photograph_is_turned_upright(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to look at it
     photograph(0, (40, 40)).save(tmp_path / "a.png", exif=exif)
-    (image,), _ = image_files.read([tmp_path / "a.png"], image_files.open_file, 3, 40, tmp_path)
+    (image,), _, _ = image_files.read([tmp_path / "a.png"], image_files.open_file, 3, 40, tmp_path)
     assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40)).rotate(-90)))
 
 
@@ -68,13 +72,38 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     assert datasets.load(f"folder:{tmp_path}", 3, 32).test_labels is None
 
 
-def test_broken_images_are_named_and_left_out(tmp_path):
-    photographs(tmp_path, 200)
-    file = tmp_path / "boot" / "100.jpg"
+@pytest.mark.parametrize("held_out", [False, True])
+def test_broken_images_are_named_and_left_out(held_out, tmp_path):
+    files, _ = image_files.find(photographs(tmp_path, 200))
+    file = next(file for i, file in enumerate(files) if (i in datasets._held_out(200)) is held_out)
     file.write_bytes(file.read_bytes()[:300])
-    with pytest.warns(UserWarning, match=r"1 of \d+ images cannot be read: .*100\.jpg.*left out"):
+    with pytest.warns(UserWarning, match=rf"1 of 200 images cannot be read: .*{file.name}.*left out"):
         data = datasets.load(f"folder:{tmp_path}", 3, 32)
-    assert len(data.train) + len(data.test) == 199
+    assert (len(data.train), len(data.test)) == ((180, 19) if held_out else (179, 20))
+
+
+def test_a_file_whose_header_is_no_number_is_named(tmp_path):
+    photographs(tmp_path, 200)
+    (tmp_path / "boot" / "0.jpg").unlink()
+    (tmp_path / "boot" / "bad.ppm").write_bytes(b"P6\n4x 10\n255\n")
+    with pytest.warns(UserWarning, match=r"1 of 200 images cannot be read: .*bad\.ppm"):
+        datasets.load(f"folder:{tmp_path}", 3, 32)
+
+
+def test_strength_is_measured_on_images_of_all_classes_however_the_files_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, labels = fashion_sample()
+    for i, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
+        for copy in range(4):  # so that the first thousand are of two classes
+            path = Path("garments") / str(label) / f"{i}-{copy}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            F.to_pil_image(image).save(path)
+    size = ["--size", "28", "--vae.spatial", "false", "--vae.latent_dim", "16", "--vae.width", "32", "--bank_size", "0"]
+    main(["--data", "folder:garments", *size, "--steps", "150", "--out", "run", "--wandb", "disabled"])
+    augment = VAEAugment.from_pretrained("run")
+    x = images / 255
+    change = augment._vary(x, 1, augment._drawn(len(x), None)).square().mean()
+    assert (change / (x - x.roll(1, 0)).square().mean()).sqrt().item() == pytest.approx(RHO**0.5, rel=0.1)
 
 
 def test_more_than_one_per_cent_of_broken_images_is_an_error(tmp_path):
@@ -105,6 +134,8 @@ def test_a_size_without_patches_names_one_that_has(tmp_path):
     photographs(tmp_path)
     with pytest.raises(SystemExit, match=r"size 61 .*take 64"):
         main(["--data", f"folder:{tmp_path}", "--size", "61"])
+    with pytest.raises(SystemExit, match=r"size 2000 .*take 1024"):
+        main(["--data", f"folder:{tmp_path}", "--size", "2000"])
 
 
 def test_channels_are_those_of_the_images(tmp_path):
@@ -115,8 +146,6 @@ def test_channels_are_those_of_the_images(tmp_path):
 
 
 def test_one_command_trains_on_a_folder(tmp_path):
-    from vae_augment import VAEAugment
-
     photographs(tmp_path / "photos")
     command = [sys.executable, "-m", "train", "--data", "folder:photos", "--size", "32", "--steps", "20"]
     subprocess.run([*command, "--wandb", "disabled"], cwd=tmp_path, check=True, capture_output=True)

@@ -192,6 +192,27 @@ class OwnGarments(Garments):
         return 1 - image, target
 
 
+class OwnCache(OwnDataset):
+    """Keeps its samples, transformed."""
+
+    def __init__(self, transform):
+        super().__init__(transform)
+        self.samples = {}
+
+    def __getitem__(self, index):
+        if index not in self.samples:
+            self.samples[index] = self.transform(IMAGES[index]), index
+        return self.samples[index]
+
+
+class OwnSometimes(OwnDataset):
+    """Works on after the transform, but not always."""
+
+    def __getitem__(self, index):
+        image = self.transform(F.to_pil_image(IMAGES[index]))
+        return image if index % 2 == 0 else 1 - image, index
+
+
 class Pair(NamedTuple):
     label: int
     image: object
@@ -206,7 +227,19 @@ def both(image, target):
     return TO_TENSOR(image), target
 
 
+def test_a_data_set_that_keeps_its_samples_keeps_them_transformed(augment):
+    base = OwnCache(NORMALISE)
+    dataset = SyntheticDataset(base, ratio=1, augment=augment)
+    synthetic = dataset.__getitems__(list(range(20, 40)))
+    for real, _ in [*(dataset[i] for i in range(20)), *synthetic]:
+        assert real.dtype == torch.float32
+        assert real.min() == pytest.approx(-1, abs=1e-5)
+
+
 def test_own_datasets_that_cannot_be_read_raw_are_read_as_they_are(augment):
+    still = VAEAugment(augment.vae, p=0)
+    dataset = SyntheticDataset(base := OwnSometimes(TO_TENSOR), ratio=1, augment=still, fit=False)
+    assert all(torch.equal(dataset[i][0], base[dataset.source(i)][0]) for i in range(20, 40))
     for base in (OwnJoint(both), OwnAfterwards(TO_TENSOR)):
         image, label = SyntheticDataset(base, ratio=1, augment=augment)[25]
         assert image.shape == (1, 28, 28)

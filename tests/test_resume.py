@@ -70,6 +70,18 @@ def test_killed_at_ten_random_moments_a_run_ends_like_an_unbroken_one_bit_for_bi
     assert leftovers(tmp_path / "run") == []
 
 
+def test_a_run_that_began_over_another_does_not_resume_that_one(tmp_path):
+    python_m_train(*LONG, "--steps", "20", "--out", "run", cwd=tmp_path)
+    assert (tmp_path / "run" / checkpoint.NAME).exists()
+    process = started(*LONG, "--seed", "7", "--out", "run", "--overwrite", cwd=tmp_path)
+    while "seed: 7" not in (tmp_path / "run" / "training.yaml").read_text():
+        assert process.poll() is None, process.communicate()
+    process.kill()
+    process.communicate()
+    done = python_m_train("--resume", "run", cwd=tmp_path, check=False)
+    assert "no checkpoint.pt to resume from" in done.stderr
+
+
 @contextlib.contextmanager
 def small_disk(folder):
     """A disk of 2 MB at the folder; yields whether there is one: mounting is not everyone's right."""

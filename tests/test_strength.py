@@ -9,13 +9,26 @@ from vae_augment.strength import RHO, solve_gain, solve_gains
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 @pytest.mark.parametrize("jitter", [Noise(), PosteriorSample(), Interpolate(), Extrapolate(), LocalNoise()], ids=repr)
 def test_strength_1_is_the_same_visible_change_on_every_vae(name, jitter):
-    """On images the gain was not solved on: a fifth of the distance between two images, within a tenth."""
+    """On images the gain was not solved on: a fifth of the distance between two images, about."""
     augment = VAEAugment.from_pretrained(name, jitter=jitter, strength=1.0)
     torch.manual_seed(0)
     samples = augment.vae.decode(augment.vae.unwhiten(augment._bank.whitened(augment.vae)[::20]))
     x = IMAGES / 255 if name == "fashion-mnist" else samples
     rho = augment._vary(x, 1, augment._drawn(len(x), None)).square().mean() / (x - x.roll(1, 0)).square().mean()
     assert rho.sqrt().item() == pytest.approx(RHO**0.5, rel=0.15)
+
+
+@pytest.mark.parametrize("jitter", [Noise(), PosteriorSample(), Interpolate(), Extrapolate(), LocalNoise()], ids=repr)
+def test_a_gain_solved_with_a_bank_agrees_with_the_stored_one(jitter):
+    stored = VAEAugment.from_pretrained("mnist", jitter=jitter)
+    solved = VAEAugment(stored.vae, bank=stored.bank, jitter=jitter)
+    assert solved.gain == pytest.approx(stored.gain, rel=0.1)
+
+
+def test_a_gain_of_ones_own_is_not_kept_as_the_solved_one(tmp_path):
+    vae = hub.load("mnist").vae
+    VAEAugment(vae, gain=1.0).save_pretrained(tmp_path)
+    assert VAEAugment.from_pretrained(tmp_path).gain == VAEAugment(vae).gain
 
 
 def test_change_grows_with_strength():

@@ -18,7 +18,7 @@ from train import data as datasets
 from train.__main__ import main
 from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_average, warmup
-from train.recipes import Recipe
+from train.recipes import RECIPES, Recipe
 from vae_augment import VAE, VAEAugment, VAEConfig, hub
 
 SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
@@ -111,6 +111,24 @@ def test_a_folder_that_is_not_empty_is_left_alone(trained, tmp_path, monkeypatch
     assert "--vae.size 56" in str(ended.value.code)
     python_m_train("sample", *SHORT, "--out", "run", "--overwrite", cwd=tmp_path)
     assert VAE.from_pretrained(folder).latent_shape == (4,)
+
+
+@pytest.mark.parametrize("first", [["--lr", "2e-4"], []])
+def test_flags_win_over_a_config_wherever_they_stand(first, trained, tmp_path):
+    config = ["--config", trained[0] / "training.yaml"]
+    done = python_m_train(*first, *config, "--seed", "7", "--print_config", cwd=tmp_path)
+    printed = yaml.safe_load(done.stdout)
+    assert (float(printed["lr"]), printed["seed"]) == (2e-4 if first else 1e-2, 7)
+
+
+def test_a_data_set_has_its_own_recipe(tmp_path):
+    printed = yaml.safe_load(python_m_train("--data", "fashion-mnist", "--print_config", cwd=tmp_path).stdout)
+    assert printed["vae"]["latent_dim"] == RECIPES["fashion-mnist"].vae.latent_dim
+
+
+def test_two_recipes_are_one_too_many(trained):
+    with pytest.raises(SystemExit, match="leave one out"):
+        main(["mnist", "--config", str(trained[0] / "training.yaml")])
 
 
 def test_data_at_another_size_and_channels_is_resized():

@@ -64,7 +64,7 @@ def _main(arguments: list[str]) -> None:
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     folder: Path | None = None
-    arguments = _with_stored_recipe(arguments[has_name:])
+    arguments = _with_recipe_first(name, arguments[has_name:])
     try:
         options = _parser(_starting_recipe(name, arguments)).parse_args(arguments)
         recipe = _recipe(options)
@@ -112,27 +112,38 @@ def _launcher() -> str:
     return "python -m train" if processes.count() == 1 else f"torchrun --nproc-per-node {each} -m train"
 
 
-def _with_stored_recipe(arguments: list[str]) -> list[str]:
-    """Flags of a resumed run, the recipe that it was begun with before them."""
+def _with_recipe_first(name: str | None, arguments: list[str]) -> list[str]:
+    """A stored recipe, that of --config or of the run to resume, before the flags that change it."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--config")
+    config, flags = early.parse_known_args(arguments)
     early.add_argument("--resume")
     folder = early.parse_known_args(arguments)[0].resume
-    if folder is None:
-        return arguments
-    if not (Path(folder) / "training.yaml").is_file():
-        sys.exit(f"error: {folder} is no run: it has no training.yaml")
-    return ["--config", str(Path(folder) / "training.yaml"), *arguments]
+    if folder is not None:
+        if not (Path(folder) / "training.yaml").is_file():
+            sys.exit(f"error: {folder} is no run: it has no training.yaml")
+        arguments = ["--config", str(Path(folder) / "training.yaml"), *arguments]
+    elif config.config is not None:
+        arguments = ["--config", config.config, *flags]
+    if name is not None and arguments[:1] == ["--config"]:
+        sys.exit(f"error: the recipe is {name}, or that of {arguments[1]}: leave one out")
+    return arguments
 
 
 def _starting_recipe(name: str | None, arguments: list[str]) -> Recipe:
-    """What the flags change: the named recipe, or one made for the images that `--data` names, at `--size`."""
+    """What the flags change: the named recipe, or one made for the images that `--data` names, at `--size`.
+
+    A stored recipe, the first of the flags, has its own size.
+    """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for flag in ("--data", "--size", "--root", "--vae.channels"):
         early.add_argument(flag)
     given = early.parse_known_args(arguments)[0]
+    if arguments[:1] == ["--config"]:
+        return RECIPES["sample"]
     data, size = given.data or "", int(given.size) if (given.size or "").isdecimal() else None
     if name is not None or not data.startswith(datasets.OF_ONES_OWN):
-        recipe = RECIPES[name or "sample"]
+        recipe = RECIPES[name or (data if data in RECIPES else "sample")]
         return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
     channels = given.__dict__["vae.channels"]
     return for_images(data, int(channels) if channels else datasets.channels_of(data), size or 64)
@@ -200,13 +211,17 @@ def run(
         return None
     folder.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
-    (folder / "config.json").unlink(missing_ok=True)  # an older run's weights must not pass for this run's
+    # what an older run left must not pass for this run's
+    for name in ("config.json", *(() if resume else (checkpoint.NAME, checkpoint.BEST))):
+        (folder / name).unlink(missing_ok=True)
     replace_file(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
         started = time.perf_counter()
         vae = train(recipe, data, log, folder, state)
         seconds = time.perf_counter() - started + (state["seconds"] if state else 0)
-        images = data.train[:1000].float() / 255
+        # any thousand: files lie sorted by class, and frames by video
+        some = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:1000]
+        images = data.train[some].float() / 255
         bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
         gains = solve_gains(vae, images[:512], None if bank is None else bank.whitened(vae))
         quality = evaluate(vae, data.test, recipe.likelihood)

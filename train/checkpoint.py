@@ -1,7 +1,6 @@
 """The state of a run in one file, replaced whole: whenever a run is killed, the last complete one is there."""
 
 import io
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,9 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
     try:
         state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # torch raises of many kinds for what it did not write
         raise ValueError(f"{folder / name} is damaged: begin a new run ({type(error).__name__})") from error
     if state.get("format") != FORMAT:
         raise ValueError(f"{folder / name} is of another version of vae-augment: resume with that, or begin a new run")

@@ -136,12 +136,13 @@ def _parted(
     size: int,
     scratch: Path,
 ) -> Data:
-    """The images, a tenth of them held out; `names` are their labels, or None."""
-    held = _held_out(len(sources))
-    parts = [[i for i, out in enumerate(held) if out is wanted] for wanted in (False, True)]
-    train, _ = image_files.read([sources[i] for i in parts[0]], open_image, channels, size, scratch)
-    test, kept = image_files.read([sources[i] for i in parts[1]], open_image, channels, size, scratch)
-    return Data(title, train, test, _labels([names[parts[1][i]] for i in kept]))
+    """The images, a tenth of them held out, in a random order; `names` are their labels, or None."""
+    held_out = _held_out(len(sources))
+    used = sorted(set(range(len(sources))).difference(held_out))
+    train, _, broken = image_files.read([sources[i] for i in used], open_image, channels, size, scratch)
+    test, kept, too = image_files.read([sources[i] for i in held_out], open_image, channels, size, scratch)
+    image_files.tell_broken(broken + too, len(sources))
+    return Data(title, train, test, _labels([names[held_out[i]] for i in kept]))
 
 
 def _labels(names: list[str | None]) -> Tensor | None:
@@ -153,13 +154,14 @@ def _labels(names: list[str | None]) -> Tensor | None:
 
 
 def _hold_out(data: Data) -> Data:
-    held = torch.tensor(_held_out(len(data.train)))
-    labels = None if data.test_labels is None else data.test_labels[held]
-    return Data(data.name, data.train[~held], data.test[held], labels)
+    held_out = _held_out(len(data.train))
+    used = torch.ones(len(data.train), dtype=torch.bool).index_fill(0, torch.tensor(held_out), False)
+    labels = None if data.test_labels is None else data.test_labels[held_out]
+    return Data(data.name, data.train[used], data.test[held_out], labels)
 
 
-def _held_out(count: int) -> list[bool]:
+def _held_out(count: int) -> list[int]:
     """A tenth of the images, drawn at random but always the same, is for measuring only."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    held: list[bool] = (order < (count + 9) // 10).tolist()
-    return held
+    held_out: list[int] = order.argsort()[: (count + 9) // 10].tolist()
+    return held_out

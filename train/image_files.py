@@ -17,6 +17,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from vae_augment.image import to_model
 
 MOST_BROKEN = 0.01  # part of the images; with more, the data set itself is broken
+SHOWN = 5  # of their names
 AHEAD = 256  # images read at a time
 GREY_MODES = ("1", "L", "LA")
 
@@ -46,17 +47,21 @@ def channels_of(files: Sequence[Path], most: int = 200) -> int:
     return 1
 
 
+class TooManyBitsError(ValueError):
+    """An image that is whole, but would be damaged."""
+
+
 def read(
     sources: Sequence[Any], open_image: Callable[[Any], Image.Image], channels: int, size: int, scratch: Path
-) -> tuple[Tensor, list[int]]:
-    """The images, uint8 `(N, channels, size, size)`, and which of the sources they are; broken ones are named and left out.
+) -> tuple[Tensor, list[int], list[str]]:
+    """The images, uint8 `(N, channels, size, size)`, which of the sources they are, and what is wrong with the others.
 
     Args:
         sources: files, or whatever `open_image` reads.
         scratch: folder for a memory-mapped file, if the images would take more than half of the memory.
 
     Raises:
-        ValueError: more than one in a hundred is broken, or an image has more than 8 bits a pixel.
+        TooManyBitsError: an image has more than 8 bits a pixel.
     """
     mode = {1: "L", 3: "RGB"}.get(channels)
     if mode is None:
@@ -66,7 +71,9 @@ def read(
         try:
             with open_image(source) as image:
                 return _pixels(image, mode, channels, size, source)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
+        except TooManyBitsError:
+            raise
+        except Exception as error:  # PIL raises of many kinds for damaged files
             return error
 
     out = _room((len(sources), channels, size, size), scratch)
@@ -78,8 +85,7 @@ def read(
             kept.append(index)
         else:
             broken.append(f"{sources[index]} ({pixels})")
-    _tell_broken(broken, len(sources))
-    return out[: len(kept)], kept
+    return out[: len(kept)], kept, broken
 
 
 def open_file(file: Path) -> Image.Image:
@@ -95,17 +101,24 @@ def _in_threads(one: Callable[[Any], Any], sources: Sequence[Any]) -> Iterator[A
 
 def _pixels(image: Image.Image, mode: str, channels: int, size: int, source: Any) -> Tensor:
     if image.mode.startswith(("I", "F")):
-        raise ValueError(f"{source} has more than 8 bits a pixel (PIL mode {image.mode}): scale it to 8 bits first")
+        raise TooManyBitsError(
+            f"{source} has more than 8 bits a pixel (PIL mode {image.mode}): scale it to 8 bits first"
+        )
     image.draft(mode, (2 * size, 2 * size))  # a JPEG is decoded at about the size that is needed
     upright = ImageOps.exif_transpose(image)
     x, _ = to_model(upright.convert(mode), channels, size)
     return (x[0] * 255).round().to(torch.uint8)
 
 
-def _tell_broken(broken: list[str], count: int) -> None:
+def tell_broken(broken: list[str], count: int) -> None:
+    """Name the broken ones of so many images, which are left out.
+
+    Raises:
+        ValueError: they are more than one in a hundred.
+    """
     if not broken:
         return
-    named = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
+    named = "; ".join(broken[:SHOWN]) + ("; ..." if len(broken) > SHOWN else "")
     message = f"{len(broken)} of {count} images cannot be read: {named}"
     if len(broken) > MOST_BROKEN * count:
         raise ValueError(f"{message}. That is more than 1 %: mend or remove them")

@@ -66,9 +66,11 @@ class Recipe:
             raise ValueError(f"bank_size must be 0 or from 2 to {LARGEST_BANK}, got {self.bank_size}")
         if self.device != "auto":
             try:
-                torch.device(self.device)
+                kind = torch.device(self.device).type
             except RuntimeError:
-                raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}") from None
+                kind = ""
+            if kind not in ("cpu", "cuda", "mps"):
+                raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema must be from 0 to below 1, got {self.ema}")
 
@@ -97,6 +99,8 @@ def for_images(data: str, channels: int, size: int) -> Recipe:
     # a grid of about 16 x 16 patches, so that the cost depends little on the size
     patch = min((p for p in range(1, 65) if size % p == 0), key=lambda p: abs(size / p - 16))
     if not 8 <= size / patch <= 32:
-        raise ValueError(f"size {size} cannot be cut into 8 to 32 patches a side: take {round(size / 16) * 16 or 16}")
+        raise ValueError(
+            f"size {size} cannot be cut into 8 to 32 patches a side: take {min(max(round(size / 16), 1), 64) * 16}"
+        )
     vae = VAEConfig(channels=channels, size=size, latent_dim=4, spatial=True, patch=patch, width=96)
     return Recipe(data=data, vae=vae, steps=1500, batch_size=64, bank_size=2000)

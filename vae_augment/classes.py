@@ -107,13 +107,13 @@ class ClassDifferences:
 
         Latents of images like the VAE's training images have mean square 1. Those of others lie farther out, where decoded
         differences show little of theirs, and cost a classifier half a point with five garments a class: the reach is
-        divided by it.
+        divided by its square.
         """
         order = labels.argsort(stable=True)
         latents = torch.cat([vae.whitened_mean(part) for part in images[order].split(CHUNK)])
         ends = torch.bincount(labels, minlength=classes).cumsum(0)
         far_out = max(1.0, float(latents.square().mean()))
-        return cls(latents.half(), ends, images[order].half(), cls.reach / far_out)
+        return cls(latents.half(), ends, images[order].half(), cls.reach / far_out**2)
 
     def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> the place of a labelled image of each class, int64 `(B,)`."""
