@@ -133,10 +133,13 @@ def exemplar_table() -> str:
 
 def policy_table(cells: Cells, n: int = 10) -> str:
     rows = ["| arm, 10 labels a class | mnist | fashion-mnist |", "| --- | --- | --- |"]
-    names = sorted({arm for track, _, m, arm in cells if (track, m) == ("B", n)})
-    for arm in names:
-        figures = [cells.get(("B", data, n, arm)) for data in ("mnist", "fashion-mnist")]
-        rows.append(f"| {arm} | " + " | ".join("" if f is None else f"{mean(f):.2f}" for f in figures) + " |")
+    found = {
+        (arm, track) for track, _, m, arm in cells if m == n and (track == "B" or (track == "A" and "pythae" in arm))
+    }
+    for arm, track in sorted(found):
+        figures = [cells.get((track, data, n, arm)) for data in ("mnist", "fashion-mnist")]
+        name = arm if track == "B" else f"{arm} (track {track})"
+        rows.append(f"| {name} | " + " | ".join("" if f is None else f"{mean(f):.2f}" for f in figures) + " |")
     return "\n".join(rows)
 
 
