@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from benchmarks.accuracy import POLICIES, accuracy, classifier
+from benchmarks.exemplar_protocol import hardest, mlp
 from benchmarks.table import interval, load, paired
 from tests.conftest import IMAGES
 
@@ -75,3 +77,13 @@ def test_flops_are_those_that_torch_counts():
         with FlopCounterMode(display=False) as counter:
             fused.whitened_mean(torch.zeros(1, config.channels, config.size, config.size))
         assert encoder_flops(config) == counter.get_total_flops()
+
+
+def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
+    torch.manual_seed(0)
+    net, labels = mlp(), torch.arange(20) % 10
+    variations = [torch.randint(256, (20, 1, 28, 28), dtype=torch.uint8) for _ in range(3)]
+    made = iter(variations)
+    chosen = hardest(net, lambda: next(made), labels, 3)
+    loss = [cross_entropy(net(x / 255), labels, reduction="none", label_smoothing=0.1) for x in [*variations, chosen]]
+    assert torch.equal(loss[3], torch.stack(loss[:3]).amax(0))
