@@ -95,7 +95,8 @@ def _main(arguments: list[str]) -> None:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         if processes.is_of_a_lost_one(error):
-            sys.exit(f"error: process {processes.rank()} lost another, whose own error says why ({reason})")
+            remedy = _how_to_go_on(folder) if processes.is_first() else ""
+            sys.exit(f"error: process {processes.rank()} lost another, whose own error says why ({reason}){remedy}")
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             sys.exit(f"error: torch.compile failed ({reason}): install a C++ compiler, or leave --compile out")
         raise
