@@ -15,7 +15,8 @@ is made with small deformations; they compute in float64, and here matrices are 
 does that, else in float32. `none` must land near their figure without, or the harness is wrong.
 MNIST's scale lies between two that did well on the last 10,000 training images (`--validate`) with the nearest latents as
 neighbours, and was checked there once; Fashion-MNIST's was chosen there for those. The hardest of three was chosen there
-after 25 epochs.
+after 25 epochs, with those neighbours; after 100, with the graph's, validation did not tell it from one variation (76
+errors of 10,000 against 73, one run each).
 """
 
 import argparse

@@ -114,7 +114,7 @@ def _launcher() -> str:
 
 
 def _with_recipe_first(name: str | None, arguments: list[str]) -> list[str]:
-    """A stored recipe, that of --config or of the run to resume, before the flags that change it."""
+    """A stored recipe, that of --config or of the run to resume, before the flags that change it; not beside a name."""
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config")
     config, flags = early.parse_known_args(arguments)

@@ -23,7 +23,7 @@ from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
 from .pretrained import Pretrained
 from .replicas import Replicas
 from .sample_parts import plain_label
-from .strength import gain_name, images_of, is_calibrated, prior_images, reference, solve_gain
+from .strength import bank_images, gain_name, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
@@ -502,7 +502,7 @@ class VAEAugment(Pretrained, v2.Transform):
             jitter = jitter.with_bank(bank)
         self._gain_is_solved = gain is None
         if gain is None:
-            images = prior_images(self.vae) if bank is None else images_of(self.vae, bank)
+            images = prior_images(self.vae) if bank is None else bank_images(self.vae, bank)
             gain = solve_gain(self.vae, reference(jitter), images) if is_calibrated(jitter) else 1.0
         self._jitter, self.gain = (jitter,), gain
         self._jitter_is_ours = is_calibrated(jitter)

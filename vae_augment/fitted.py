@@ -29,10 +29,9 @@ UNKNOWN_TO_BANK = (
     "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
     "trained on such images"
 )
-ENOUGH_TO_JUDGE = (
-    20  # labelled images a class: by fewer, garments' labels seem to spread anything between badly and well
-)
-LEAST_AGREEMENT = 0.6  # 0.68 and more where samples are known to help
+# labelled images a class; by five, garments seem to agree by 44 to 84 %, in draws that label the pool equally well
+ENOUGH_TO_JUDGE = 20
+LEAST_AGREEMENT = 0.6  # garments, whose samples help, agree by 78 to 83 %
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,7 +75,7 @@ def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[st
 
 
 @torch.no_grad()
-def images_of(vae: VAE, whitened: Tensor, count: int = 256) -> Tensor:
+def bank_images(vae: VAE, whitened: Tensor, count: int = 256) -> Tensor:
     """Decoded latents of a bank, in a random order that is always the same."""
     chosen = torch.randperm(len(whitened), generator=Generator().manual_seed(0))[:count]
     return vae.decode(vae.unwhiten(whitened[chosen]))
