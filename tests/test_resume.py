@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from tests.running import python_m_train, records, started, wait_for_step
-from train import checkpoint
+from train import checkpoint, processes
 from train import data as datasets
 from train.__main__ import main
 from train.log import Log
@@ -137,6 +137,23 @@ class StopAt(Log):
         super().step(step, metrics)
         if step == self._stop:
             signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_that_arrives_while_processes_ask_one_another_is_not_lost(tmp_path, monkeypatch):
+    asked, ask = [], processes.is_any
+
+    def interrupted(stop):
+        answer = ask(stop)
+        asked.append(answer)
+        if len(asked) == 13:  # its handler runs before the answer is looked at
+            signal.raise_signal(signal.SIGINT)
+        return answer
+
+    monkeypatch.setattr(processes, "is_any", interrupted)
+    data = datasets.load("sample", 1, 28)
+    with Log(tmp_path, {}, 40, "disabled") as log, pytest.raises(KeyboardInterrupt):
+        train(SMALL, data, log, tmp_path)
+    assert checkpoint.load(tmp_path)["step"] == 14
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")

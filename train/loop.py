@@ -89,10 +89,11 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict
                 log.images(step, grids(run.average, data.test))
             if log is not None and (step % max(1, recipe.steps // MEASURED) == 0 or step == recipe.steps):
                 measure(run, data.test[:1000], recipe, log, folder)
-            stop.asked = processes.is_any(stop.asked)  # all stop at the same step
-            if log is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps or stop.asked):
+            stopping = processes.is_any(stop.asked)  # all at the same step; a signal from here on is for the next one
+            if log is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps or stopping):
                 checkpoint.save(folder, run.to_dict())
-            if stop.asked:
+            if stopping:
+                stop.asked = True  # by another process
                 processes.barrier()  # torchrun ends all when one has ended: not before the checkpoint is written
                 raise KeyboardInterrupt
 
