@@ -35,7 +35,7 @@ from vae_augment.sample import fashion_sample
 
 RESULTS = Path(__file__).parent / "speed.json"
 PLOT = Path(__file__).parent / "speed.png"
-REPEATS = 5
+REPEATS, ROUNDS = 5, 10
 SIZES = (32, 96, 224, 448)  # of colour images
 WORKERS = (1, 2, 4)
 RAND_AUGMENT = "RandAugment"
@@ -45,21 +45,25 @@ Figures = dict[str, tuple[float, float, float]]  # name -> median, least and lar
 
 
 def interleaved(paths: Paths, seconds: float) -> Figures:
-    """Each path for `seconds` in turn, five times -> CPU time per image, as ratios to RandAugment's of the same turn."""
+    """Each path for `seconds` in turn, five times -> CPU time per image, as ratios to RandAugment's of the same turn.
+
+    A turn goes round the paths ten times.
+    """
     calls = {}
     for name, (call, _) in paths.items():
         call()  # builds what is built once
         started = time.thread_time()
         call()
-        calls[name] = max(1, round(seconds / (time.thread_time() - started)))
+        calls[name] = max(1, round(seconds / ROUNDS / (time.thread_time() - started)))
     turns = []
     for _ in range(REPEATS):
-        cost = {}
-        for name, (call, images) in paths.items():
-            started = time.thread_time()
-            for _ in range(calls[name]):
-                call()
-            cost[name] = (time.thread_time() - started) / (calls[name] * images)
+        cost = dict.fromkeys(paths, 0.0)
+        for _ in range(ROUNDS):  # short ones: a neighbour on the machine then slows all paths alike
+            for name, (call, images) in paths.items():
+                started = time.thread_time()
+                for _ in range(calls[name]):
+                    call()
+                cost[name] += (time.thread_time() - started) / (calls[name] * images * ROUNDS)
         turns.append({name: value / cost[RAND_AUGMENT] for name, value in cost.items()})
     print(f"{RAND_AUGMENT}: {cost[RAND_AUGMENT] * 1e6:.0f} us an image", flush=True)
     return {name: spread([turn[name] for turn in turns]) for name in paths}
@@ -210,13 +214,15 @@ def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[
             work[f"{name}, {size}"] = (call, flops)
     turns = []
     for _ in range(REPEATS):
-        rate = {}
-        for name, (call, flops) in work.items():
-            started, calls = time.thread_time(), 0
-            while (spent := time.thread_time() - started) < seconds:
-                call()
-                calls += 1
-            rate[name] = calls * flops / spent
+        calls, spent = dict.fromkeys(work, 0), dict.fromkeys(work, 0.0)
+        for _ in range(ROUNDS):
+            for name, (call, _) in work.items():
+                started = time.thread_time()
+                while (now := time.thread_time() - started) < seconds / ROUNDS:
+                    call()
+                    calls[name] += 1
+                spent[name] += now
+        rate = {name: calls[name] * flops / spent[name] for name, (_, flops) in work.items()}
         turns.append({name: value / rate["peak"] for name, value in rate.items() if name != "peak"})
     print(f"float32 matrix product: {rate['peak'] / 1e9:.0f} GFLOP/s", flush=True)
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}

@@ -1,6 +1,5 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
-import inspect
 import math
 import os
 import warnings
@@ -19,15 +18,15 @@ from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassLatents
 from .image import all_to_model, is_image, is_model_bytes, is_pure_tensor, lead_shape, to_model, unpack
-from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
+from .jitter import Jitter, Noise
+from .mover import Drawn, Mover
 from .pretrained import Pretrained
 from .replicas import Replicas
 from .sample_parts import plain_label
-from .strength import bank_images, gain_name, is_calibrated, prior_images, reference, solve_gain
+from .strength import gain_name, is_calibrated
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
-Drawn = Tensor | int  # noise of latents, or a jitter's seed
 DECODE_CHUNK = 256  # images at a time; more leave the processor's cache
 
 
@@ -109,10 +108,8 @@ class VAEAugment(Pretrained, v2.Transform):
         self._residual_before_fit = residual
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
-        self._jitter: tuple[Jitter]  # in a tuple: a jitter that is a module must not be registered either
-        self.gain: float
-        self._is_default_jitter = jitter is None
-        self._set_jitter(Noise() if jitter is None else jitter, gain)
+        self._is_default_jitter, self._gain_is_solved = jitter is None, gain is None
+        self._mover = Mover.of(Noise() if jitter is None else jitter, gain, self.vae, bank)
 
     @classmethod
     def from_pretrained(
@@ -170,7 +167,12 @@ class VAEAugment(Pretrained, v2.Transform):
     @property
     def jitter(self) -> Jitter:
         """How the latent moves; after `fit`, the latents of the classes."""
-        return self._jitter[0]
+        return self._mover.jitter
+
+    @property
+    def gain(self) -> float:
+        """Factor on the jitter's displacement at strength 1; after `fit` 1."""
+        return self._mover.gain
 
     @property
     def strength(self) -> float:
@@ -290,8 +292,7 @@ class VAEAugment(Pretrained, v2.Transform):
             self._residual_before_fit = self.residual
         # a latent drawn by class is a new image, not a change of this one
         self.residual = self._residual_before_fit and not isinstance(fit.jitter, ClassLatents)
-        self._fit, self._jitter, self.gain = fit, (fit.jitter,), 1.0
-        self._jitter_is_ours, self._jitter_reads_std = True, False
+        self._fit, self._mover = fit, Mover(fit.jitter, 1.0)
 
     @torch.no_grad()
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
@@ -357,10 +358,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
     def _drawn(self, count: int, generator: torch.Generator | None) -> Drawn:
         """What decides how the latents of so many images move: their noise, or the seed of another jitter."""
-        jitter = self._jitter[0]
-        if type(jitter) is Noise and not self.per_frame:  # one derived from it moves as its own __call__ says
-            return jitter.draw((count, *self.vae.config.latent_shape), generator)
-        return int(torch.randint(2**62, (), generator=generator))
+        return self._mover.draw((count, *self._replicas.master.config.latent_shape), generator, is_seed=self.per_frame)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """The varied image; with equal params the same image, bit for bit."""
@@ -435,7 +433,7 @@ class VAEAugment(Pretrained, v2.Transform):
         c = self._replicas.master.config
         if isinstance(drawn, Tensor) and self.residual and is_model_bytes(image, c.channels, c.size):
             pixels, rebuild = unpack(image)
-            return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self.gain))
+            return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self._mover.gain))
         x, restore = to_model(image, c.channels, c.size, self.resize)
         frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
         return restore(self._vary(x, frames, drawn), is_change=self.residual)
@@ -445,69 +443,20 @@ class VAEAugment(Pretrained, v2.Transform):
         if x.requires_grad:  # detached, not inference_mode: the user's network trains on these pixels
             x = x.detach()
         net = self._replicas.fastest(x.device)
-        mean, std = net.encode_whitened(x) if self._jitter_reads_std else (net.whitened_mean(x), None)
-        amount = self._strength * self.gain
+        mean, std = net.encode_whitened(x) if self._mover.reads_std else (net.whitened_mean(x), None)
+        amount = self._strength * self._mover.gain
         if amount == 1 and frames == 1 and not self.residual and isinstance(drawn, int):
-            return net.decode_whitened(
-                self._call_jitter(mean, std, drawn)
-            )  # what the rest comes to, in fewer operations
+            # what the rest comes to, in fewer operations
+            return net.decode_whitened(self._mover.target(mean, std, drawn))
         if frames == 1:
-            move = self._move(mean, std, drawn)
+            move = self._mover.move(mean, std, drawn)
         else:
             of_clip = mean.unflatten(0, (-1, frames)).mean(1)  # (B / frames, L)
             std = None if std is None else std.unflatten(0, (-1, frames)).mean(1)
-            move = self._move(of_clip, std, drawn).repeat_interleave(frames, 0)
+            move = self._mover.move(of_clip, std, drawn).repeat_interleave(frames, 0)
         if self.residual:
             return net.decoded_change(mean, move, amount)
         return net.decode_whitened(torch.add(mean, move, alpha=amount))
-
-    def _move(self, mean: Tensor, std: Tensor | None, drawn: Drawn) -> Tensor:
-        """Where the jitter takes latents, as seen from them."""
-        if isinstance(drawn, Tensor):
-            return drawn.to(mean)
-        return self._call_jitter(mean, std, drawn) - mean
-
-    def _call_jitter(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
-        if self._jitter_is_ours:
-            return self._jitter[0](mean, std, generator=torch.Generator().manual_seed(seed))
-        assert std is not None
-        return self._call_own(mean, std, seed)
-
-    @torch.no_grad()
-    def _call_own(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
-        """The user's jitter, and what it must return."""
-        before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
-        if self._jitter_takes_generator:
-            z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
-        else:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
-                z = self.jitter(mean, std)
-        if not isinstance(z, Tensor) or z.shape != mean.shape:
-            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
-            raise ValueError(
-                f"jitter must return z of the shape of mean, {tuple(mean.shape)}, got {got}: {self.jitter!r}"
-            )
-        if not z.isfinite().all():
-            raise ValueError(f"jitter returned latents that are not finite: {self.jitter!r}")
-        return z.to(before)
-
-    def _set_jitter(self, jitter: Jitter, gain: float | None) -> None:
-        if not callable(jitter):
-            raise TypeError(f"jitter must be a callable (mean, std) -> z, got {jitter!r}")
-        bank = self._bank.whitened(self.vae) if self._bank is not None else None
-        if isinstance(jitter, Interpolate | LocalNoise) and jitter.bank is None:
-            if bank is None:
-                raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
-            jitter = jitter.with_bank(bank)
-        self._gain_is_solved = gain is None
-        if gain is None:
-            images = prior_images(self.vae) if bank is None else bank_images(self.vae, bank)
-            gain = solve_gain(self.vae, reference(jitter), images) if is_calibrated(jitter) else 1.0
-        self._jitter, self.gain = (jitter,), gain
-        self._jitter_is_ours = is_calibrated(jitter)
-        self._jitter_reads_std = isinstance(jitter, PosteriorSample) or not self._jitter_is_ours
-        self._jitter_takes_generator = _takes_generator(jitter)
 
     def _refuse_without_image(self, flat_inputs: list[Any]) -> None:
         for item in flat_inputs:
@@ -538,13 +487,6 @@ def _checked(name: str, value: float, high: float) -> float:
     ):
         raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
     return float(value)
-
-
-def _takes_generator(jitter: Jitter) -> bool:
-    try:
-        return "generator" in inspect.signature(getattr(jitter, "forward", jitter)).parameters
-    except ValueError:  # callables of C have no signature
-        return False
 
 
 # torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
