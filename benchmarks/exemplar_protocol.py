@@ -84,15 +84,19 @@ def by_class(vae: VAE, images: Tensor, labels: Tensor, scale: float, residual: b
 @torch.no_grad()
 def hardest(net: nn.Module, varied_images: Callable[[], Tensor], labels: Tensor, count: int) -> Tensor:
     """Of so many variations of each image, the one with the largest loss."""
-    chosen, largest = torch.empty(0), torch.full((len(labels),), -1.0)
-    for _ in range(count):
-        varied = varied_images()
-        parts = zip(varied.split(1000), labels.split(1000), strict=True)
-        loss = torch.cat(
+
+    def losses(images: Tensor) -> Tensor:
+        parts = zip(images.split(1000), labels.split(1000), strict=True)
+        return torch.cat(
             [cross_entropy(net(x.float() / 255), y, reduction="none", label_smoothing=0.1) for x, y in parts]
         )
-        harder = loss > largest
-        chosen = varied if not len(chosen) else torch.where(harder[:, None, None, None], varied, chosen)
+
+    chosen = varied_images()
+    largest = losses(chosen)
+    for _ in range(count - 1):
+        varied = varied_images()
+        loss = losses(varied)
+        chosen = torch.where((loss > largest)[:, None, None, None], varied, chosen)
         largest = torch.maximum(loss, largest)
     return chosen
 

@@ -60,19 +60,9 @@ class Fitted:
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
         index = torch.tensor([names.index(label) for label in labels])
-        if bank is not None and not bank.knows(vae, images):
-            warnings.warn(UNKNOWN_TO_BANK, stacklevel=3)
-        elif bank is not None:
-            links = bank.links(vae, images)
-            many = len(labels) >= ENOUGH_TO_JUDGE * len(names)
-            if not many or (right := bank.agreement(links, index, len(names))) >= LEAST_AGREEMENT:
-                return cls(ClassLatents.from_bank(vae, bank, images, links, index, len(names), keep), names)
-            warnings.warn(
-                f"these weights do not tell the classes apart: spread over the bank, the labels of half of the images are "
-                f"right for {right:.0%} of the others. So samples are variations of the labelled images, not new ones of "
-                "their classes",
-                stacklevel=3,
-            )
+        latents = None if bank is None else _spread_over(bank, vae, images, index, keep)
+        if latents is not None:
+            return cls(latents, names)
         if len(names) == len(labels):
             warnings.warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies",
@@ -91,6 +81,23 @@ class Fitted:
         if unknown := sorted(set(labels) - set(self.labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
         return torch.tensor([self.labels.index(label) for label in labels], dtype=torch.int64)
+
+
+def _spread_over(bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, keep: float) -> ClassLatents | None:
+    """Latents of the bank by class; None, and a warning, if it does not know such images, or does not tell their classes."""
+    if not bank.knows(vae, images):
+        warnings.warn(UNKNOWN_TO_BANK, stacklevel=4)
+        return None
+    links, classes = bank.links(vae, images), int(labels.max()) + 1
+    if len(labels) >= ENOUGH_TO_JUDGE * classes and (right := bank.agreement(links, labels, classes)) < LEAST_AGREEMENT:
+        warnings.warn(
+            f"these weights do not tell the classes apart: spread over the bank, the labels of half of the images are "
+            f"right for {right:.0%} of the others. So samples are variations of the labelled images, not new ones of "
+            "their classes",
+            stacklevel=4,
+        )
+        return None
+    return ClassLatents.from_bank(vae, bank, images, links, labels, classes, keep)
 
 
 def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
