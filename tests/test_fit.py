@@ -254,6 +254,20 @@ def test_a_second_fit_is_like_a_first():
     assert augment.residual
 
 
+def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
+    few = {2: 3, 4: 3, 9: 3}  # pullovers, coats, boots; 40 of each other class
+    chosen = torch.cat([(LABELS == c).nonzero()[:, 0][: few.get(c, 40)] for c in range(10)])
+    rest = torch.tensor(sorted(set(range(len(IMAGES))) - set(chosen.tolist())))
+    weights = hub.load("fashion-mnist")
+    images = torch.cat([IMAGES[chosen], IMAGES[rest]]).float() / 255
+    labels = torch.cat([LABELS[chosen], torch.full((len(rest),), -1)])
+    scores = weights.bank._spread(weights.bank.links(weights.vae, images), labels, 10)[len(weights.bank) + len(chosen) :]
+    right = scores.argmax(1) == LABELS[rest]
+    assert torch.stack([right[LABELS[rest] == c].float().mean() for c in few]).mean() > 0.65
+    fit = VAEAugment(weights.vae, bank=weights.bank).fit([(IMAGES[i], int(LABELS[i])) for i in chosen.tolist()])
+    assert fit.jitter.ends.diff(prepend=torch.tensor([0])).min() > 300
+
+
 def test_latents_of_classes_without_a_label_are_left_out(fitted):
     """Trousers and bags alone are labelled; the bank holds all ten classes."""
     two = [(image, label) for image, label in zip(IMAGES, LABELS.tolist(), strict=True) if label in (1, 8)][:40]
