@@ -232,6 +232,9 @@ def test_vary_all_takes_mixed_kinds(augment):
 def test_network_stays_out_of_the_module_tree(vae, augment):
     assert list(augment.parameters()) == []
     assert augment.state_dict() == {}
+    for name in ("vae", "jitter"):
+        with pytest.raises(AttributeError, match=name):
+            setattr(augment, name, vae)
     assert "Conv2d" not in repr(augment)
     assert not any(isinstance(m, type(vae)) for m in augment.modules())
     augment.train()

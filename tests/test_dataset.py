@@ -117,6 +117,53 @@ def test_transform_may_be_replaced_after_wrapping(augment):
     assert dataset[len(base)][0].min() == 0
 
 
+def test_a_base_may_be_changed_after_wrapping(augment):
+    base = Garments(transform=TO_TENSOR)
+    dataset = SyntheticDataset(base, ratio=1.0, augment=augment)
+    base.targets = base.targets % 2
+    for i in range(500, 510):
+        assert dataset[i][1] == dataset[dataset.source(i)][1] < 2
+    base.target_transform = lambda target: target + 100
+    assert dataset[500][1] == dataset[dataset.source(500)][1] >= 100
+    without = Garments()
+    dataset = SyntheticDataset(without, ratio=1.0, augment=augment)
+    without.transform = NORMALISE  # applied after the augmentation, which refuses normalised pixels
+    assert dataset[500][0].min() < 0
+
+
+class OwnFile(OwnDataset):
+    """Opens its file at the first read, as data sets of h5py and lmdb do."""
+
+    def __init__(self, path, transform):
+        self.path, self.transform, self.file = path, transform, None
+
+    def __getitem__(self, index):
+        if self.file is None:
+            self.file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (open as long as the data set)
+        self.file.seek(785 * index)
+        label, *pixels = self.file.read(785)
+        image = torch.tensor(pixels, dtype=torch.uint8).view(1, 28, 28)
+        return (image if self.transform is None else self.transform(image)), label
+
+    def __len__(self):
+        return 500
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("transform", [None, TO_TENSOR])
+def test_a_file_that_base_opens_is_each_workers_own(tmp_path, transform, method):
+    images, labels = fashion_sample()
+    rows = torch.cat([labels[:, None].to(torch.uint8), images.flatten(1)], 1)
+    (tmp_path / "garments").write_bytes(bytes(rows.flatten().tolist()))
+    base = OwnFile(tmp_path / "garments", transform)
+    dataset = SyntheticDataset(base, ratio=1.0, balance=True)
+    assert base.file is None
+    assert dataset.augment.classes is not None
+    loader = DataLoader(dataset, batch_size=50, num_workers=2, multiprocessing_context=method)
+    found = torch.cat([y for _, y in loader])
+    assert found.tolist() == [int(labels[dataset.source(i)]) for i in range(1000)]
+
+
 def test_subsets_and_concatenations_are_read_raw(augment):
     base = Garments(transform=NORMALISE)
     nested = ConcatDataset([Subset(base, range(3)), Subset(Subset(base, range(100)), [50, 51]), Garments(TO_TENSOR)])
@@ -259,6 +306,15 @@ def test_what_is_transformed_with_the_image_still_fits_it():
     assert torch.equal(dataset[525][0], dataset[dataset.source(525)][0])
 
 
+def test_images_without_a_channel_are_not_taken_for_the_channels_of_one(augment):
+    base = TensorDataset(*fashion_sample())
+    base.tensors = (base.tensors[0][:, 0], base.tensors[1])
+    dataset = SyntheticDataset(base, ratio=1.0, augment=augment)
+    for count in (1, 2, 3):
+        with pytest.raises(ValueError, match=r"shape \(28, 28\).*add one: image\[None\]"):
+            dataset.__getitems__(list(range(500, 500 + count)))
+
+
 def test_the_frames_of_a_clip_move_together(augment):
     clips = [(tv_tensors.Video(IMAGES[i].expand(4, 1, 28, 28).contiguous()), i % 2) for i in range(6)]
     dataset = SyntheticDataset(clips, ratio=1, augment=augment)
@@ -373,6 +429,9 @@ def test_bad_arguments(augment):
     class Stream(IterableDataset):
         def __iter__(self):
             yield 1
+
+        def __len__(self):
+            return 1
 
     with pytest.raises(TypeError, match="map-style"):
         SyntheticDataset(Stream(), augment=augment)

@@ -1,5 +1,6 @@
 """Samples that know the class: fit, sample, and the data set that fits by itself."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
@@ -90,8 +92,13 @@ def test_mistakes(fitted):
         fresh.fit([])
     with pytest.raises(ValueError, match="keep"):
         fresh.fit(FEW, keep=1.5)
+    for stream in (zip([1], [2], strict=True), DataLoader(FEW)):
+        with pytest.raises(TypeError, match="map-style"):
+            fresh.fit(stream)
     with pytest.raises(TypeError, match="LatentBank"):
         VAEAugment(fresh.vae, bank=torch.zeros(9, 64))
+    with pytest.raises(ValueError, match=r"shape \(48,\), and this VAE's are \(64,\)"):
+        VAEAugment(hub.load("fashion-mnist").vae, bank=hub.load("mnist").bank)
     with pytest.raises(TypeError, match="whitened"):
         Interpolate(bank=fresh.bank)
     assert fitted.sample([]).shape == (0, 1, 28, 28)
@@ -148,6 +155,17 @@ def test_a_fit_is_saved_and_loaded(kind, request, tmp_path):
     assert other.classes == augment.classes
     with pytest.raises(WeightsError, match="fitted with other weights"):
         VAEAugment.from_pretrained("mnist").load_fit(path)
+
+
+def test_a_fit_does_not_change_the_weights_that_are_saved(tmp_path):
+    augment = VAEAugment(hub.load("fashion-mnist").vae)
+    gain = augment.gain
+    augment.fit(FEW).save_pretrained(tmp_path)
+    assert hub.load(tmp_path).gains == {"Noise": gain}
+
+
+def test_labels_of_tensors_are_classes_in_vary_all_too(fitted):
+    assert len(fitted.vary_all(list(IMAGES[:4]), LABELS[:4])) == 4
 
 
 def test_a_fit_file_that_is_missing_or_damaged_is_refused(fitted, tmp_path):
@@ -256,12 +274,14 @@ def test_a_second_fit_is_like_a_first():
 
 def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
     few = {2: 3, 4: 3, 9: 3}  # pullovers, coats, boots; 40 of each other class
-    chosen = torch.cat([(LABELS == c).nonzero()[:, 0][: few.get(c, 40)] for c in range(10)])
+    chosen = torch.cat([(c == LABELS).nonzero()[:, 0][: few.get(c, 40)] for c in range(10)])
     rest = torch.tensor(sorted(set(range(len(IMAGES))) - set(chosen.tolist())))
     weights = hub.load("fashion-mnist")
     images = torch.cat([IMAGES[chosen], IMAGES[rest]]).float() / 255
     labels = torch.cat([LABELS[chosen], torch.full((len(rest),), -1)])
-    scores = weights.bank._spread(weights.bank.links(weights.vae, images), labels, 10)[len(weights.bank) + len(chosen) :]
+    scores = weights.bank._spread(weights.bank.links(weights.vae, images), labels, 10)[
+        len(weights.bank) + len(chosen) :
+    ]
     right = scores.argmax(1) == LABELS[rest]
     assert torch.stack([right[LABELS[rest] == c].float().mean() for c in few]).mean() > 0.65
     fit = VAEAugment(weights.vae, bank=weights.bank).fit([(IMAGES[i], int(LABELS[i])) for i in chosen.tolist()])
@@ -338,6 +358,9 @@ def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):
     assert label == 77
     assert other != 77
     assert image.shape == (1, 28, 28)
+    dataset.augment.p = 0  # switches them off, too
+    assert all(torch.equal(dataset[i][0], base[dataset.source(i)][0]) for i in (198, 199))
+    dataset.augment.p = 1
     with pytest.raises(ValueError, match="77"):
         SyntheticDataset(base, ratio=1, augment=dataset.augment)[199]
 
@@ -363,13 +386,44 @@ def test_labels_that_are_no_classes_are_told():
     with pytest.warns(UserWarning, match=r"\(Tensor, Tensor\) have no integer or string"):
         assert SyntheticDataset(base, ratio=1).augment.classes is None
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
-    with pytest.raises(ValueError, match="needs a label"):
-        SyntheticDataset(base, ratio=1, augment=fitted)[150]
+    for samples, has in (
+        (base, r"no integer or string as label: \(Tensor, Tensor\)"),
+        ([(FEW[0][0], "7")], "label '7'"),
+    ):
+        with pytest.raises(ValueError, match=has):
+            SyntheticDataset(samples, ratio=1, augment=fitted)
+
+
+def test_a_label_in_the_call_decides_the_class(fitted):
+    class_of = fitted.jitter.nearest_class
+    blank = torch.zeros(1, 28, 28, dtype=torch.uint8)  # of no class by itself
+    image, label = fitted(blank, 9)
+    assert (image.shape, image.dtype, label) == (blank.shape, blank.dtype, 9)
+    wanted = torch.tensor([0, 9] * 20)
+    images, labels = fitted(tv_tensors.Image(blank.expand(40, -1, -1, -1)), wanted)
+    assert isinstance(images, tv_tensors.Image)
+    assert labels is wanted
+    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
+    sample = fitted({"image": blank, "label": 9, "id": 4})
+    assert list(sample) == ["image", "label", "id"]
+    assert fitted(blank, 77)[1] == 77  # a name, not a class: as without
+    mask = tv_tensors.Mask(torch.zeros(28, 28))
+    strict = copy.copy(fitted)
+    strict.on_geometry = "error"
+    with pytest.raises(ValueError, match="not Mask"):
+        strict(blank, 9, mask)
+
+
+def test_samples_with_masks_are_not_replaced():
+    base = [(tv_tensors.Image(image), label, tv_tensors.Mask(image[0] > 0)) for image, label in FEW]
+    with pytest.warns(UserWarning, match="have Mask, which would not fit a new image"):
+        assert SyntheticDataset(base, ratio=1).augment.classes is None
+    augment = VAEAugment.from_pretrained("fashion-mnist", on_geometry="error")
+    with pytest.raises(ValueError, match="not Mask"):
+        SyntheticDataset(base, ratio=1, augment=augment, fit=False)[150]
 
 
 def test_strength_below_1_goes_part_of_the_way(fitted):
-    import copy
-
     part = copy.copy(fitted)
     part.strength = 0.5
     images = [image for image, _ in FEW[:20]]

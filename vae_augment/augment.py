@@ -11,18 +11,19 @@ import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from . import fitted, hub
 from .bank import LatentBank
 from .classes import ClassLatents
-from .image import all_to_model, is_image, is_model_bytes, is_pure_tensor, lead_shape, to_model, unpack
+from .image import all_to_model, geometry_among, is_image, is_model_bytes, is_pure_tensor, lead_shape, to_model, unpack
 from .jitter import Jitter, Noise
 from .mover import Drawn, Mover
 from .pretrained import Pretrained
 from .replicas import Replicas
-from .sample_parts import plain_label
+from .sample_parts import labels_of, split_image
 from .strength import gain_name, is_calibrated
 from .vae import VAE
 
@@ -95,6 +96,11 @@ class VAEAugment(Pretrained, v2.Transform):
             raise TypeError(
                 f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
             )
+        if bank is not None and bank.latents.shape[1:] != vae.latent_shape:
+            raise ValueError(
+                f"bank holds latents of shape {tuple(bank.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: it is of "
+                "another VAE; LatentBank.from_images(vae, images) makes one of this"
+            )
         self.strength, self.p = strength, p
         if gain is not None:
             gain = _checked("gain", gain, high=math.inf)
@@ -103,13 +109,14 @@ class VAEAugment(Pretrained, v2.Transform):
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
         self.source: str | None = None
         self.revision: str | None = None
-        self._record: dict[str, Any] = {}
         self._fit: fitted.Fitted | None = None
         self._residual_before_fit = residual
         self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
-        self._is_default_jitter, self._gain_is_solved = jitter is None, gain is None
+        self._is_default_jitter = jitter is None
         self._mover = Mover.of(Noise() if jitter is None else jitter, gain, self.vae, bank)
+        is_solved = gain is None and is_calibrated(self.jitter)
+        self._record: dict[str, Any] = {"gains": {gain_name(self.jitter): self.gain} if is_solved else {}}
 
     @classmethod
     def from_pretrained(
@@ -203,10 +210,7 @@ class VAEAugment(Pretrained, v2.Transform):
         return self._bank
 
     def _weights(self) -> hub.Weights:
-        if self._record:
-            return hub.Weights(self.vae, self._bank, **self._record)
-        gains = {gain_name(self.jitter): self.gain} if self._gain_is_solved and is_calibrated(self.jitter) else {}
-        return hub.Weights(self.vae, self._bank, gains)
+        return hub.Weights(self.vae, self._bank, **self._record)
 
     @property
     def can_fit(self) -> bool:
@@ -225,8 +229,11 @@ class VAEAugment(Pretrained, v2.Transform):
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
         nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
-        `SyntheticDataset`), and put a classical policy after it. 100 images take about two seconds, each further hundred
-        one to two.
+        `SyntheticDataset`), and put a classical policy after it. Its class is its label, where the call has it,
+        `augment(image, label)` or `augment(images, labels)`; an image alone, as in a v1 pipeline, is taken for one of the
+        nearest labelled image's class, which is right for the labelled images as they were shown, before any policy, and
+        wrong for a quarter of the digits that it has not seen. 100 images take about two seconds, each further hundred one to
+        two.
 
         Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
         warning), a labelled image's latent is moved a little along a difference between two labelled images of one class
@@ -307,7 +314,7 @@ class VAEAugment(Pretrained, v2.Transform):
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
         if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
             raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
-        wanted = labels.tolist() if isinstance(labels, Tensor) else [plain_label(label) for label in labels]
+        wanted = labels.tolist() if isinstance(labels, Tensor) else list(labels)
         if not wanted:
             c = self.vae.config
             return torch.empty(0, c.channels, c.size, c.size, dtype=torch.float32)
@@ -322,6 +329,13 @@ class VAEAugment(Pretrained, v2.Transform):
         y = self._vary(images, 1, self._drawn(len(images), generator))
         return (images + y).clamp(0, 1) if self.residual else y
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torch would register a module under the name of a property, and leave the property as it was
+        if isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
         if self.revision is not None:
@@ -332,8 +346,7 @@ class VAEAugment(Pretrained, v2.Transform):
         # a plain tensor of fewer than three dimensions is a label, not the image
         if not any(is_image(i) and (isinstance(i, PIL.Image.Image) or i.ndim > 2) for i in flat_inputs):
             self._refuse_without_image(flat_inputs)
-        if self.on_geometry != "passthrough":
-            self._report_geometry(flat_inputs)
+        self.check_geometry(flat_inputs)
 
     def forward(self, *inputs: Any) -> Any:
         """As any v2 transform; lone bytes in the model's own shape take a shorter way, for a part of a small image's time."""
@@ -345,7 +358,21 @@ class VAEAugment(Pretrained, v2.Transform):
                 chosen = self._p == 1 or bool(torch.rand((), generator=generator, dtype=torch.float32) < self._p)
                 drawn = self._drawn(count, generator)
                 return self._vary_image(image, drawn) if chosen else image
+        if self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
+            sample = inputs if len(inputs) > 1 else inputs[0]
+            self.check_inputs(tree_leaves(sample))
+            image, join = split_image(sample)
+            labels = labels_of(sample, lead_shape(image))
+            if labels is not None and set(labels) <= set(self._fit.labels):
+                return join(self._replaced(image, labels))
         return super().forward(*inputs)
+
+    def _replaced(self, image: Any, labels: list[int | str]) -> Any:
+        """An image, or a batch, by new ones of these classes."""
+        if not lead_shape(image):
+            return self.vary_all([image], labels)[0]
+        varied = torch.stack(self.vary_all(image.unbind(), labels)) if labels else image
+        return tv_tensors.wrap(varied, like=image) if isinstance(image, tv_tensors.TVTensor) else varied
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """All randomness, for each leading shape: which images are varied (a mask), and the noise or the jitter's seed."""
@@ -468,23 +495,22 @@ class VAEAugment(Pretrained, v2.Transform):
                 f"VAEAugment expects a PIL image or a tensor of pixels, got {kind.__module__}.{kind.__name__}"
             )
 
-    def _report_geometry(self, flat_inputs: list[Any]) -> None:
-        kinds = {type(i).__name__ for i in flat_inputs if isinstance(i, tv_tensors.TVTensor) and not is_image(i)}
-        if not kinds:
+    def check_geometry(self, leaves: Iterable[Any]) -> None:
+        """Do as `on_geometry` says if there are boxes, masks or key points among the parts of a sample.
+
+        Raises:
+            ValueError: there are, and it is "error".
+        """
+        if self.on_geometry == "passthrough" or not (kinds := geometry_among(leaves)):
             return
-        message = f"VAEAugment moves edges but not {', '.join(sorted(kinds))}: they may no longer fit at high strength"
+        message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
         if self.on_geometry == "error":
             raise ValueError(message)
         warnings.warn(message, stacklevel=3)
 
 
 def _checked(name: str, value: float, high: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float | Real)
-        or not 0 <= value <= high
-        or math.isinf(value)
-    ):
+    if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high or math.isinf(value):
         raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
     return float(value)
 

@@ -1,5 +1,6 @@
 """LatentBank: what a pool of unlabelled images knows, kept beside the weights, and how a few labels spread over it."""
 
+import operator
 from dataclasses import dataclass
 from typing import Self
 
@@ -44,6 +45,7 @@ class LatentBank:
         """
         if not isinstance(images, Tensor):
             raise TypeError(f"images must be one tensor (N, C, S, S), got {type(images).__name__}: torch.stack them")
+        size = operator.index(size)
         if not 2 <= size <= LARGEST_BANK or len(images) < 2:
             raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
         count = min(size, len(images))

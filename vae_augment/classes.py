@@ -55,7 +55,7 @@ class ClassLatents:
         parts, members = [], []
         for c in range(classes):
             candidates = ((predicted == c) & (confidence > 0)).nonzero()[:, 0]
-            best = candidates[confidence[candidates].argsort(descending=True)[: round(keep * len(candidates))]]
+            best = candidates[confidence[candidates].argsort(descending=True)[: max(1, round(keep * len(candidates)))]]
             # a class that no latent was given keeps the labelled images' own
             parts.append(whitened[best] if len(best) else own[labels == c])
             members.append(best if len(best) else torch.full((len(parts[-1]),), -1))

@@ -1,10 +1,11 @@
 """SyntheticDataset: a data set with synthetic samples added."""
 
 import copy
+import heapq
 import math
 import operator
 import warnings
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -16,8 +17,8 @@ from torch.utils.data import Dataset
 
 from . import hub
 from .augment import VAEAugment
-from .image import to_model
-from .raw import raw_reader
+from .image import geometry_among, to_model
+from .raw import Reader, raw_reader
 from .sample_parts import label_of, split_image
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
@@ -68,29 +69,27 @@ class SyntheticDataset(Dataset[Any]):
         fit: bool = True,
         seed: int | None = None,
     ) -> None:
-        if not isinstance(base, Sized) or not hasattr(base, "__getitem__"):
-            raise TypeError(
-                f"base must be a map-style data set, with a length and indexing, got {type(base).__name__}; "
-                "put an iterable one into a list, or use VAEAugment on its batches"
-            )
-        if isinstance(ratio, bool) or not isinstance(ratio, int | float | Real) or not 0 <= ratio < math.inf:
+        self._reader, look = raw_reader(base), raw_reader(base, aside=True)
+        if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
         if augment is not None and not callable(augment):
             raise TypeError(f"augment must be a VAEAugment or another callable on images, got {augment!r}")
         if seed is not None:
             seed = operator.index(seed)
         self.base, self.ratio, self.seed = base, ratio, seed
-        self._count = len(base)
+        self._count = len(base)  # type: ignore[arg-type]  # raw_reader asked for it
         self._synthetic = round(ratio * self._count)
-        self._reader = raw_reader(base)  # type: ignore[arg-type]  # lists read alike
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
-        self._sources = self._balanced_sources() if balance and self._synthetic else None
+        self._sources = self._balanced_sources(look) if balance and self._synthetic else None
         self.augment = augment
         if augment is None and self._synthetic:
-            self.augment = VAEAugment.from_pretrained(self._bundled_that_fits())
+            self.augment = VAEAugment.from_pretrained(self._bundled_that_fits(look))
         self._unfitted: VAEAugment | None = None
-        if fit and self._synthetic and isinstance(self.augment, VAEAugment) and self.augment.can_fit:
-            self._unfitted, self.augment = self.augment, self._fitted(self.augment)
+        if isinstance(self.augment, VAEAugment) and self._synthetic:
+            if self.augment.classes is not None:
+                _check_label(look.read(0)[0], self.augment)
+            elif fit and self.augment.can_fit:
+                self._unfitted, self.augment = copy.copy(self.augment), self._fitted(self.augment, look)
 
     def __len__(self) -> int:
         return self._count + self._synthetic
@@ -137,6 +136,8 @@ class SyntheticDataset(Dataset[Any]):
 
     def _make(self, indices: list[int]) -> list[Any]:
         read = [self._reader.read(self._source(index)) for index in indices]
+        if isinstance(self.augment, VAEAugment):
+            self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
         parts = [split_image(sample) for sample, _ in read]
         labels = [label_of(sample) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)
@@ -161,14 +162,15 @@ class SyntheticDataset(Dataset[Any]):
         if self._unfitted is None or set(labels) <= set(self.augment.classes):
             return self.augment.vary_all(images, labels)
         # a class so rare that the fit did not meet it: its images are varied instead
+        self._unfitted.p, self._unfitted.strength = self.augment.p, self.augment.strength
         return [
             self.augment.vary_all([image], [label])[0] if label in self.augment.classes else self._unfitted(image)
             for image, label in zip(images, labels, strict=True)
         ]
 
-    def _fitted(self, augment: VAEAugment) -> VAEAugment:
+    def _fitted(self, augment: VAEAugment, look: Reader) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
-        samples = [self._reader.read(index)[0] for index in self._order[:MOST_READ].tolist()]
+        samples = [look.read(index)[0] for index in self._order[:MOST_READ].tolist()]
         by_class: dict[int | str, list[Any]] = {}
         for sample in samples:
             if (label := label_of(sample)) is None:
@@ -182,31 +184,38 @@ class SyntheticDataset(Dataset[Any]):
         if len(by_class) == len(samples):
             _warn_not_fitted(f"no two of its {len(samples)} images share a label, as if those were their names")
             return augment
+        if kinds := geometry_among(tree_leaves(samples[0])):
+            _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
+            return augment
         chosen = [sample for members in by_class.values() for sample in members[:MOST_PER_CLASS]]
         return copy.copy(augment).fit(chosen)
 
-    def _balanced_sources(self) -> list[int]:
+    def _balanced_sources(self, look: Reader) -> list[int]:
         """Sources of the synthetic samples, so that the smallest classes are filled first."""
-        labels = [label_of(self._reader.read(index)[0]) for index in range(self._count)]
-        if None in labels:
-            raise ValueError("balance needs samples with a label: (image, label, ...)")
-        members = {label: [i for i, other in enumerate(labels) if other == label] for label in dict.fromkeys(labels)}
-        sizes = {label: len(own) for label, own in members.items()}
+        members: dict[int | str, list[int]] = {}
+        for index in range(self._count):
+            if (label := label_of(look.read(index)[0])) is None:
+                raise ValueError("balance needs samples with a label: (image, label, ...)")
+            members.setdefault(label, []).append(index)
+        classes = list(members.values())
+        smallest = [(len(own), place) for place, own in enumerate(classes)]
+        heapq.heapify(smallest)
         sources = []
         for _ in range(self._synthetic):
-            smallest = min(sizes, key=lambda label: sizes[label])
-            own = members[smallest]
-            sources.append(own[(sizes[smallest] - len(own)) % len(own)])
-            sizes[smallest] += 1
+            size, place = smallest[0]
+            own = classes[place]
+            sources.append(own[(size - len(own)) % len(own)])
+            heapq.heapreplace(smallest, (size + 1, place))
         return sources
 
-    def _bundled_that_fits(self) -> str:
+    def _bundled_that_fits(self, look: Reader) -> str:
         """The bundled weights that reconstruct a few images of `base` best."""
-        some = [self._reader.read(i * self._count // 16)[0] for i in range(min(16, self._count))]
+        some = [look.read(i * self._count // 16)[0] for i in range(min(16, self._count))]
         images = [split_image(sample)[0] for sample in some]
-        shapes = {name: hub.load(name).vae.config for name in hub.bundled()}
+        vaes = {name: hub.load(name).vae for name in hub.bundled()}
+        shapes = {name: vae.config for name, vae in vaes.items()}
         quality = {
-            name: _psnr(hub.load(name).vae, images)
+            name: _psnr(vaes[name], images)
             for name, config in shapes.items()
             if all(_shape(image) == (config.channels, config.size, config.size) for image in images)
         }
@@ -223,14 +232,30 @@ class SyntheticDataset(Dataset[Any]):
 def _warn_not_fitted(reason: str) -> None:
     warnings.warn(
         f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "
-        "pass augment=VAEAugment.from_pretrained(...).fit(labelled); fit=False says that it shall be so",
+        "let base have them as (image, label, ...), with integers or strings; fit=False says that it shall be so",
         stacklevel=4,
     )
+
+
+def _check_label(sample: Any, augment: VAEAugment) -> None:
+    """Now, not at the first synthetic sample, which a worker may make.
+
+    Raises:
+        ValueError: the transform was fitted to other labels than this sample's.
+    """
+    if (label := label_of(sample)) not in (augment.classes or ()):
+        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {_kinds(sample)}"
+        raise ValueError(
+            f"augment was fitted to classes {augment.classes}, and a sample of base has {has}. Fit it to such labels, or "
+            "pass one that was not fitted"
+        )
 
 
 def _kinds(sample: Any) -> str:
     if isinstance(sample, dict):
         return "{" + ", ".join(f"{key!r}: {type(value).__name__}" for key, value in sample.items()) + "}"
+    if not isinstance(sample, tuple | list):
+        return type(sample).__name__
     return "(" + ", ".join(type(part).__name__ for part in sample) + ")"
 
 

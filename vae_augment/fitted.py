@@ -19,6 +19,7 @@ from .classes import ClassDifferences, ClassLatents
 from .files import replace_file
 from .folder import LARGEST_CONFIG, WeightsError
 from .labelled import read_labelled
+from .sample_parts import plain_label
 from .vae import VAE
 
 Classes = ClassLatents | ClassDifferences
@@ -76,11 +77,13 @@ class Fitted:
         Raises:
             ValueError: a label that the fit has not seen.
         """
-        if None in labels:
-            raise ValueError("a sample of a class needs a label, an integer or a string, and one here has none")
-        if unknown := sorted(set(labels) - set(self.labels), key=str):
+        wanted = [plain_label(label) for label in labels]
+        if None in wanted:
+            bad = labels[wanted.index(None)]
+            raise ValueError(f"a sample of a class needs a label, an integer or a string, got {bad!r}")
+        if unknown := sorted(set(wanted) - set(self.labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
-        return torch.tensor([self.labels.index(label) for label in labels], dtype=torch.int64)
+        return torch.tensor([self.labels.index(label) for label in wanted if label is not None], dtype=torch.int64)
 
 
 def _spread_over(bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, keep: float) -> ClassLatents | None:
@@ -107,7 +110,7 @@ def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
     if isinstance(fit.jitter, ClassDifferences):
         header["reach"] = repr(fit.jitter.reach)
     tensors = {name: getattr(fit.jitter, name).contiguous() for name in _tensor_names(kind)}
-    replace_file(Path(path), safetensors.torch.save(tensors, metadata=header))
+    replace_file(Path(path).expanduser(), safetensors.torch.save(tensors, metadata=header))
 
 
 def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
@@ -117,7 +120,7 @@ def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
         FileNotFoundError: there is none.
         WeightsError: it is damaged, or was fitted with another VAE.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no fitted classes at {path}")
     try:

@@ -4,7 +4,7 @@ Model space is what the VAE reads and writes: float32 `(B, C, S, S)` in [0, 1]. 
 RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with any leading dimensions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import PIL.Image
@@ -39,6 +39,13 @@ def is_image(item: Any) -> bool:
 
 def is_pure_tensor(item: Any) -> bool:
     return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
+
+
+def geometry_among(leaves: Iterable[Any]) -> list[str]:
+    """Kinds of tv_tensors that say where things are in an image: boxes, masks, key points; sorted."""
+    return sorted(
+        {type(item).__name__ for item in leaves if isinstance(item, tv_tensors.TVTensor) and not is_image(item)}
+    )
 
 
 def is_model_bytes(image: Any, channels: int, size: int) -> bool:
@@ -78,6 +85,7 @@ def all_to_model(
     """
     parts = [unpack(image) for image in images]
     if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
+        _check(parts[0][0], channels, size, resize)  # of each: in a stack, images would pass for the channels of one
         x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
         return (
             x,

@@ -17,7 +17,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         TypeError: a sample without an image or a label.
         ValueError: no samples, or one of several images, as a video.
     """
-    reader = raw_reader(dataset)
+    reader = raw_reader(dataset, aside=True)
     images, labels = [], []
     for index in range(len(dataset)):
         sample, _ = reader.read(index)

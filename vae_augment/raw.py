@@ -2,12 +2,13 @@
 
 import copy
 import operator
+import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any
 
 import torch
-from torch.utils.data import ConcatDataset, Dataset, Subset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from torchvision.datasets.vision import StandardTransform, VisionDataset
 
 from .sample_parts import split_image
@@ -15,31 +16,45 @@ from .sample_parts import split_image
 Finish = Callable[[Any], Any]
 
 
-def raw_reader(dataset: Dataset[Any]) -> "LeafReader | SubsetReader | ConcatReader":
+def raw_reader(dataset: Any, aside: bool = False) -> "Reader":
     """A reader for any map-style data set; `reader.read(index)` -> (raw sample, finish).
 
     `finish(sample)` is what the data set would have returned: data sets with a `transform` or `transforms`, as all of
     torchvision's, are read without it, also inside `Subset` and `ConcatDataset`. Others are read as they are.
+
+    Args:
+        dataset: a map-style data set, or a list.
+        aside: read through copies, for a look before workers are started: a file that a data set opens at its first read
+            must not be open then, since forked workers would share its position.
+
+    Raises:
+        TypeError: the data set has no length or no indexing.
     """
+    has_index = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
+    if not isinstance(dataset, Sized) or not has_index:
+        raise TypeError(
+            f"expected a map-style data set or a list, with a length and indexing, got {type(dataset).__name__}; put what "
+            "an iterable one gives into a list, or use VAEAugment on its batches"
+        )
     # a subclass with its own __getitem__ may transform there: it is read as it is
     if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
-        return SubsetReader(dataset)
+        return SubsetReader(dataset, aside)
     if isinstance(dataset, ConcatDataset) and type(dataset).__getitem__ is ConcatDataset.__getitem__:
-        return ConcatReader(dataset)
-    return LeafReader(dataset)
+        return ConcatReader(dataset, aside)
+    return LeafReader(dataset, aside)
 
 
 class SubsetReader:
-    def __init__(self, subset: Subset[Any]) -> None:
-        self.inner, self.indices = raw_reader(subset.dataset), subset.indices
+    def __init__(self, subset: Subset[Any], aside: bool) -> None:
+        self.inner, self.indices = raw_reader(subset.dataset, aside), subset.indices
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.indices[index])
 
 
 class ConcatReader:
-    def __init__(self, concat: ConcatDataset[Any]) -> None:
-        self.parts = [raw_reader(part) for part in concat.datasets]
+    def __init__(self, concat: ConcatDataset[Any], aside: bool) -> None:
+        self.parts = [raw_reader(part, aside) for part in concat.datasets]
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
@@ -48,13 +63,23 @@ class ConcatReader:
 
 
 class LeafReader:
-    def __init__(self, leaf: Any) -> None:
-        self.leaf, self.raw = leaf, leaf
-        if _has_transform(leaf) and (_is_torchvisions(leaf) or _finishes_alike(leaf)):
-            self.raw = _with_transform(leaf, _identity)
+    """Reads a copy of the data set whose transform does nothing.
+
+    The copy is made anew when the data set was given another attribute, as new targets, and in each process: a file that
+    it opens at its first read is then no other process's.
+    """
+
+    def __init__(self, leaf: Any, aside: bool) -> None:
+        self.leaf, self.aside = leaf, aside
+        self._finishes_alike: bool | None = None
+        self._raw: Any = None
+        self._seen: dict[str, Any] = {}
+        self._process = 0
 
     def read(self, index: int) -> tuple[Any, Finish]:
-        return self.raw[index], self.finish if self.raw is not self.leaf else _identity
+        if not self._is_without_transform():
+            return (self._copied(_copy) if self.aside else self.leaf)[index], _identity
+        return self._copied(lambda leaf: _with_transform(leaf, _identity))[index], self.finish
 
     def finish(self, sample: Any) -> Any:
         """The data set's transform as it is now: users may replace it after wrapping."""
@@ -64,6 +89,28 @@ class LeafReader:
             return sample
         image, join = split_image(sample)
         return join(transform(image))
+
+    def _is_without_transform(self) -> bool:
+        if not (_has_transform(self.leaf) and _can_be_copied(self.leaf)):
+            return False
+        if self._finishes_alike is None:
+            self._finishes_alike = _is_torchvisions(self.leaf) or _finishes_alike(self.leaf)
+        return self._finishes_alike
+
+    def _copied(self, make: Callable[[Any], Any]) -> Any:
+        if not _can_be_copied(self.leaf):
+            return self.leaf
+        now, process = self.leaf.__dict__, os.getpid()
+        is_same = now.keys() == self._seen.keys() and all(value is self._seen[name] for name, value in now.items())
+        if self._raw is None or process != self._process or not is_same:
+            self._raw, self._seen, self._process = make(self.leaf), dict(now), process
+        return self._raw
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_raw": None, "_seen": {}}
+
+
+Reader = LeafReader | SubsetReader | ConcatReader
 
 
 def _has_transform(leaf: Any) -> bool:
@@ -112,16 +159,25 @@ def _finishes_alike_at(index: int, leaf: Any) -> bool:
     return len(given) == 1 and given[0] is image
 
 
-def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
-    """A copy with this transform of the image; the target's stays, since targets are not augmented.
+def _can_be_copied(leaf: Any) -> bool:
+    """Not a list, whose items are no attributes; nor what closes its files when it goes, since a copy shares them."""
+    return hasattr(leaf, "__dict__") and not isinstance(leaf, list | tuple) and not hasattr(type(leaf), "__del__")
 
-    It shares what the data set holds, but not its lists and dicts: a data set that keeps its samples in one would else find
-    there those of the copy, not transformed.
+
+def _copy(leaf: Any) -> Any:
+    """One that shares what the data set holds, but not its lists and dicts: a data set that keeps its samples in one would
+    else find there those of the copy, not transformed.
     """
     # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
     copied = object.__new__(type(leaf))
     for name, value in leaf.__dict__.items():
         copied.__dict__[name] = copy.copy(value) if isinstance(value, dict | list | set) else value
+    return copied
+
+
+def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
+    """A copy with this transform of the image; the target's stays, since targets are not augmented."""
+    copied = _copy(leaf)
     if _joint_transform(leaf) is not None:
         copied.transforms = transform
         return copied

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .image import is_image, is_pure_tensor
@@ -35,6 +36,20 @@ def label_of(sample: Any) -> int | str | None:
     if isinstance(sample, dict):
         return plain_label(sample.get("label"))
     return plain_label(sample[1]) if isinstance(sample, tuple | list) and len(sample) > 1 else None
+
+
+def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
+    """The labels of an image, or of a batch of this leading shape whose labels are a vector; None if it has none."""
+    if not lead:
+        label = label_of(sample)
+        return None if label is None else [label]
+    labels = (
+        sample.get("label") if isinstance(sample, dict) else sample[1] if isinstance(sample, tuple | list) else None
+    )
+    if not isinstance(labels, Tensor) or len(lead) != 1 or labels.shape != lead or labels.is_floating_point():
+        return None
+    whole: list[int | str] = labels.tolist()
+    return whole
 
 
 def plain_label(label: Any) -> int | str | None:
