@@ -99,7 +99,7 @@ def test_a_lone_image_is_varied_as_in_a_sample(kind, p):
             alone = augment(image)
             after = torch.rand(())
             torch.manual_seed(seed)
-            with_label, _ = augment((image, 3))
+            with_label, _ = augment((image, 77))  # no class that the fit has seen
             assert torch.rand(()) == after, "as many numbers are drawn"
             assert type(alone) is type(with_label) is type(image)
             assert torch.equal(as_tensor(alone), as_tensor(with_label))

@@ -73,7 +73,7 @@ class FusedVAE:
 
         `move` `(B, *latent_shape)`: of each image's mean.
         """
-        x = pixels.view(move.shape[0], -1).float()
+        x = pixels.reshape(move.shape[0], -1).float()
         change = self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
         return as_pixels(x.add_(change, alpha=255), torch.uint8).view(pixels.shape)
 

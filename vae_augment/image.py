@@ -113,9 +113,13 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
     x = _match_channels(_shrunk(flat, (size, size)), channels)
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
-        y = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
-        # added in the wider of the two types, so that no change is no change; autograd sees the identity
-        values = torch.add(flat, y, alpha=scale) if is_change else y * scale
+        grown = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
+        if is_change and flat.dtype == torch.uint8 and flat.shape == y.shape[:2] + grown.shape[2:] and grown is not y:
+            values = grown.mul_(scale).add_(flat)  # another large tensor would take longer than this
+        elif is_change:  # in the wider of the two types, so that no change is no change; autograd sees the identity
+            values = torch.add(flat, grown, alpha=scale)
+        else:
+            values = grown * scale
         return as_pixels(values, flat.dtype).reshape(pixels.shape)
 
     return x, restore
@@ -157,7 +161,7 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # resized soonest with its channels last
 
 
 def _to_pil(pixels: Tensor) -> PIL.Image.Image:
