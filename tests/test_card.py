@@ -1,5 +1,8 @@
 """The model card: valid for the Hub, and its owner's text stays."""
 
+import ast
+from dataclasses import replace
+
 import pytest
 import torch
 from huggingface_hub import EvalResult, ModelCard
@@ -49,9 +52,15 @@ def test_what_is_not_known_is_not_said():
         ("'hf:me/birds:train'", "me/birds"),
         ("folder:/my/mnist", None),
         ("fashion-mnist", "zalando-datasets/fashion_mnist"),
+        ("hf:private/birds", None),  # is a folder here
+        ("hf:/home/me/birds", None),
+        ("hf:../birds", None),
+        ("hf:my birds", None),
     ],
 )
-def test_data_sets_of_the_hub_are_named(weights, line, dataset):
+def test_data_sets_of_the_hub_are_named(weights, line, dataset, tmp_path, monkeypatch):
+    (tmp_path / "private" / "birds").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     data = ModelCard(model_card(weights, "me/own", recipe=f"data: {line}\n")).data
     assert data.datasets == (None if dataset is None else [dataset])
     assert data.eval_results[0].dataset_type == (dataset or "imagefolder")
@@ -75,6 +84,50 @@ def test_a_card_edited_by_hand_keeps_its_text(weights):
     assert (data.license, data.language, "digits" in data.tags, data.tags.count("vae")) == ("mit", "en", True, 1)
     assert data.eval_results[0].metric_value == 27.5
     assert model_card(measured, "me/mnist", recipe=RECIPE, old=again) == again, "writing it again changes nothing"
+
+
+def test_data_sets_of_another_run_go_and_those_its_owner_added_stay(weights):
+    first = model_card(weights, "me/own", recipe="data: mnist\n")
+    own = model_card(weights, "me/own", recipe="data: folder:photos\n", old=first)
+    assert ModelCard(own).data.datasets is None
+    edited = first.replace("- ylecun/mnist\n", "- ylecun/mnist\n- me/digits\n", 1)
+    for data, datasets in (("folder:photos", ["me/digits"]), ("hf:me/birds", ["me/birds", "me/digits"])):
+        card = model_card(weights, "me/own", recipe=f"data: {data}\n", old=edited)
+        assert ModelCard(card).data.datasets == datasets
+        assert model_card(weights, "me/own", recipe=f"data: {data}\n", old=card) == card
+    by_hand = "---\ndatasets: me/digits\n---\nMine.\n"
+    assert ModelCard(model_card(weights, "me/own", old=by_hand)).data.datasets == ["me/digits"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "said"),
+    [
+        ("MNIST training images", "Nothing of a test set is in"),
+        ("Fashion-MNIST training images, shipped sample", "Nothing of a test set is in"),
+        ("images of photos", "Nothing of the images held out to measure it is in"),
+        ("images of my training images", "Nothing of the images held out to measure it is in"),
+        ("me/birds", "Nothing of the images held out to measure it is in"),
+    ],
+)
+def test_a_test_set_is_spoken_of_only_where_one_is_known(pool, said, weights):
+    assert said in model_card(replace(weights, pool=POOL | {"name": pool}), "me/own")
+
+
+@pytest.mark.parametrize("name", ["me/own", 'runs/my "own"', "runs/a\\b"])
+def test_the_code_of_a_card_is_python_and_takes_another_name(name, weights):
+    card = Card.parse(model_card(weights, name).replace(END, f"{END}\n\nMine: VAEAugment.from_pretrained('x')"))
+    for named, expected in ((card, name), (card.renamed("me/p"), "me/p")):
+        call = ast.parse(named.block.split("```python\n")[1].split("```")[0]).body[1].value
+        assert call.args[0].value == expected
+        assert named.front["model-index"][0]["name"] == expected.rpartition("/")[2]
+        assert named.after == "Mine: VAEAugment.from_pretrained('x')"
+    assert 'own"' not in str(card.renamed("me/p"))
+
+
+def test_saving_under_a_bundled_name_says_how_to_load_it(vae, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    vae.save_pretrained("mnist")
+    assert 'from_pretrained("./mnist")' in read_card(tmp_path / "mnist")
 
 
 @pytest.mark.parametrize(

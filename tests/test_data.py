@@ -39,9 +39,9 @@ def test_every_kind_of_image_file_is_read(tmp_path):
         colour.convert("L").convert(mode).save(tmp_path / f"{mode}.{suffix}")
     colour.save(tmp_path / "moving.gif", save_all=True, append_images=[photograph(5, (50, 40))])
     colour.save(tmp_path / "b.webp", lossless=True)
-    files, names = image_files.find(tmp_path)
+    files = image_files.find(tmp_path)
     assert len(files) == 9
-    assert set(names) == {None}
+    assert image_files.labels_of(files, tmp_path) == ([None] * 9, [])
     images, kept, broken = image_files.read(files, image_files.open_file, 3, 32, tmp_path)
     assert images.shape == (9, 3, 32, 32)
     assert kept == list(range(9))
@@ -72,9 +72,60 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     assert datasets.load(f"folder:{tmp_path}", 3, 32).test_labels is None
 
 
+def test_a_test_folder_is_held_out_and_labels_are_the_folders_in_it(tmp_path):
+    photographs(tmp_path / "photos" / "train", 20)
+    photographs(tmp_path / "photos" / "Test", 6)
+    data = datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32)
+    train = datasets.load(f"folder:{tmp_path / 'photos' / 'train'}", 3, 32)
+    assert (len(data.train), sorted(data.test_labels.tolist())) == (20, [0, 0, 0, 1, 1, 1])
+    assert data.test_labels.tolist() != [0, 0, 0, 1, 1, 1], "in a random order, for pictures show the first"
+    assert data.name == "training images of photos"
+    same = {image.numpy().tobytes() for image in (*train.train, *train.test)}
+    assert {image.numpy().tobytes() for image in data.train} == same
+
+
+def test_a_train_folder_alone_is_no_class(tmp_path):
+    photographs(tmp_path / "photos" / "train", 40)
+    data = datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32)
+    assert (len(data.train), len(data.test), set(data.test_labels.tolist())) == (36, 4, {0, 1})
+
+
+def test_a_test_folder_alone_is_not_trained_on(tmp_path):
+    photographs(tmp_path / "photos" / "test")
+    with pytest.raises(ValueError, match=r"all images of .*photos are held out, in test: .*photos/train"):
+        datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32)
+
+
+def test_links_are_followed_and_what_is_hidden_or_of_a_run_is_not_read(tmp_path):
+    photographs(tmp_path / "elsewhere", 4)
+    photographs(tmp_path / "photos", 4)
+    (tmp_path / "photos" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "boot" / "back").symlink_to(tmp_path / "photos")  # round and round
+    for name in (".thumbnails/a.png", "__MACOSX/b.png", "boot/._c.jpg", "runs/photos/samples.png"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photograph(0, (30, 30)).save(path)
+    (tmp_path / "photos" / "runs" / "photos" / "training.yaml").write_text("data: folder:photos")
+    files = image_files.find(tmp_path / "photos")
+    assert [path.relative_to(tmp_path / "photos").as_posix() for path in files] == [
+        *("boot/0.jpg", "boot/2.jpg"),
+        *("linked/boot/0.jpg", "linked/boot/2.jpg", "linked/shirt/1.jpg", "linked/shirt/3.jpg"),
+        *("shirt/1.jpg", "shirt/3.jpg"),
+    ]
+
+
+def test_a_run_is_named_after_the_folder_wherever_it_is_named_from(tmp_path, monkeypatch):
+    (tmp_path / "photos" / "boot").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "photos" / "boot")
+    for name in ("folder:..", "folder:../", f"folder:{tmp_path}/photos", "hf:me/photos", "hf:.."):
+        assert datasets.short_name(name) == "photos"
+    assert datasets.short_name("folder:.") == "boot"
+    assert datasets.short_name("mnist") == ""
+
+
 @pytest.mark.parametrize("held_out", [False, True])
 def test_broken_images_are_named_and_left_out(held_out, tmp_path):
-    files, _ = image_files.find(photographs(tmp_path, 200))
+    files = image_files.find(photographs(tmp_path, 200))
     file = next(file for i, file in enumerate(files) if (i in datasets._held_out(200)) is held_out)
     file.write_bytes(file.read_bytes()[:300])
     with pytest.warns(UserWarning, match=rf"1 of 200 images cannot be read: .*{file.name}.*left out"):
@@ -177,6 +228,7 @@ def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_pa
         photograph(i, (40, 30)).save(files / f"{i:02}.png")
     data, same = datasets.load(f"hf:{saved}", 3, 32), datasets.load(f"folder:{files}", 3, 32)
     assert torch.equal(data.train, same.train)
+    assert data.name == "images of saved", "no folders of this machine"
     assert data.test_labels is not None
     assert datasets.channels_of(f"hf:{saved}") == 3
 

@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -211,6 +212,15 @@ def test_each_damage_is_one_clear_error(folder, damage):
     with pytest.raises(error, match=message) as raised:
         VAEAugment.from_pretrained(folder)
     assert str(folder) in str(raised.value)
+
+
+def test_a_folder_with_a_bundled_name_is_found_by_its_path(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert hub.load(Path("mnist")).vae.latent_shape == (48,)
+    folder.rename("mnist")
+    for name, size in (("mnist", 48), ("./mnist", 8), (Path("mnist"), 8), (hub.name_of(Path("mnist")), 8)):
+        assert hub.load(name).vae.latent_shape == (size,)
+    assert hub.name_of(Path("runs/mnist")) == "runs/mnist"
 
 
 def test_unknown_names_are_answered_with_the_known_ones():

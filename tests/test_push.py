@@ -76,6 +76,9 @@ def test_what_one_process_pushes_is_loaded_bit_for_bit(side, fingerprint):
     sha = side.pushed("tag='v1'")
     files = side.server.commits[side.repo][sha]
     assert set(files) == {"config.json", "model.safetensors", "bank.safetensors", "README.md", "samples.png"}
+    card = Card.parse(files["README.md"].decode())
+    assert f'from_pretrained("{side.repo}")' in card.block, "not the folder that it was pushed from"
+    assert card.front["model-index"][0]["name"] == side.repo.removeprefix("me/")
     assert (files["model.safetensors"].xet is not None) == (side.way == "xet")
     assert any("xet-write-token" in line for line in side.server.requests) == (side.way == "xet")
     for options in (f"revision={sha!r}", "revision='v1'", ""):

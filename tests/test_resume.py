@@ -11,7 +11,9 @@ import sys
 import pytest
 import torch
 import yaml
+from torchvision.transforms.v2.functional import to_pil_image
 
+from tests.conftest import IMAGES
 from tests.running import python_m_train, records, started, wait_for_step
 from train import checkpoint, processes
 from train import data as datasets
@@ -218,6 +220,37 @@ def test_how_often_and_what_to_keep_may_change_in_a_resumed_run(tmp_path, monkey
     main(["sample", *arguments, "--out", "run", "--wandb", "disabled"])
     main(["--resume", "run", "--keep", "best", "--checkpoint_every", "7", "--wandb", "disabled"])
     assert "keep: best" in (tmp_path / "run" / "README.md").read_text()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_refused_resume_changes_nothing_and_a_finished_run_stays_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        to_pil_image(IMAGES[i]).save(tmp_path / "photos" / f"{i:02}.png")
+    small = ["--size", "28", "--steps", "20", "--vae.width", "16", "--bank_size", "0"]
+    main(["--data", "folder:photos", *small, "--out", "run", "--wandb", "disabled"])
+    before = contents(tmp_path / "run")
+    numbers = records(tmp_path / "run")
+    with pytest.raises(SystemExit, match="its own folder, run: leave --out other out"):
+        main(["--resume", "run", "--out", "other", "--wandb", "disabled"])
+    for i in range(12):
+        to_pil_image(IMAGES[20 + i]).save(tmp_path / "photos" / f"{i:02}.png")
+    with pytest.raises(SystemExit, match="other images than these"):
+        main(["--resume", "run", "--wandb", "disabled"])
+    assert contents(tmp_path / "run") == before
+    for i in range(12):
+        to_pil_image(IMAGES[i]).save(tmp_path / "photos" / f"{i:02}.png")
+    with monkeypatch.context() as broken:
+        broken.setattr("train.__main__.solve_gains", lambda *_: (_ for _ in ()).throw(OSError("broken off")))
+        with pytest.raises(SystemExit, match="error: broken off"):
+            main(["--resume", "run", "--wandb", "disabled"])
+    assert hub.load(tmp_path / "run").metrics
+    main(["--resume", "run", "--wandb", "disabled"])
+    assert records(tmp_path / "run") == numbers, "its last measurement once"
 
 
 @pytest.mark.parametrize(

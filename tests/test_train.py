@@ -166,7 +166,12 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["sample", "--steps", "0"], "steps must be at least 1"),
         (["sample", "--vae.size", "30"], "multiple of patch"),
         (["sample", "--likelihood", "gauss"], "gaussian"),
-        (["--data", "folder:nowhere"], "nowhere"),
+        (["--data", "folder:nowhere"], "there is no folder nowhere"),
+        (["--data", "folder:"], "folder: names no images"),
+        (["--data", "folder:.", "--size", "64"], "no images under ."),
+        (["--data", "folder:.", "--vae.channels", "3", "--size", "0"], "size must be positive, got 0"),
+        (["--data", "folder:.", "--vae.channels", "3", "--size=-8"], "size must be positive, got -8"),
+        (["sample", "--seed", str(2**64)], "seed must be from -2**63 to 2**64 - 1"),
         (["--data", "cifar"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
     ],
 )
@@ -239,6 +244,29 @@ def test_folder_of_images(tmp_path):
     weights = hub.load(tmp_path / "runs" / "photos")
     assert weights.vae.config.channels == 3
     assert weights.pool["images"] == 54
+
+
+def test_a_folder_named_like_bundled_weights_is_told_apart(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    main(["sample", *SHORT, "--out=~/mnist", "--wandb", "disabled"])
+    assert not (tmp_path / "~").exists()
+    main(["sample", *SHORT, "--out", "mnist", "--wandb", "disabled", "--overwrite"])
+    assert "use it: VAEAugment.from_pretrained('./mnist')" in capsys.readouterr().out
+    assert 'from_pretrained("./mnist")' in (tmp_path / "mnist" / "README.md").read_text()
+    assert VAE.from_pretrained("./mnist").latent_shape == (4,)
+    main(["--resume=~/mnist", "--out", "mnist", "--wandb", "disabled"])
+    assert "python -m train --config training.yaml" in (tmp_path / "mnist" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("count", [3, 16, 20])
+def test_the_columns_of_the_picture_are_the_held_out_images(count, vae):
+    from train.pictures import contact_sheet, rows
+
+    columns = min(count, 16)
+    sheet = contact_sheet(vae, IMAGES[:count], 1.0)
+    side = 2 * (28 + 1)
+    assert sheet.size == (columns * side + 2, len(rows(vae, IMAGES, 1.0)) * side + 2)
 
 
 def test_non_finite_steps_are_skipped_counted_and_end_in_a_clear_error(tmp_path):

@@ -11,7 +11,8 @@ import torch
 import yaml
 
 from tests import wandb_server
-from train.__main__ import _parser
+from train.__main__ import _parser, main
+from train.log import RUN_ID
 from train.recipes import RECIPES
 from vae_augment import hub
 
@@ -70,6 +71,14 @@ def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert hub.load(tmp_path / "run").bank is not None
+
+
+def test_a_run_over_another_does_not_log_into_its_wandb_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / RUN_ID).write_text("of-another")
+    main([*SHORT, "--overwrite", "--wandb", "disabled"])
+    assert not (tmp_path / "run" / RUN_ID).exists()
 
 
 def test_what_a_sweep_varies_the_trainer_understands():

@@ -38,11 +38,12 @@ from vae_augment.strength import solve_gains
 from . import checkpoint, processes
 from . import data as datasets
 from .card import run_card
-from .log import Log, WandbMode
+from .log import RUN_ID, Log, WandbMode
 from .loop import check, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
 from .recipes import FREE_TO_CHANGE, RECIPES, Recipe, for_images
+from .state import check_images
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -55,16 +56,15 @@ def main(arguments: list[str] | None = None) -> None:
         _main(sys.argv[1:] if arguments is None else arguments)
 
 
-def _main(arguments: list[str]) -> None:
-    command = f"{_launcher()} {shlex.join(arguments)}"
-    has_name = bool(arguments) and not arguments[0].startswith("-")
-    name = arguments[0] if has_name else None
+def _main(given: list[str]) -> None:
+    has_name = bool(given) and not given[0].startswith("-")
+    name = given[0] if has_name else None
     if name is not None and name not in RECIPES:
         close = difflib.get_close_matches(name.lower(), RECIPES, n=1)
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     folder: Path | None = None
-    arguments = _with_recipe_first(name, arguments[has_name:])
+    arguments = _with_recipe_first(name, given[has_name:])
     try:
         options = _parser(_starting_recipe(name, arguments)).parse_args(arguments)
         recipe = _recipe(options)
@@ -72,14 +72,14 @@ def _main(arguments: list[str]) -> None:
             raise ValueError(
                 f"--size {options.size} is not the {recipe.vae.size} of --config: write --vae.size {options.size}"
             )
+        # of the card, for its reader, who has no checkpoint to resume from
+        command = f"{_launcher()} {shlex.join(given if options.resume is None else ['--config', 'training.yaml'])}"
         if options.resume is not None:
-            _check_same(recipe, Path(options.resume))
+            _check_same(recipe, _path(options.resume), _path(options.out or options.resume))
             options.out = options.resume
         if options.push_to_hub is not None:
             hub.check_repo_id(options.push_to_hub)
-        folder = (
-            Path(options.out) if options.out else _new_folder(name or Path(recipe.data.partition(":")[2]).name or "run")
-        )
+        folder = _path(options.out) if options.out else _new_folder(name or datasets.short_name(recipe.data) or "run")
         if processes.is_first() and not (options.resume or options.overwrite):
             _check_empty(folder)
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
@@ -102,6 +102,10 @@ def _main(arguments: list[str]) -> None:
         raise
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # the shell leaves the ~ of --out=~/run alone
+
+
 def _how_to_go_on(folder: Path | None) -> str:
     can_resume = folder is not None and (folder / checkpoint.NAME).is_file()
     return f"; to go on: {_launcher()} --resume {folder}" if can_resume else ""
@@ -121,9 +125,10 @@ def _with_recipe_first(name: str | None, arguments: list[str]) -> list[str]:
     early.add_argument("--resume")
     folder = early.parse_known_args(arguments)[0].resume
     if folder is not None:
-        if not (Path(folder) / "training.yaml").is_file():
+        stored = _path(folder) / "training.yaml"
+        if not stored.is_file():
             sys.exit(f"error: {folder} is no run: it has no training.yaml")
-        arguments = ["--config", str(Path(folder) / "training.yaml"), *arguments]
+        arguments = ["--config", str(stored), *arguments]
     elif config.config is not None:
         arguments = ["--config", config.config, *flags]
     if name is not None and arguments[:1] == ["--config"]:
@@ -142,16 +147,18 @@ def _starting_recipe(name: str | None, arguments: list[str]) -> Recipe:
     given = early.parse_known_args(arguments)[0]
     if arguments[:1] == ["--config"]:
         return RECIPES["sample"]
-    data, size = given.data or "", int(given.size) if (given.size or "").isdecimal() else None
+    data, size = given.data or "", int(given.size) if re.fullmatch(r"-?\d+", given.size or "") else None
     if name is not None or not data.startswith(datasets.OF_ONES_OWN):
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]
         return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
     channels = given.__dict__["vae.channels"]
-    return for_images(data, int(channels) if channels else datasets.channels_of(data), size or 64)
+    return for_images(data, int(channels) if channels else datasets.channels_of(data), 64 if size is None else size)
 
 
-def _check_same(recipe: Recipe, folder: Path) -> None:
-    """A run goes on with the recipe it was begun with, or not at all."""
+def _check_same(recipe: Recipe, folder: Path, out: Path) -> None:
+    """A run goes on where it was begun and with the recipe it was begun with, or not at all."""
+    if out.resolve() != folder.resolve():
+        raise ValueError(f"a resumed run goes on in its own folder, {folder}: leave --out {out} out")
     now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / "training.yaml").read_text())
     now, begun = now | now.pop("vae"), begun | begun.pop("vae")
     fixed = [key for key in now if key not in FREE_TO_CHANGE]
@@ -207,13 +214,15 @@ def run(
         raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
     check(recipe, len(data.train))
     state = processes.from_first(lambda: checkpoint.load(folder) if resume else None)
+    if state is not None:
+        check_images(state, data.sha256)  # before anything is changed
     if not processes.is_first():
         train(recipe, data, None, folder, state)
         return None
     folder.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
-    # what an older run left must not pass for this run's
-    for name in ("config.json", *(() if resume else (checkpoint.NAME, checkpoint.BEST))):
+    # what an older run left must not pass for this run's; what this one left stays until it is replaced
+    for name in () if resume else ("config.json", checkpoint.NAME, checkpoint.BEST, RUN_ID):
         (folder / name).unlink(missing_ok=True)
     replace_file(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
@@ -238,11 +247,11 @@ def run(
         metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
         weights = Weights(vae, bank, gains, data.pool(), metrics)
         sheet.save(folder / "samples.png")
-        hub.save(folder, weights, run_card(weights, repo_id or folder.as_posix(), folder, text, command))
+        hub.save(folder, weights, run_card(weights, repo_id or hub.name_of(folder), folder, text, command))
         files = [folder / name for name in (*hub.FILES, *hub.DOCUMENTS) if (folder / name).is_file()]
         log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}", recipe.keep])
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in metrics.items()))
-    print(f"use it: VAEAugment.from_pretrained({str(folder)!r})")
+    print(f"use it: VAEAugment.from_pretrained({hub.name_of(folder)!r})")
     return weights
 
 

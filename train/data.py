@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ class Data:
 
     def pool(self) -> dict[str, str | int]:
         """What the model card says of the images trained on."""
-        digest = hashlib.sha256(self.train.contiguous().numpy().data)
-        return {"name": self.name, "images": len(self.train), "sha256": digest.hexdigest()}
+        return {"name": self.name, "images": len(self.train), "sha256": self.sha256}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels trained on."""
+        return hashlib.sha256(self.train.contiguous().numpy().data).hexdigest()
 
 
 def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
@@ -58,7 +63,7 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
     if name.startswith("folder:"):
         return _folder(_path(name), channels, size, root_folder(root))
     if name.startswith("hf:"):
-        return _hugging_face(name.removeprefix("hf:"), channels, size, root_folder(root))
+        return _hugging_face(_after_colon(name), channels, size, root_folder(root))
     raise ValueError(
         f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME"
     )
@@ -67,13 +72,25 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
 def channels_of(name: str) -> int:
     """1 or 3: the channels that the images of `folder:PATH` or `hf:NAME` have."""
     if name.startswith("folder:"):
-        return image_files.channels_of(image_files.find(_path(name))[0])
-    dataset, column, _ = hugging_face.open_dataset(name.removeprefix("hf:"))
+        return image_files.channels_of(image_files.find(_path(name)))
+    dataset, column, _ = hugging_face.open_dataset(_after_colon(name))
     return hugging_face.channels_of(dataset, column)
 
 
+def short_name(name: str) -> str:
+    """The last part of the PATH or NAME of images of one's own, `..` resolved; empty for others."""
+    return os.path.basename(os.path.abspath(_path(name))) if name.startswith(OF_ONES_OWN) else ""
+
+
 def _path(name: str) -> Path:
-    return Path(name.removeprefix("folder:")).expanduser()
+    return Path(_after_colon(name)).expanduser()
+
+
+def _after_colon(name: str) -> str:
+    rest = name.partition(":")[2]
+    if not rest:
+        raise ValueError(f"{name} names no images: write folder:PATH or hf:NAME, folder:. for the current folder")
+    return rest
 
 
 def _resized(data: Data, channels: int, size: int) -> Data:
@@ -116,32 +133,39 @@ def _downloaded(name: str, root: Path, train: bool) -> datasets.MNIST:
 
 
 def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
-    files, names = image_files.find(path)
-    return _parted(f"images of {path.name}", files, names, image_files.open_file, channels, size, scratch)
+    files = image_files.find(path)
+    labels, test = image_files.labels_of(files, path)
+    title = f"{'training ' if test else ''}images of {os.path.basename(os.path.abspath(path))}"
+    held_out = [test[i] for i in _in_random_order(len(test))] or _held_out(len(files))
+    return _parted(title, files, labels, held_out, image_files.open_file, channels, size, scratch)
 
 
 def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:
     dataset, column, labels = hugging_face.open_dataset(name)
     names = [None] * len(dataset) if labels is None else [str(label) for label in dataset[labels]]
     rows = range(len(dataset))
-    return _parted(name, rows, names, lambda row: dataset[row][column], channels, size, scratch)
+    # the title is published, the folders of this machine are not
+    title = f"images of {short_name(f'hf:{name}')}" if Path(name).exists() else name
+    return _parted(title, rows, names, _held_out(len(rows)), lambda row: dataset[row][column], channels, size, scratch)
 
 
 def _parted(
     title: str,
     sources: Sequence[Any],
     names: Sequence[str | None],
+    held_out: Sequence[int],
     open_image: Callable[[Any], Image.Image],
     channels: int,
     size: int,
     scratch: Path,
 ) -> Data:
-    """The images, a tenth of them held out, in a random order; `names` are their labels, or None."""
-    held_out = _held_out(len(sources))
+    """The images, those of `held_out` in its order for measuring only; `names` are their labels, or None."""
     used = sorted(set(range(len(sources))).difference(held_out))
     train, _, broken = image_files.read([sources[i] for i in used], open_image, channels, size, scratch)
     test, kept, too = image_files.read([sources[i] for i in held_out], open_image, channels, size, scratch)
     image_files.tell_broken(broken + too, len(sources))
+    if not kept:
+        raise ValueError(f"{title}: none of the images held out to measure on can be read: mend them or add others")
     return Data(title, train, test, _labels([names[held_out[i]] for i in kept]))
 
 
@@ -162,6 +186,9 @@ def _hold_out(data: Data) -> Data:
 
 def _held_out(count: int) -> list[int]:
     """A tenth of the images, drawn at random but always the same, is for measuring only."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    held_out: list[int] = order.argsort()[: (count + 9) // 10].tolist()
-    return held_out
+    return _in_random_order(count)[: (count + 9) // 10]
+
+
+def _in_random_order(count: int) -> list[int]:
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).argsort().tolist()
+    return order

@@ -20,19 +20,59 @@ MOST_BROKEN = 0.01  # part of the images; with more, the data set itself is brok
 SHOWN = 5  # of their names
 AHEAD = 256  # images read at a time
 GREY_MODES = ("1", "L", "LA")
+SUFFIXES = (*IMG_EXTENSIONS, ".gif")
+TRAIN = ("train", "training")  # folders of these names are parts of a data set, not classes
+HELD_OUT = ("val", "valid", "validation", "test", "testing")
 
 
-def find(folder: Path) -> tuple[list[Path], list[str | None]]:
-    """Image files anywhere under a folder, sorted, each with the name of its top subfolder as label, or None.
+def find(folder: Path) -> list[Path]:
+    """Image files anywhere under a folder and what is linked there, sorted; nothing hidden, no pictures of a run.
 
     Raises:
-        FileNotFoundError: there is no image.
+        FileNotFoundError: there is no such folder, or no image in it.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (*IMG_EXTENSIONS, ".gif") and p.is_file())
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}: write folder:PATH, the folder that holds the images")
+    files: list[Path] = []
+    seen: set[str] = set()  # a link may lead to where it is
+    for path, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen or ("training.yaml" in names and Path(path) != folder):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        files += [Path(path, name) for name in names if name.lower().endswith(SUFFIXES) and not _is_hidden(name)]
+    files = sorted(file for file in files if file.is_file())
     if not files:
-        raise FileNotFoundError(f"no images under {folder}: expected files named *{', *'.join(IMG_EXTENSIONS)}, *.gif")
+        raise FileNotFoundError(f"no images under {folder}: expected files named *{', *'.join(SUFFIXES)}")
+    return files
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"  # of archives packed on a Mac, with half a file for each
+
+
+def labels_of(files: Sequence[Path], folder: Path) -> tuple[list[str | None], list[int]]:
+    """The label of each file, the name of its top subfolder, or None; and which of them a test folder holds out.
+
+    Where all are in folders named as the parts of a data set, train and test or the like, labels are the folders in those.
+
+    Raises:
+        ValueError: there is a test folder, but none to train on.
+    """
     parts = [file.relative_to(folder).parts for file in files]
-    return files, [part[0] if len(part) > 1 else None for part in parts]
+    tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
+    held_out: list[int] = []
+    if tops <= {*TRAIN, *HELD_OUT}:
+        if tops.isdisjoint(TRAIN):
+            raise ValueError(
+                f"all images of {folder} are held out, in {', '.join(sorted(tops))}: put those to train on into "
+                f"{folder / TRAIN[0]}, or name the folder of the images itself"
+            )
+        held_out = [i for i, part in enumerate(parts) if part[0].lower() in HELD_OUT]
+        parts = [part[1:] for part in parts]
+    return [part[0] if len(part) > 1 else None for part in parts], held_out
 
 
 def channels_of(files: Sequence[Path], most: int = 200) -> int:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vae_augment.files import replace_file
 
 FINISH_TIMEOUT = 300  # seconds that the end of a run waits for W&B; without a limit, a dead server holds it for hours
+RUN_ID = "wandb_run"  # file with the id of the W&B run, by which a resumed run goes on
 WandbMode = Literal["online", "offline", "disabled"]
 
 
@@ -35,7 +36,7 @@ class Log:
         self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None, done: int = 0
     ) -> None:
         path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(path) if json.loads(line)["step"] <= done] if done else []
+        kept = [line for line in _lines(path) if _is_kept(json.loads(line), done, steps)] if done else []
         replace_file(path, "".join(kept).encode())
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         # off a terminal the bar would be thousands of lines; the lines of `write` remain
@@ -112,6 +113,12 @@ def _lines(path: Path) -> list[str]:
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
+def _is_kept(record: Mapping[str, Any], done: int, steps: int) -> bool:
+    # what is measured once all steps are done is measured anew
+    is_last = record["step"] == steps and any(name.startswith("test/") for name in record)
+    return record["step"] <= done and not is_last
+
+
 def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resume: bool) -> Any:
     mode = mode or os.environ.get("WANDB_MODE")
     if mode == "disabled":
@@ -125,7 +132,7 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
         return None
     if mode is None:
         mode = "online" if _is_logged_in() else "offline"
-    name = folder / "wandb_run"  # holds the run's id, by which a resumed run goes on
+    name = folder / RUN_ID
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             run = wandb.init(

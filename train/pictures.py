@@ -16,7 +16,7 @@ COLUMNS = 16
 
 @torch.no_grad()
 def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
-    """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples: each `(16, C, S, S)` in [0, 1].
+    """Held-out uint8 images -> originals, reconstructions, augmentations, prior samples, in [0, 1]: each of up to 16.
 
     The augmentations at three strengths have the same noise.
 
@@ -38,14 +38,15 @@ def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Te
 
 def grids(vae: VAE, images: Tensor, gain: float | None = None) -> dict[str, Image]:
     """The rows as pictures, for W&B."""
-    return {name: _picture(row) for name, row in rows(vae, images, gain).items()}
+    return {name: _picture(row, len(row)) for name, row in rows(vae, images, gain).items()}
 
 
 def contact_sheet(vae: VAE, images: Tensor, gain: float | None = None) -> Image:
     """All rows in one picture, originals first."""
-    return _picture(torch.cat(list(rows(vae, images, gain).values())))
+    found = list(rows(vae, images, gain).values())
+    return _picture(torch.cat(found), len(found[0]))
 
 
-def _picture(images: Tensor) -> Image:
-    picture: Image = to_pil_image(make_grid(images, nrow=COLUMNS, padding=1, pad_value=0.5))
+def _picture(images: Tensor, columns: int) -> Image:
+    picture: Image = to_pil_image(make_grid(images, nrow=columns, padding=1, pad_value=0.5))
     return picture.resize((picture.width * 2, picture.height * 2), resample=0)

@@ -14,8 +14,8 @@ class Recipe:
     """Settings of a training run. Every field is a flag, a line of training.yaml and of the model card."""
 
     data: str = "sample"
-    """mnist, fashion-mnist, sample (shipped Fashion-MNIST images), folder:PATH of image files, or hf:NAME, a data set of the
-    Hugging Face Hub or a folder in its format"""
+    """mnist, fashion-mnist, sample (shipped Fashion-MNIST images), folder:PATH of image files (of train/ and test/ or val/
+    in it, the former is trained on), or hf:NAME, a data set of the Hugging Face Hub or a folder in its format"""
     vae: VAEConfig = field(default_factory=lambda: VAEConfig(latent_dim=48))
     """the architecture"""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
@@ -62,6 +62,8 @@ class Recipe:
         for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not -(2**63) <= self.seed < 2**64:  # what torch takes
+            raise ValueError(f"seed must be from -2**63 to 2**64 - 1, got {self.seed}")
         if self.bank_size != 0 and not 2 <= self.bank_size <= LARGEST_BANK:
             raise ValueError(f"bank_size must be 0 or from 2 to {LARGEST_BANK}, got {self.bank_size}")
         if self.device != "auto":
@@ -96,6 +98,8 @@ def for_images(data: str, channels: int, size: int) -> Recipe:
     Raises:
         ValueError: no patches divide this size.
     """
+    if size < 1:
+        raise ValueError(f"size must be positive, got {size}")
     # a grid of about 16 x 16 patches, so that the cost depends little on the size
     patch = min((p for p in range(1, 65) if size % p == 0), key=lambda p: abs(size / p - 16))
     if not 8 <= size / patch <= 32:

@@ -10,7 +10,7 @@ import torch
 
 from vae_augment import VAE
 
-from . import device
+from . import device, processes
 from .batches import Batches
 from .data import Data
 from .recipes import Recipe
@@ -61,7 +61,7 @@ class State:
             vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
         )
         batches = Batches(data.train.to(where), recipe.batch_size)
-        return cls(str(data.pool()["sha256"]), vae, average, optimizer, batches)
+        return cls(data.sha256, vae, average, optimizer, batches)
 
     def to_dict(self) -> dict[str, Any]:
         """Tensors, numbers and containers of them, for `load`."""
@@ -86,8 +86,7 @@ class State:
         Raises:
             ValueError: it is of a run on other images.
         """
-        if saved["images"] != self.images:
-            raise ValueError("the checkpoint is of other images than these (their sha256 differs): begin a new run")
+        check_images(saved, self.images)
         self.vae.load_state_dict(saved["vae"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -98,3 +97,12 @@ class State:
         where = self.vae.latent_mean.device
         self.sums = {name: total.to("cpu" if name == "steps" else where) for name, total in saved["sums"].items()}
         device.set_random_state(saved["rng"], self.vae.latent_mean.device)
+
+
+def check_images(saved: Mapping[str, Any], images: str) -> None:
+    """Raises ValueError, in every process, if a checkpoint is of other images than any of the processes has."""
+    if processes.is_any(saved["images"] != images):
+        raise ValueError(
+            "the checkpoint is of other images than these (their sha256 differs): nothing is changed; put the images back "
+            "as they were, or begin a new run in another folder"
+        )

@@ -1,5 +1,6 @@
 """The model card, README.md of a weights folder: what the Hub shows a visitor. What its owner adds to it stays."""
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -62,15 +63,25 @@ class Card:
 
     def keeping(self, old: "Card") -> "Card":
         """This card with what the owner of an old one had written into it, where this one has nothing of its own."""
-        tags = [*_list(self.front.get("tags")), *_list(old.front.get("tags"))]
+        own = {"tags": _list(old.front.get("tags")), "datasets": _list(old.front.get("datasets"))}
+        own["datasets"] = [name for name in own["datasets"] if name != _hf_name(old.block)]  # the program's
+        lists = {key: list(dict.fromkeys([*_list(self.front.get(key)), *added])) for key, added in own.items()}
         # what was measured is the new card's; a licence, or a key that was added, is its owner's
-        kept = {key: value for key, value in old.front.items() if key not in self.front and key != "model-index"}
-        front = dict(self.front) | {"tags": list(dict.fromkeys(tags))} | kept
+        kept = {k: v for k, v in old.front.items() if k not in self.front and k not in {"model-index", "datasets"}}
+        front = dict(self.front) | {key: names for key, names in lists.items() if names} | kept
         if front.get("license") == LICENSE:
             front["license"] = old.front.get("license", LICENSE)
         if self.before or self.after:
             return replace(self, front=front)
         return replace(self, front=front, before=old.before, after=old.after)
+
+    def renamed(self, name: str) -> Self:
+        """This card for the same weights under another name, which its code loads."""
+        code = re.compile(r"(?<=VAEAugment\.from_pretrained\().*(?=\)$)", re.MULTILINE)
+        front, index = dict(self.front), self.front.get("model-index")
+        if isinstance(index, list) and all(isinstance(model, dict) for model in index):
+            front["model-index"] = [model | {"name": _own_name(name)} for model in index]
+        return replace(self, front=front, block=code.sub(lambda _: _quoted(name), self.block, count=1))
 
     def __str__(self) -> str:
         import yaml
@@ -116,7 +127,19 @@ def read_card(folder: Path) -> str:
 
 
 def _list(value: Any) -> list[str]:
+    if isinstance(value, str):  # YAML's short form
+        return [value]
     return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _quoted(name: str) -> str:
+    """As a string of Python."""
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _own_name(name: str) -> str:
+    """Without the user, or the folders of this machine."""
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def _front_matter(weights: Weights, name: str, dataset: str | None) -> dict[str, Any]:
@@ -148,24 +171,43 @@ def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, 
         for key, (title, _, metric) in FIGURES.items()
         if metric is not None and key in weights.metrics
     ]
-    own_name = name.rstrip("/").rpartition("/")[2]  # without the user, or the folders of this machine
-    return {"model-index": eval_results_to_model_index(own_name, results)} if results else {}
+    return {"model-index": eval_results_to_model_index(_own_name(name), results)} if results else {}
 
 
 def _hub_dataset(recipe: str) -> str | None:
-    """The Hub's id of the data set that a recipe names, if it has one."""
-    match = re.search(r"^data: *['\"]?([^'\"\s]+)", recipe, re.MULTILINE)
-    data = match[1] if match is not None else ""
-    if data.startswith("hf:"):
+    """The Hub's id of the data set that a recipe names, if it has one; never a path of this machine."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    name = _hf_name(recipe)
+    if name is None or Path(name).exists():
+        return None
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return None
+    return name
+
+
+def _hf_name(text: str) -> str | None:
+    """What the recipe in a text says of its data, as a Hub id that may be none."""
+    import yaml
+
+    match = re.search(r"^data:.*(\n .*)*", text, re.MULTILINE)
+    data: Any = None
+    with suppress(yaml.YAMLError):
+        data = yaml.safe_load(match[0])["data"] if match is not None else None
+    if isinstance(data, str) and data.startswith("hf:"):
         return re.split(r"[:@]", data.removeprefix("hf:"))[0]
-    return HUB_DATASETS.get(data)
+    return HUB_DATASETS.get(str(data))
 
 
 def _introduction(weights: Weights, name: str) -> str:
     config = weights.vae.config
     latent = "x".join(str(n) for n in config.latent_shape)
     parameters = sum(p.numel() for p in weights.vae.parameters())
-    return f"""# VAE for augmentation: {weights.pool.get("name", name)}
+    title = f": {weights.pool['name']}" if "name" in weights.pool else ""
+    return f"""# VAE for augmentation{title}
 
 A small variational autoencoder ({parameters:,} parameters, latent of {latent}) of
 {config.channels}x{config.size}x{config.size} images, for
@@ -174,7 +216,7 @@ A small variational autoencoder ({parameters:,} parameters, latent of {latent}) 
 ```python
 from vae_augment import VAEAugment
 
-augment = VAEAugment.from_pretrained("{name}")
+augment = VAEAugment.from_pretrained({_quoted(name)})
 ```
 
 Loaded from the Hub, `repr(augment)` shows the commit; `revision=` with that commit loads the same weights for ever."""
@@ -196,7 +238,10 @@ def _origin(weights: Weights) -> str:
         held = f"{len(bank):,} latents of the pool and the graph of their nearest neighbours, without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
-        held += " Nothing of a test set is in the weights or the bank."
+        # of images of one's own it is not known which are a test set
+        known = re.fullmatch(r"[\w-]+ training images(, shipped sample)?", str(pool["name"]))
+        nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
+        held += f" {nothing} is in the weights or the bank."
     return f"""**Trained on** {trained}
 **Bank:** {held}
 

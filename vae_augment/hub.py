@@ -23,6 +23,7 @@ __all__ = [
     "check_repo_id",
     "load",
     "load_folder",
+    "name_of",
     "push",
     "save",
 ]
@@ -47,7 +48,8 @@ def load(
     """Load a bundled name, a local folder or a Hub id `user/repo`, whole or not at all.
 
     Args:
-        name: a name of `bundled()` comes first, then a folder, then the Hub; the first two touch no network.
+        name: a name of `bundled()` comes first, then a folder, then the Hub; the first two touch no network. A folder that
+            has a bundled name is meant by `"./mnist"`, or by a `Path`, for which an existing folder comes first.
         revision: of the Hub: a branch, a tag or, for repeatable results, a commit's sha; default main.
         token: of the Hub; default that of `hf auth login`, False sends none.
         cache_dir: where what comes from the Hub is kept; default $HF_HUB_CACHE.
@@ -58,10 +60,11 @@ def load(
         FileNotFoundError: no such weights, a file is missing, or the Hub could not be asked; the message says which.
         WeightsError: the files are damaged, do not fit together, or are of a newer version.
     """
-    if isinstance(name, str) and name in bundled():
-        return load_folder(BUNDLED / name)
-    if Path(name).expanduser().is_dir():
-        return load_folder(Path(name).expanduser())
+    text, folder = os.fspath(name), Path(name).expanduser()
+    if text in bundled() and (isinstance(name, str) or not folder.is_dir()):
+        return load_folder(BUNDLED / text)
+    if folder.is_dir():
+        return load_folder(folder)
     if not _is_hub_id(name):
         raise FileNotFoundError(_not_found(name))
     folder = _fetch(str(name), revision, token, cache_dir, local_files_only, force_download)
@@ -71,6 +74,12 @@ def load(
         raise type(error)(
             f"{name} of the Hub, commit {folder.name}: {error}. If the cache is damaged: force_download=True"
         ) from None
+
+
+def name_of(folder: Path) -> str:
+    """What `load` takes for this folder."""
+    text = folder.as_posix()
+    return f"./{text}" if text in bundled() else text
 
 
 def _fetch(
@@ -121,7 +130,8 @@ def push(
 
     Only what belongs to the weights is sent: config, tensors, card, its picture and the recipe; no checkpoint, no log.
     Of these, what the folder does not have is removed there by the same commit; other files there are left alone. What
-    was written by hand into the card there is kept, unless the folder's card has such text of its own.
+    was written by hand into the card there is kept, unless the folder's card has such text of its own. The card that is
+    sent names the repository where the folder's names the folder.
 
     Args:
         folder: as `save` or `python -m train` writes it.
@@ -176,10 +186,13 @@ def _changes(
         name: folder / name for name in (*FILES, *DOCUMENTS) if (folder / name).is_file()
     }
     own = Card.parse(read_card(folder))
-    if "README.md" in there and own.block:
-        with TemporaryDirectory() as cache:
-            path = api.hf_hub_download(repo_id, "README.md", revision=revision, cache_dir=cache)
-            contents["README.md"] = str(own.keeping(Card.parse(read_card(Path(path).parent)))).encode()
+    if own.block:
+        own = own.renamed(repo_id)
+        if "README.md" in there:
+            with TemporaryDirectory() as cache:
+                path = api.hf_hub_download(repo_id, "README.md", revision=revision, cache_dir=cache)
+                own = own.keeping(Card.parse(read_card(Path(path).parent)))
+        contents["README.md"] = str(own).encode()
     gone = there & {*FILES, *DOCUMENTS} - set(contents)
     return [CommitOperationAdd(name, content) for name, content in contents.items()] + [
         CommitOperationDelete(name) for name in sorted(gone)

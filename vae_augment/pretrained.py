@@ -57,7 +57,7 @@ class Pretrained:
         if repo_id is not None:
             hub.check_repo_id(repo_id)
         folder, weights = Path(folder).expanduser(), self._weights()
-        hub.save(folder, weights, model_card(weights, repo_id or folder.as_posix(), old=read_card(folder)))
+        hub.save(folder, weights, model_card(weights, repo_id or hub.name_of(folder), old=read_card(folder)))
         return hub.push(folder, repo_id, **push) if push_to_hub and repo_id is not None else None
 
     def push_to_hub(
