@@ -283,6 +283,10 @@ def test_weights_that_could_not_be_loaded_are_not_written(vae, tmp_path):
         torch.nn.init.constant_(bad.decoder[-2].weight, value)
         with pytest.raises(ValueError, match="finite"):
             hub.save(tmp_path / "bad", Weights(bad), "card")
+    bad = copy.deepcopy(vae)
+    bad.latent_std[0] = 1e-9
+    with pytest.raises(ValueError, match="0 in float16"):
+        hub.save(tmp_path / "bad", Weights(bad), "card")
     assert list((tmp_path / "bad").iterdir()) == []
 
 

@@ -171,6 +171,8 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["--data", "folder:.", "--size", "64"], "no images under ."),
         (["--data", "folder:.", "--vae.channels", "3", "--size", "0"], "size must be positive, got 0"),
         (["--data", "folder:.", "--vae.channels", "3", "--size=-8"], "size must be positive, got -8"),
+        (["sample", "--grad_clip", "0"], "grad_clip must be above 0"),
+        (["sample", "--kl_warmup", "5"], "at most 1, got 500.0 and 5.0"),
         (["sample", "--seed", str(2**64)], "seed must be from -2**63 to 2**64 - 1"),
         (["--data", "cifar"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
     ],

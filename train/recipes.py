@@ -62,6 +62,11 @@ class Recipe:
         for name in ("beta", "kl_warmup", "free_bits", "lr", "weight_decay", "grad_clip", "bank_size"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.grad_clip == 0 or self.kl_warmup > 1:
+            raise ValueError(
+                f"grad_clip must be above 0 and kl_warmup, a part of the steps, at most 1, got {self.grad_clip} and "
+                f"{self.kl_warmup}: the weights would not move, or beta not be reached"
+            )
         if not -(2**63) <= self.seed < 2**64:  # what torch takes
             raise ValueError(f"seed must be from -2**63 to 2**64 - 1, got {self.seed}")
         if self.bank_size != 0 and not 2 <= self.bank_size <= LARGEST_BANK:

@@ -360,11 +360,12 @@ class VAEAugment(Pretrained, v2.Transform):
                 return self._vary_image(image, drawn) if chosen else image
         if self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
             sample = inputs if len(inputs) > 1 else inputs[0]
-            self.check_inputs(tree_leaves(sample))
-            image, join = split_image(sample)
-            labels = labels_of(sample, lead_shape(image))
-            if labels is not None and set(labels) <= set(self._fit.labels):
-                return join(self._replaced(image, labels))
+            if any(map(is_image, leaves := tree_leaves(sample))):
+                image, join = split_image(sample)
+                labels = labels_of(sample, lead_shape(image))
+                if labels is not None and set(labels) <= set(self._fit.labels):
+                    self.check_inputs(leaves)
+                    return join(self._replaced(image, labels))
         return super().forward(*inputs)
 
     def _replaced(self, image: Any, labels: list[int | str]) -> Any:

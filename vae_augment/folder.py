@@ -94,6 +94,10 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     for key, value in state.items():
         if not value.isfinite().all():
             raise ValueError(f"nothing is written: {key} holds values that are not finite in float16")
+        if key == "latent_std" and not (value > 0).all():
+            raise ValueError(
+                "nothing is written: latent_std holds values that are 0 in float16, and would not be loaded"
+            )
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
         bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
