@@ -399,11 +399,12 @@ def test_a_label_in_the_call_decides_the_class(fitted):
     blank = torch.zeros(1, 28, 28, dtype=torch.uint8)  # of no class by itself
     image, label = fitted(blank, 9)
     assert (image.shape, image.dtype, label) == (blank.shape, blank.dtype, 9)
-    wanted = torch.tensor([0, 9] * 20)
+    wanted = torch.tensor([1, 9] * 20)  # trousers, boots
+    torch.manual_seed(0)
     images, labels = fitted(tv_tensors.Image(blank.expand(40, -1, -1, -1)), wanted)
     assert isinstance(images, tv_tensors.Image)
     assert labels is wanted
-    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
+    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.9
     sample = fitted({"image": blank, "label": 9, "id": 4})
     assert list(sample) == ["image", "label", "id"]
     assert fitted(blank, 77)[1] == 77  # a name, not a class: as without
