@@ -404,7 +404,7 @@ def test_a_label_in_the_call_decides_the_class(fitted):
     images, labels = fitted(tv_tensors.Image(blank.expand(40, -1, -1, -1)), wanted)
     assert isinstance(images, tv_tensors.Image)
     assert labels is wanted
-    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.9
+    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
     sample = fitted({"image": blank, "label": 9, "id": 4})
     assert list(sample) == ["image", "label", "id"]
     assert fitted(blank, 77)[1] == 77  # a name, not a class: as without
