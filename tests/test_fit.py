@@ -408,6 +408,7 @@ def test_a_label_in_the_call_decides_the_class(fitted):
     sample = fitted({"image": blank, "label": 9, "id": 4})
     assert list(sample) == ["image", "label", "id"]
     assert fitted(blank, 77)[1] == 77  # a name, not a class: as without
+    assert [part.shape for part in fitted([blank.expand(2, -1, -1, -1)])] == [(2, 1, 28, 28)]  # a batch without labels
     mask = tv_tensors.Mask(torch.zeros(28, 28))
     strict = copy.copy(fitted)
     strict.on_geometry = "error"

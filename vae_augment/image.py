@@ -114,7 +114,7 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
         grown = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
-        if is_change and flat.dtype == torch.uint8 and flat.shape == y.shape[:2] + grown.shape[2:] and grown is not y:
+        if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and grown is not y:
             values = grown.mul_(scale).add_(flat)  # another large tensor would take longer than this
         elif is_change:  # in the wider of the two types, so that no change is no change; autograd sees the identity
             values = torch.add(flat, grown, alpha=scale)

@@ -63,7 +63,7 @@ class ConcatReader:
 
 
 class LeafReader:
-    """Reads a copy of the data set whose transform does nothing.
+    """Reads a copy of the data set whose transform does nothing, or without a transform to leave out the data set itself.
 
     The copy is made anew when the data set was given another attribute, as new targets, and in each process: a file that
     it opens at its first read is then no other process's.
@@ -71,15 +71,17 @@ class LeafReader:
 
     def __init__(self, leaf: Any, aside: bool) -> None:
         self.leaf, self.aside = leaf, aside
-        self._finishes_alike: bool | None = None
+        self._is_alike: bool | None = None
         self._raw: Any = None
         self._seen: dict[str, Any] = {}
         self._process = 0
 
     def read(self, index: int) -> tuple[Any, Finish]:
-        if not self._is_without_transform():
-            return (self._copied(_copy) if self.aside else self.leaf)[index], _identity
-        return self._copied(lambda leaf: _with_transform(leaf, _identity))[index], self.finish
+        if not _can_be_copied(self.leaf):
+            return self.leaf[index], _identity
+        if self._is_read_raw():
+            return self._copied(lambda leaf: _with_transform(leaf, _identity))[index], self.finish
+        return (self._copied(_copy) if self.aside else self.leaf)[index], _identity
 
     def finish(self, sample: Any) -> Any:
         """The data set's transform as it is now: users may replace it after wrapping."""
@@ -90,16 +92,14 @@ class LeafReader:
         image, join = split_image(sample)
         return join(transform(image))
 
-    def _is_without_transform(self) -> bool:
-        if not (_has_transform(self.leaf) and _can_be_copied(self.leaf)):
+    def _is_read_raw(self) -> bool:
+        if not _has_transform(self.leaf):
             return False
-        if self._finishes_alike is None:
-            self._finishes_alike = _is_torchvisions(self.leaf) or _finishes_alike(self.leaf)
-        return self._finishes_alike
+        if self._is_alike is None:
+            self._is_alike = _is_torchvisions(self.leaf) or _finishes_alike(self.leaf)
+        return self._is_alike
 
     def _copied(self, make: Callable[[Any], Any]) -> Any:
-        if not _can_be_copied(self.leaf):
-            return self.leaf
         now, process = self.leaf.__dict__, os.getpid()
         is_same = now.keys() == self._seen.keys() and all(value is self._seen[name] for name, value in now.items())
         if self._raw is None or process != self._process or not is_same:

@@ -33,9 +33,7 @@ def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 def label_of(sample: Any) -> int | str | None:
     """The label of a sample `(image, label, ...)` or `{"label": ...}`; None if it has none that is a class."""
-    if isinstance(sample, dict):
-        return plain_label(sample.get("label"))
-    return plain_label(sample[1]) if isinstance(sample, tuple | list) and len(sample) > 1 else None
+    return plain_label(_label_part(sample))
 
 
 def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
@@ -43,13 +41,17 @@ def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
     if not lead:
         label = label_of(sample)
         return None if label is None else [label]
-    labels = (
-        sample.get("label") if isinstance(sample, dict) else sample[1] if isinstance(sample, tuple | list) else None
-    )
+    labels = _label_part(sample)
     if not isinstance(labels, Tensor) or len(lead) != 1 or labels.shape != lead or labels.is_floating_point():
         return None
     whole: list[int | str] = labels.tolist()
     return whole
+
+
+def _label_part(sample: Any) -> Any:
+    if isinstance(sample, dict):
+        return sample.get("label")
+    return sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
 
 
 def plain_label(label: Any) -> int | str | None:

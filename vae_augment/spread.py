@@ -20,8 +20,8 @@ MANY = 0.2  # if they are at least this part of all
 def spread_labels(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) -> Tensor:
     """Labels of some points -> scores of all.
 
-    Each class gives as much as the others, however many labels it has: else one of a hundred floods one of five, of whose
-    latents in Fashion-MNIST's pool 2 to 60 of a thousand then keep their label, instead of 510 and more.
+    Each class gives as much as the others, however many labels it has: else one of a hundred floods one of five, which in
+    Fashion-MNIST's pool was left with as few as 2 latents of a thousand, and has 510 and more.
 
     Args:
         neighbours: int64 `(N, k)`: the points most like each, the nearest first; it is joined to the first 8.
