@@ -18,6 +18,7 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import IMAGES
 from vae_augment import Interpolate, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
+from vae_augment.spread import spread_labels
 
 LABELS = fashion_sample()[1]
 # ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
@@ -235,12 +236,13 @@ def test_images_that_the_bank_does_not_know_are_varied_with_a_warning():
     assert augment.jitter.reach < 0.1, "images unlike the VAE's are moved less"
 
 
-def test_labels_that_do_not_spread_over_the_bank_are_told_and_not_used():
-    generator = torch.Generator().manual_seed(0)
-    names = torch.randint(2, (60,), generator=generator).tolist()  # that have nothing to do with the images
+@pytest.mark.parametrize(("count", "classes"), [(60, 2), (25, 5), (30, 10)])
+def test_labels_that_do_not_spread_over_the_bank_are_told_and_not_used(count, classes):
+    names = [i % classes for i in range(count)]
+    order = torch.randperm(len(IMAGES), generator=torch.Generator().manual_seed(0))  # so names say nothing of images
     augment = VAEAugment.from_pretrained("fashion-mnist")
-    with pytest.warns(UserWarning, match=r"right for \d+% of the others"):
-        augment.fit([(IMAGES[i], name) for i, name in enumerate(names)])
+    with pytest.warns(UserWarning, match=r"right for \d+% of the labelled images held out"):
+        augment.fit([(IMAGES[i], name) for i, name in zip(order.tolist(), names, strict=False)])
     assert type(augment.jitter).__name__ == "ClassDifferences"
     assert augment.residual
 
@@ -264,8 +266,8 @@ def test_a_lone_label_is_refused(fitted, labels):
 
 def test_a_second_fit_is_like_a_first():
     augment = VAEAugment.from_pretrained("mnist")
-    digits = augment.vae.decode(augment.bank.latents[:20].float())
-    augment.fit(list(zip(digits, [0, 1] * 10, strict=True)))
+    digits = augment.vae.decode(augment.bank.latents[:4].float())
+    augment.fit(list(zip(digits, [0, 1] * 2, strict=True)))
     assert not augment.residual
     with pytest.warns(UserWarning, match="does not know"):
         augment.fit(FEW)
@@ -279,9 +281,8 @@ def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
     weights = hub.load("fashion-mnist")
     images = torch.cat([IMAGES[chosen], IMAGES[rest]]).float() / 255
     labels = torch.cat([LABELS[chosen], torch.full((len(rest),), -1)])
-    scores = weights.bank._spread(weights.bank.links(weights.vae, images), labels, 10)[
-        len(weights.bank) + len(chosen) :
-    ]
+    joined = weights.bank._joined(weights.bank.links(weights.vae, images), labels)
+    scores = spread_labels(*joined, 10, alpha=0.95)[len(weights.bank) + len(chosen) :]
     right = scores.argmax(1) == LABELS[rest]
     assert torch.stack([right[LABELS[rest] == c].float().mean() for c in few]).mean() > 0.65
     fit = VAEAugment(weights.vae, bank=weights.bank).fit([(IMAGES[i], int(LABELS[i])) for i in chosen.tolist()])

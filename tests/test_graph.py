@@ -1,5 +1,6 @@
 """The graph of a bank: which images are alike, and how labels spread along it."""
 
+import pytest
 import torch
 
 from tests.conftest import IMAGES
@@ -7,7 +8,7 @@ from vae_augment import LatentBank, hub
 from vae_augment.deform import deformed
 from vae_augment.outline import outlines
 from vae_augment.sample import fashion_sample
-from vae_augment.spread import _normalised_graph, shared_neighbours, spread_labels
+from vae_augment.spread import _normalised_graph, agreement, shared_neighbours, spread_labels
 
 LABELS = fashion_sample()[1]
 
@@ -22,6 +23,28 @@ def test_labels_spread_along_the_graph():
     assert torch.allclose(scores.sum(1), torch.ones(20))
     assert scores[:10, 0].min() > 0.99
     assert scores[10:, 1].min() > 0.99
+
+
+def test_labels_held_out_are_told_by_the_others():
+    chain = torch.tensor([[max(i - 1, 0), min(i + 1, 9)] for i in range(10)])
+    neighbours = torch.cat([chain, chain + 10])
+    labels = torch.full((20,), -1)
+    labels[[0, 4, 9]], labels[[10, 14, 19]] = 0, 1
+    assert agreement(neighbours, labels, 2, 0.99) == 1
+    labels[4], labels[14] = 1, 0  # each is among the other class's
+    assert agreement(neighbours, labels, 2, 0.99) == pytest.approx(2 / 6, abs=0.2)
+    labels[[0, 4, 9]], labels[[10, 14, 19]] = torch.tensor([0, 0, 2]), torch.tensor([1, 1, -1])
+    assert agreement(neighbours, labels, 3, 0.99) == 1, "a label alone in its class cannot be told"
+
+
+def test_the_agreement_of_few_labels_tells_how_well_they_spread():
+    weights = hub.load("fashion-mnist")
+    bank, links = weights.bank, weights.bank.links(weights.vae, IMAGES.float() / 255)
+    shown = LABELS.argsort(stable=True).view(10, 50)[:, :5].flatten()
+    few = bank.agreement(links[shown], LABELS[shown], 10)
+    assert few == pytest.approx(bank.agreement(links, LABELS, 10), abs=0.15)
+    wrong = LABELS[shown][torch.randperm(50, generator=torch.Generator().manual_seed(0))]
+    assert bank.agreement(links[shown], wrong, 10) < 0.3
 
 
 def test_a_point_that_no_label_reaches_has_none():

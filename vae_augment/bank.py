@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
 from .outline import outlines
-from .spread import spread_labels
+from .spread import agreement, spread_labels
 from .vae import VAE
 
 LARGEST_BANK = 10_000
@@ -87,25 +87,20 @@ class LatentBank:
         Returns:
             float32 `(N, classes)`, rows that sum to 1, or are 0 where no label reaches.
         """
-        return self._spread(links, labels, classes, alpha)[: len(self)]
+        if alpha is None:
+            alpha = _reach(labels, classes)
+        return spread_labels(*self._joined(links, labels), classes, alpha)[: len(self)]
 
     def agreement(self, links: Tensor, labels: Tensor, classes: int) -> float:
-        """Part of the labelled images, one in two of each class, to which the labels of the others are carried rightly.
+        """Part of these labels that the others give rightly, spread over the graph and held out in turn; see `spread.agreement`.
 
         Args: as of `spread`.
         """
-        held_out = labels.argsort(stable=True)[1::2]
-        known = labels.index_fill(0, held_out, -1)
-        scores = self._spread(links, known, classes)[len(self) :][held_out]
-        return float((scores.argmax(1) == labels[held_out]).logical_and(scores.amax(1) > 0).float().mean())
+        return agreement(*self._joined(links, labels), classes, _reach(labels, classes))
 
-    def _spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
-        """Scores of the bank's latents and of the linked images, of which some labels may be unknown: -1."""
-        if alpha is None:  # 0.99 up to 5 labels a class, 0.95 from 25 on
-            alpha = 1 - 0.01 * min(max(int((labels >= 0).sum()) / classes / 5, 1), 5)
-        neighbours = torch.cat([self.neighbours.long(), links])
-        known = torch.cat([torch.full((len(self),), -1), labels])
-        return spread_labels(neighbours, known, classes, alpha)
+    def _joined(self, links: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Neighbours and labels of the bank's latents, whose labels are unknown, -1, and of the linked images."""
+        return torch.cat([self.neighbours.long(), links]), torch.cat([labels.new_full((len(self),), -1), labels])
 
     def whitened(self, vae: VAE) -> Tensor:
         """The latents as jitters see them, float32 `(N, *latent_shape)`."""
@@ -116,3 +111,8 @@ class LatentBank:
 
     def __repr__(self) -> str:
         return f"LatentBank({len(self)} latents of shape {tuple(self.latents.shape[1:])})"
+
+
+def _reach(labels: Tensor, classes: int) -> float:
+    """alpha: 0.99 up to 5 labels a class, 0.95 from 25 on."""
+    return 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)
