@@ -84,18 +84,20 @@ class Cell:
     date: str
 
 
-def classifier(classes: int = 10) -> nn.Sequential:
-    """A small CNN, 68,000 parameters."""
+def classifier(classes: int = 10, channels: int = 1, size: int = 28) -> nn.Sequential:
+    """A small CNN down to 4x4 pixels or fewer; 68,000 parameters for 1x28x28."""
     layers: list[nn.Module] = []
-    for inside, outside in ((1, 24), (24, 48), (48, 96)):
-        layers += [nn.Conv2d(inside, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 16, classes))
+    outside = 24
+    while size > 4:
+        layers += [nn.Conv2d(channels, outside, 3, stride=2, padding=1), nn.BatchNorm2d(outside), nn.ReLU()]
+        channels, outside, size = outside, min(2 * outside, 96), -(-size // 2)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size**2, classes))
 
 
-def train(images: Tensor, labels: Tensor, seed: int, mixup: bool, classes: int = 10) -> nn.Module:
-    """AdamW, one cycle, the last step's weights."""
+def train(images: Tensor, labels: Tensor, seed: int, mixup: bool = False, classes: int = 10) -> nn.Module:
+    """AdamW, one cycle, the last step's weights; uint8 images `(N, C, S, S)`."""
     torch.manual_seed(seed)
-    net = classifier(classes)
+    net = classifier(classes, *images.shape[1:3])
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
     mix = v2.MixUp(alpha=0.2, num_classes=classes)
