@@ -55,6 +55,25 @@ def test_equals_the_modules_with_trained_weights(name):
     torch.testing.assert_close(fused.decode_whitened(mean), vae.decode_whitened(mean), atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_a_large_batch_is_computed_in_parts():
+    fused = FusedVAE(hub.load("fashion-mnist").vae)
+    x = IMAGES[torch.arange(600) % 500] / 255
+    mean, std = fused.encode_whitened(x)
+    parts = x.split(100)
+    for whole, by_hand in (
+        (mean, [fused.encode_whitened(part).mean for part in parts]),
+        (std, [fused.encode_whitened(part).std for part in parts]),
+        (fused.whitened_mean(x), [fused.whitened_mean(part) for part in parts]),
+        (fused.decode_whitened(mean), [fused.decode_whitened(part) for part in mean.split(100)]),
+        (
+            fused.decoded_change(mean, std, 2),
+            [fused.decoded_change(*p, 2) for p in zip(mean.split(100), std.split(100), strict=True)],
+        ),
+    ):
+        torch.testing.assert_close(whole, torch.cat(by_hand), atol=1e-5, rtol=1e-5)
+
+
 def test_a_batch_and_its_images_agree():
     """The same up to a rounding of the last grey level."""
     augment = VAEAugment.from_pretrained("fashion-mnist", jitter=lambda mean, std: 0.7 * mean)
@@ -64,7 +83,7 @@ def test_a_batch_and_its_images_agree():
 
 
 @pytest.mark.parametrize("config", [VAEConfig(), CONFIGS[1]], ids=str)
-@pytest.mark.parametrize("shape", [(), (1,), (12,), (2, 3)], ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (12,), (2, 3), (2, 150)], ids=str)
 def test_bytes_take_a_short_way_to_the_same_image(config, shape):
     augment = VAEAugment(VAE(config), gain=1.0)
     pixels = torch.randint(0, 256, (*shape, config.channels, config.size, config.size), dtype=torch.uint8)

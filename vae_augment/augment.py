@@ -28,7 +28,6 @@ from .strength import gain_name, is_calibrated
 from .vae import VAE
 
 OnGeometry = Literal["passthrough", "warn", "error"]
-DECODE_CHUNK = 256  # images at a time; more leave the processor's cache
 
 
 class VAEAugment(Pretrained, v2.Transform):
@@ -318,11 +317,7 @@ class VAEAugment(Pretrained, v2.Transform):
         if not wanted:
             c = self.vae.config
             return torch.empty(0, c.channels, c.size, c.size, dtype=torch.float32)
-        return torch.cat([self._sample(self._fit.jitter, part) for part in self._fit.index(wanted).split(DECODE_CHUNK)])
-
-    def _sample(self, known: fitted.Classes, classes: Tensor) -> Tensor:
-        """int64 `(B,)`, places of classes -> images."""
-        generator = _generator()
+        classes, known, generator = self._fit.index(wanted), self._fit.jitter, _generator()
         if isinstance(known, ClassLatents):
             return self._decoded(known.draw(classes, generator))
         images = known.images[known.draw(classes, generator)].float()
@@ -448,7 +443,7 @@ class VAEAugment(Pretrained, v2.Transform):
         if self.strength != 1:
             mean = self._replicas.fastest(x.device).whitened_mean(x)
             target = torch.lerp(mean, target, self.strength)
-        return torch.cat([self._decoded(part) for part in target.split(DECODE_CHUNK)])
+        return self._decoded(target)
 
     def _decoded(self, z: Tensor) -> Tensor:
         return self._replicas.fastest(z.device).decode_whitened(z)
