@@ -439,6 +439,22 @@ def test_strength_below_1_goes_part_of_the_way(fitted):
     assert (halfway - real).square().mean() < (wholly - real).square().mean()
 
 
+@pytest.mark.parametrize("kind", [F.to_pil_image, tv_tensors.Image, torch.Tensor.clone], ids=["PIL", "Image", "Tensor"])
+def test_a_lone_image_with_its_label_is_replaced_as_in_a_batch(fitted, kind):
+    augment = copy.deepcopy(fitted)
+    augment.p = 0.7
+    replaced = 0
+    for seed in range(10):
+        outs = []
+        for by in (lambda image: augment(image, 9)[0], lambda image: augment.vary_all([image], [9])[0]):
+            torch.manual_seed(seed)
+            outs.append(y if isinstance(y := by(kind(IMAGES[0])), torch.Tensor) else F.pil_to_tensor(y))
+        assert type(outs[0]) is type(outs[1])
+        assert torch.equal(*outs)
+        replaced += not torch.equal(outs[0], IMAGES[0])
+    assert 0 < replaced < 10
+
+
 def test_labels_of_two_kinds_and_another_default_dtype():
     mixed = [(image, str(label) if label > 4 else label) for image, label in FEW]
     torch.set_default_dtype(torch.float64)
