@@ -245,7 +245,7 @@ class VAEAugment(Pretrained, v2.Transform):
         two.
 
         Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
-        warning), a labelled image's latent is moved a little along a difference between two labelled images of one class
+        warning, the latter judged by cross-validation from three labels a class on), a labelled image's latent is moved a little along a difference between two labelled images of one class
         (`ClassDifferences`).
 
         Args:
