@@ -384,7 +384,7 @@ def test_names_and_numbers_of_single_images_are_no_classes():
 
 def test_labels_that_are_no_classes_are_told():
     base = [(image, torch.eye(10)[label]) for image, label in FEW]
-    with pytest.warns(UserWarning, match=r"\(Tensor, Tensor\) have no integer or string"):
+    with pytest.warns(UserWarning, match=r"Tensor of float32 \(10,\)\) have no integer or string"):
         assert SyntheticDataset(base, ratio=1).augment.classes is None
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
     for samples, has in (
@@ -408,13 +408,54 @@ def test_a_label_in_the_call_decides_the_class(fitted):
     assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
     sample = fitted({"image": blank, "label": 9, "id": 4})
     assert list(sample) == ["image", "label", "id"]
-    assert fitted(blank, 77)[1] == 77  # a name, not a class: as without
     assert [part.shape for part in fitted([blank.expand(2, -1, -1, -1)])] == [(2, 1, 28, 28)]  # a batch without labels
-    mask = tv_tensors.Mask(torch.zeros(28, 28))
-    strict = copy.copy(fitted)
-    strict.on_geometry = "error"
-    with pytest.raises(ValueError, match="not Mask"):
-        strict(blank, 9, mask)
+    with pytest.raises(ValueError, match="which Mask would not fit"):
+        fitted(blank, 9, tv_tensors.Mask(torch.zeros(28, 28)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [x, y[:, None]],
+        lambda x, y: (x, y.tolist()),
+        lambda x, y: (x, y.numpy().astype("uint8")),
+        lambda x, y: {"pixel_values": x, "labels": y},
+        lambda x, y: {"image": x, "label": y, "id": torch.arange(40)},
+    ],
+)
+def test_labels_of_a_batch_in_any_form_decide_the_classes(fitted, form):
+    wanted = torch.tensor([1, 9] * 20)
+    sample = form(torch.zeros(40, 1, 28, 28, dtype=torch.uint8), wanted)
+    made = fitted(sample)
+    images = made[next(iter(made))] if isinstance(made, dict) else made[0]
+    assert (fitted.jitter.nearest_class(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
+
+
+def test_labels_as_strings_come_in_tuples_from_a_loader():
+    few = [(image, FASHION_CLASSES[label]) for image, label in FEW]
+    augment = VAEAugment.from_pretrained("fashion-mnist").fit(few)
+    images, names = augment(*next(iter(DataLoader(few, batch_size=30, shuffle=True))))
+    wanted = torch.tensor([augment.classes.index(name) for name in names])
+    assert (
+        augment.jitter.nearest_class(augment.vae.whitened_mean(images.float() / 255)) == wanted
+    ).float().mean() > 0.8
+
+
+def test_labels_that_cannot_decide_the_class_are_refused(fitted):
+    images = IMAGES[:4]
+    for labels in (torch.rand(4), torch.eye(4), torch.arange(3), [1, 2, None, 3], {"boxes": 1}):
+        with pytest.raises(TypeError, match=r"comes before MixUp and CutMix"):
+            fitted(images, labels)
+    with pytest.raises(
+        TypeError, match=r"\{'image': Tensor of uint8 \(4, 1, 28, 28\), 'target': Tensor of int64 \(4,\)\} has none"
+    ):
+        fitted({"image": images, "target": torch.arange(4)})
+    for labels in ([0, 1, 2, -100], torch.tensor([0, 1, 2, 77])):
+        with pytest.raises(ValueError, match="no such class"):
+            fitted(images, labels)
+    with pytest.raises(ValueError, match="no such class"):
+        fitted(images[0], 77)
 
 
 def test_samples_with_masks_are_not_replaced():

@@ -33,7 +33,7 @@ from .jitter import Jitter, Noise
 from .mover import Drawn, Mover
 from .pretrained import Pretrained
 from .replicas import Replicas
-from .sample_parts import labels_of, split_image
+from .sample_parts import kinds_of, labels_of, split_image
 from .strength import gain_name, is_calibrated
 from .vae import VAE
 
@@ -238,15 +238,15 @@ class VAEAugment(Pretrained, v2.Transform):
         The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
         nearest neighbours, Zhou et al., 2004), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
-        `SyntheticDataset`), and put a classical policy after it. Its class is its label, where the call has it,
-        `augment(image, label)` or `augment(images, labels)`; an image alone, as in a v1 pipeline, is taken for one of the
-        nearest labelled image's class, which is right for the labelled images as they were shown, before any policy, and
-        wrong for a quarter of the digits that it has not seen. 100 images take about two seconds, each further hundred one to
-        two.
+        `SyntheticDataset`), and put a classical policy after it. Its class is its label, which a sample must have:
+        `augment(image, label)` or `augment(images, labels)`, also in dicts, as "label" or "labels". An image alone, as in
+        a v1 pipeline, is taken for one of the nearest labelled image's class, which is right for the labelled images as
+        they were shown, before any policy, and wrong for a quarter of the digits that it has not seen. 100 images take
+        about two seconds, each further hundred one to two.
 
         Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
-        warning, the latter judged by cross-validation from three labels a class on), a labelled image's latent is moved a little along a difference between two labelled images of one class
-        (`ClassDifferences`).
+        warning, the latter judged by cross-validation from three labels a class on), a labelled image's latent is moved
+        a little along a difference between two labelled images of one class (`ClassDifferences`).
 
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
@@ -365,30 +365,42 @@ class VAEAugment(Pretrained, v2.Transform):
                 return self._vary_image(image, drawn) if chosen else image
         if self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
             sample = inputs if len(inputs) > 1 else inputs[0]
-            if any(map(is_image, leaves := tree_leaves(sample))):
-                image, join = split_image(sample)
-                labels = labels_of(sample, lead_shape(image))
-                if labels is not None and set(labels) <= set(self._fit.labels):
-                    self.check_inputs(leaves)
-                    return join(self._replaced(image, labels))
+            if len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
+                return self._replaced_in(sample, leaves)
         return super().forward(*inputs)
 
-    def _replaced(self, image: Any, labels: list[int | str]) -> Any:
-        """An image, or a batch, by new ones of these classes."""
-        if not lead_shape(image):
-            c = self._replicas.master.config
+    def _replaced_in(self, sample: Any, leaves: list[Any]) -> Any:
+        """A sample, or a batch of them, its image replaced by a new one of its label."""
+        assert self._fit is not None
+        self.check_inputs(leaves)
+        image, join = split_image(sample)
+        lead, c = lead_shape(image), self._replicas.master.config
+        labels = labels_of(sample, lead)
+        if labels is None:
+            raise TypeError(
+                f"after fit, an image is replaced by a new one of its label, and {kinds_of(sample)} has none: it takes (image, "
+                "label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and comes "
+                "before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
+            )
+        classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
+        if kinds := geometry_among(leaves):
+            raise ValueError(
+                f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
+                "transform that was not fitted"
+            )
+        if not lead:
             is_plain = self._strength == 1 and is_model_bytes(image, c.channels, c.size)
-            return self._replaced_bytes(image, labels) if is_plain else self.vary_all([image], labels)[0]
+            return join(self._replaced_bytes(image, classes) if is_plain else self.vary_all([image], labels)[0])
         varied = torch.stack(self.vary_all(image.unbind(), labels)) if labels else image
-        return tv_tensors.wrap(varied, like=image) if isinstance(image, tv_tensors.TVTensor) else varied
+        return join(tv_tensors.wrap(varied, like=image) if isinstance(image, tv_tensors.TVTensor) else varied)
 
-    def _replaced_bytes(self, image: Any, labels: list[int | str]) -> Any:
+    def _replaced_bytes(self, image: Any, classes: Tensor) -> Any:
         """A lone image in the model's own shape; `vary_all`, which reads it too, takes half as long again."""
         assert self._fit is not None
         generator = _generator()
         if not torch.rand(1, generator=generator, dtype=torch.float32) < self._p:
             return image
-        y = self._decoded(self._fit.jitter.draw(self._fit.index(labels), generator))
+        y = self._decoded(self._fit.jitter.draw(classes, generator))
         pixels, rebuild = unpack(image)
         return rebuild(as_pixels(y.mul_(255), torch.uint8).view(pixels.shape))
 

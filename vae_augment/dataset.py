@@ -19,7 +19,7 @@ from . import hub
 from .augment import VAEAugment
 from .image import geometry_among, to_model
 from .raw import Reader, raw_reader
-from .sample_parts import label_of, split_image
+from .sample_parts import kinds_of, label_of, split_image
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
@@ -175,7 +175,9 @@ class SyntheticDataset(Dataset[Any]):
         for sample in samples:
             if (label := label_of(sample)) is None:
                 if len(tree_leaves(sample)) > 1:
-                    _warn_not_fitted(f"samples like {_kinds(sample)} have no integer or string as (image, label, ...)")
+                    _warn_not_fitted(
+                        f"samples like {kinds_of(sample)} have no integer or string as (image, label, ...)"
+                    )
                 return augment
             by_class.setdefault(label, []).append(sample)
         image, _ = split_image(samples[0])
@@ -244,19 +246,11 @@ def _check_label(sample: Any, augment: VAEAugment) -> None:
         ValueError: the transform was fitted to other labels than this sample's.
     """
     if (label := label_of(sample)) not in (augment.classes or ()):
-        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {_kinds(sample)}"
+        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {kinds_of(sample)}"
         raise ValueError(
             f"augment was fitted to classes {augment.classes}, and a sample of base has {has}. Fit it to such labels, or "
             "pass one that was not fitted"
         )
-
-
-def _kinds(sample: Any) -> str:
-    if isinstance(sample, dict):
-        return "{" + ", ".join(f"{key!r}: {type(value).__name__}" for key, value in sample.items()) + "}"
-    if not isinstance(sample, tuple | list):
-        return type(sample).__name__
-    return "(" + ", ".join(type(part).__name__ for part in sample) + ")"
 
 
 def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """A sample of any data set: where its image is, what its label is."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -32,25 +33,41 @@ def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def label_of(sample: Any) -> int | str | None:
-    """The label of a sample `(image, label, ...)` or `{"label": ...}`; None if it has none that is a class."""
+    """The label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`; None if it has none that is a class."""
     return plain_label(_label_part(sample))
 
 
 def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
-    """The labels of an image, or of a batch of this leading shape whose labels are a vector; None if it has none."""
+    """The labels of an image, or of a batch of this leading shape; None if it has none for each, integers or strings."""
+    part = _label_part(sample)
     if not lead:
-        label = label_of(sample)
-        return None if label is None else [label]
-    labels = _label_part(sample)
-    if not isinstance(labels, Tensor) or len(lead) != 1 or labels.shape != lead or labels.is_floating_point():
+        part = [part]
+    elif isinstance(part, Tensor | np.ndarray):
+        part = part.reshape(-1).tolist() if part.shape in (lead, (*lead, 1)) else None
+    if len(lead) > 1 or not isinstance(part, tuple | list) or len(part) != math.prod(lead):
         return None
-    whole: list[int | str] = labels.tolist()
-    return whole
+    labels = [plain_label(label) for label in part]
+    return None if None in labels else labels  # type: ignore[return-value]
+
+
+def kinds_of(sample: Any) -> str:
+    """A sample as a message shows it."""
+    if isinstance(sample, dict):
+        return "{" + ", ".join(f"{key!r}: {_kind(value)}" for key, value in sample.items()) + "}"
+    if not isinstance(sample, tuple | list):
+        return _kind(sample)
+    return "(" + ", ".join(map(_kind, sample)) + ")"
+
+
+def _kind(part: Any) -> str:
+    if isinstance(part, Tensor | np.ndarray):
+        return f"{type(part).__name__} of {str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}"
+    return type(part).__name__
 
 
 def _label_part(sample: Any) -> Any:
     if isinstance(sample, dict):
-        return sample.get("label")
+        return sample.get("label", sample.get("labels"))
     return sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
 
 
