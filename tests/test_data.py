@@ -60,6 +60,21 @@ def test_a_photograph_is_turned_upright(tmp_path):
     assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40)).rotate(-90)))
 
 
+def test_images_beside_a_training_and_a_test_folder_are_of_neither(tmp_path):
+    for part in ("Train", "dev"):
+        photographs(tmp_path / part, 20)
+    data = datasets.load(f"folder:{tmp_path}", 3, 32)
+    assert (len(data.train), len(data.test)) == (20, 20)
+    photograph(0, (40, 40)).save(tmp_path / "preview.jpg")
+    with pytest.raises(ValueError, match="beside them single files: move those away, or name the folder to train on"):
+        datasets.load(f"folder:{tmp_path}", 3, 32)
+
+
+def test_a_folder_given_as_a_name_is_told(tmp_path):
+    with pytest.raises(ValueError, match="write folder:"):
+        datasets.load(str(tmp_path), 3, 32)
+
+
 def test_labels_are_the_names_of_the_subfolders(tmp_path):
     data = datasets.load(f"folder:{photographs(tmp_path, 40)}", 3, 32)
     assert data.test_labels is not None

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,9 @@ def test_mistakes(fitted):
         fitted.sample([1, 77])
     with pytest.raises(ValueError, match="two classes"):
         fresh.fit(FEW[:1])
-    with pytest.raises(TypeError, match="sample 0 has no label"):
+    with pytest.raises(TypeError, match=r"sample 0, .*Tensor of uint8 .* has no label"):
         fresh.fit(list(IMAGES[:5]))
-    with pytest.raises(TypeError, match="sample 0 has no label"):
+    with pytest.raises(TypeError, match=r"sample 0, .*Tensor of uint8 .* has no label"):
         fresh.fit([(IMAGES[0], 0.5)])
     with pytest.raises(ValueError, match="sample 0 holds 5 images"):
         fresh.fit([(IMAGES[:5], 1)])
@@ -388,7 +389,7 @@ def test_labels_that_are_no_classes_are_told():
         assert SyntheticDataset(base, ratio=1).augment.classes is None
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
     for samples, has in (
-        (base, r"no integer or string as label: \(Tensor, Tensor\)"),
+        (base, r"no integer or string as label: \(Tensor of uint8"),
         ([(FEW[0][0], "7")], "label '7'"),
     ):
         with pytest.raises(ValueError, match=has):
@@ -456,6 +457,41 @@ def test_labels_that_cannot_decide_the_class_are_refused(fitted):
             fitted(images, labels)
     with pytest.raises(ValueError, match="no such class"):
         fitted(images[0], 77)
+
+
+def test_a_data_set_of_photographs_is_not_kept_in_memory_to_fit_to_it():
+    alive, most = 0, 0
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    class Photographs(torch.utils.data.Dataset):
+        def __len__(self):
+            return 60
+
+        def __getitem__(self, index):
+            nonlocal alive, most
+            image = F.resize(IMAGES[index], [280, 280])
+            weakref.finalize(image, gone)
+            alive += 1
+            most = max(most, alive)
+            return image, int(LABELS[index])
+
+    dataset = SyntheticDataset(Photographs(), augment=VAEAugment.from_pretrained("fashion-mnist"))
+    assert dataset.augment.classes is not None
+    assert most < 5
+
+
+def test_a_fitted_transform_tells_of_a_label_it_has_not_seen_when_it_meets_one(fitted):
+    dataset = SyntheticDataset([*FEW[:20], (FEW[0][0], 11)], ratio=1, augment=fitted)
+    with pytest.raises(ValueError, match=r"has the label 11\. Fit it to such labels"):
+        list(dataset)
+
+
+def test_label_minus_1_is_told():
+    with pytest.warns(UserWarning, match="label -1 is taken for a class"):
+        VAEAugment.from_pretrained("fashion-mnist").fit([*FEW[:4], (FEW[5][0], -1)])
 
 
 def test_samples_with_masks_are_not_replaced():

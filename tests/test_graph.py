@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
+from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
-from vae_augment import LatentBank, hub
+from vae_augment import Interpolate, LatentBank, VAEAugment, hub
 from vae_augment.deform import deformed
 from vae_augment.outline import outlines
 from vae_augment.sample import fashion_sample
@@ -130,3 +132,35 @@ def test_an_image_links_to_a_deformed_copy_of_itself():
     bank = LatentBank.from_images(weights.vae, IMAGES)
     shifted = torch.roll(IMAGES[20:30], 1, -1) / 255
     assert (bank.links(weights.vae, shifted)[:, 0] == torch.arange(20, 30)).float().mean() > 0.7
+
+
+def test_a_bank_takes_images_in_any_form():
+    vae = hub.load("fashion-mnist").vae
+    expected = LatentBank.from_images(vae, IMAGES[:60], size=40).latents.float()
+    large = F.resize(IMAGES[:60].expand(-1, 3, -1, -1), [56, 56])
+    forms = [
+        IMAGES[:60] / 255,
+        list(IMAGES[:60]),
+        [(F.to_pil_image(image), 3) for image in IMAGES[:60]],
+        TensorDataset(IMAGES[:60], LABELS[:60]),
+    ]
+    for images in forms:
+        assert torch.allclose(LatentBank.from_images(vae, images, size=40).latents.float(), expected, atol=2e-3)
+    off = LatentBank.from_images(vae, large, size=40).latents.float() - expected
+    assert off.square().mean() < 0.1 * expected.square().mean(), "colour images of another size are converted"
+    with pytest.raises(ValueError, match="or a data set of them"):
+        LatentBank.from_images(vae, IMAGES[:60, 0])
+    with pytest.raises(TypeError, match="map-style"):
+        LatentBank.from_images(vae, iter(IMAGES))
+    with pytest.raises(ValueError, match="expected one in each"):
+        LatentBank.from_images(vae, [IMAGES[:2]] * 3)
+
+
+def test_a_bank_takes_the_place_of_the_stored_one():
+    vae = hub.load("fashion-mnist").vae
+    bank = LatentBank.from_images(vae, IMAGES, size=300)
+    augment = VAEAugment.from_pretrained("fashion-mnist", bank=bank)
+    assert augment.bank is bank
+    assert augment.gain == VAEAugment.from_pretrained("fashion-mnist").gain
+    toward = VAEAugment.from_pretrained("fashion-mnist", bank=bank, jitter=Interpolate(k=5))
+    assert len(toward.jitter.bank) == 300

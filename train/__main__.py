@@ -211,7 +211,9 @@ def run(
     with processes.first_goes_ahead():
         data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     if len(data.train) < 2:
-        raise ValueError(f"{data.name}: {len(data.train)} images to train on are too few")
+        raise ValueError(
+            f"{data.name}: {len(data.train)} images to train on, beside {len(data.test)} held out, are too few: 3 at least"
+        )
     check(recipe, len(data.train))
     state = processes.from_first(lambda: checkpoint.load(folder) if resume else None)
     if state is not None:
@@ -219,6 +221,8 @@ def run(
     if not processes.is_first():
         train(recipe, data, None, folder, state)
         return None
+    shape = "x".join(map(str, data.train.shape[1:]))
+    print(f"{data.name}: {len(data.train)} of {shape} to train on, {len(data.test)} held out", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     remove_parts(folder)
     # what an older run left must not pass for this run's; what this one left stays until it is replaced
@@ -240,7 +244,11 @@ def run(
         log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
         sheet = contact_sheet(vae, data.test, gains["Noise"])
         log.images(recipe.steps, grids(vae, data.test, gains["Noise"]) | {"contact_sheet": sheet})
-        if len(data.test) > 10 and quality["active_units"] < 0.2 * recipe.vae.latent_dim:
+        if quality["active_units"] == 0:
+            log.say(
+                "warning: no latent dimension is active, images will hardly be changed: they are too few or all alike"
+            )
+        elif len(data.test) > 10 and quality["active_units"] < 0.2 * recipe.vae.latent_dim:
             log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
         log.histogram(recipe.steps, "latents", vae.whitened_mean(images))
         metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}

@@ -64,8 +64,9 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         return _folder(_path(name), channels, size, root_folder(root))
     if name.startswith("hf:"):
         return _hugging_face(_after_colon(name), channels, size, root_folder(root))
+    meant = f". For the folder of that name write folder:{name}" if Path(name).expanduser().is_dir() else ""
     raise ValueError(
-        f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME"
+        f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME{meant}"
     )
 
 

@@ -20,9 +20,9 @@ MOST_BROKEN = 0.01  # part of the images; with more, the data set itself is brok
 SHOWN = 5  # of their names
 AHEAD = 256  # images read at a time
 GREY_MODES = ("1", "L", "LA")
-SUFFIXES = (*IMG_EXTENSIONS, ".gif")
+SUFFIXES = (*IMG_EXTENSIONS, ".gif", ".jfif", ".jpe", ".avif")
 TRAIN = ("train", "training")  # folders of these names are parts of a data set, not classes
-HELD_OUT = ("val", "valid", "validation", "test", "testing")
+HELD_OUT = ("val", "valid", "validation", "dev", "eval", "test", "testing")
 
 
 def find(folder: Path) -> list[Path]:
@@ -59,11 +59,17 @@ def labels_of(files: Sequence[Path], folder: Path) -> tuple[list[str | None], li
     Where all are in folders named as the parts of a data set, train and test or the like, labels are the folders in those.
 
     Raises:
-        ValueError: there is a test folder, but none to train on.
+        ValueError: there is a test folder, but none to train on, or images beside both, which could be of either.
     """
     parts = [file.relative_to(folder).parts for file in files]
     tops = {part[0].lower() if len(part) > 1 else "" for part in parts}
     held_out: list[int] = []
+    if beside := not (tops.isdisjoint(TRAIN) or tops.isdisjoint(HELD_OUT)) and tops.difference(TRAIN, HELD_OUT):
+        names = ", ".join(sorted(f"{name}/" if name else "single files" for name in beside))
+        raise ValueError(
+            f"{folder} has folders of images to train on and to test on, and beside them {names}: move those away, or name "
+            f"the folder to train on, folder:{folder / TRAIN[0]}"
+        )
     if tops <= {*TRAIN, *HELD_OUT}:
         if tops.isdisjoint(TRAIN):
             raise ValueError(

@@ -136,6 +136,7 @@ class VAEAugment(Pretrained, v2.Transform):
         p: float = 1.0,
         jitter: Jitter | None = None,
         residual: bool = True,
+        bank: LatentBank | None = None,
         gain: float | None = None,
         per_frame: bool = False,
         resize: bool = True,
@@ -148,7 +149,8 @@ class VAEAugment(Pretrained, v2.Transform):
     ) -> Self:
         """The transform with trained weights: a bundled name, a local folder, or a Hugging Face Hub id `user/repo`.
 
-        Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results.
+        Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results. A `bank`
+        takes the place of the one that came with the weights; the other arguments are those of the class.
 
         Raises:
             FileNotFoundError: no such weights, or a file of them is missing.
@@ -162,7 +164,8 @@ class VAEAugment(Pretrained, v2.Transform):
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        if gain is None and (jitter is None or is_calibrated(jitter)):
+        # a stored gain of neighbours is that of the stored bank's
+        if gain is None and (jitter is None or (bank is None and is_calibrated(jitter))):
             gain = weights.gains.get(gain_name(Noise() if jitter is None else jitter))
         augment = cls(
             weights.vae,
@@ -170,7 +173,7 @@ class VAEAugment(Pretrained, v2.Transform):
             p=p,
             jitter=jitter,
             residual=residual,
-            bank=weights.bank,
+            bank=weights.bank if bank is None else bank,
             gain=gain,
             per_frame=per_frame,
             resize=resize,
@@ -270,7 +273,7 @@ class VAEAugment(Pretrained, v2.Transform):
         return self
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
-        """Write what `fit` learned to one safetensors file, which `load_fit` reads. The weights are not in it.
+        """Write what `fit` learned to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
 
         Raises:
             RuntimeError: `fit` was not called.

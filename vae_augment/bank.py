@@ -2,14 +2,17 @@
 
 import operator
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
+from .image import to_model
 from .outline import outlines
+from .raw import raw_reader
+from .sample_parts import split_image
 from .spread import agreement, spread_labels
 from .vae import VAE
 
@@ -34,22 +37,20 @@ class LatentBank:
 
     @classmethod
     @torch.no_grad()
-    def from_images(cls, vae: VAE, images: Tensor, size: int = LARGEST_BANK) -> Self:
-        """A bank of at most `size` of these images, evenly spaced: float32 in [0, 1] or uint8 `(N, C, S, S)`.
+    def from_images(cls, vae: VAE, images: Any, size: int = LARGEST_BANK) -> Self:
+        """A bank of at most `size` of these images, evenly spaced.
 
         10,000 images of 28x28 pixels take about 15 seconds on two cores.
 
+        Args:
+            images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
+                that hold one, read before its own transform. Other sizes and channels are converted as by the transform.
+
         Raises:
-            TypeError: the images are not in one tensor.
-            ValueError: fewer than two, or a size that no bank has.
+            TypeError, ValueError: fewer than two images, a size that no bank has, or no images.
         """
-        if not isinstance(images, Tensor):
-            raise TypeError(f"images must be one tensor (N, C, S, S), got {type(images).__name__}: torch.stack them")
         size = operator.index(size)
-        if not 2 <= size <= LARGEST_BANK or len(images) < 2:
-            raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
-        count = min(size, len(images))
-        chosen = images[torch.arange(count) * len(images) // count]
+        chosen = _chosen(vae, images, size)
         latents = torch.cat([vae.encode(unit(part)).mean for part in chosen.split(CHUNK)])
         return cls(latents.half(), neighbours_of_all(vae, chosen, normalize(latents.flatten(1))).short())
 
@@ -116,3 +117,24 @@ class LatentBank:
 def _reach(labels: Tensor, classes: int) -> float:
     """alpha: 0.99 up to 5 labels a class, 0.95 from 25 on."""
     return 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)
+
+
+def _chosen(vae: VAE, images: Any, size: int) -> Tensor:
+    """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are."""
+    if isinstance(images, Tensor) and images.ndim != 4:
+        raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
+    reader = None if isinstance(images, Tensor) else raw_reader(images, aside=True)
+    if not 2 <= size <= LARGEST_BANK or len(images) < 2:
+        raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
+    c, count = vae.config, min(size, len(images))
+    places = torch.arange(count) * len(images) // count
+    if reader is None:
+        chosen: Tensor = images[places]
+        if chosen.shape[1:] == (c.channels, c.size, c.size):
+            return chosen
+        parts = [to_model(part, c.channels, c.size)[0] for part in chosen.split(CHUNK)]
+    else:
+        parts = [to_model(split_image(reader.read(i)[0])[0], c.channels, c.size)[0] for i in places.tolist()]
+    if len(seen := torch.cat(parts)) != count:
+        raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
+    return seen

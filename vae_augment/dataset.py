@@ -138,6 +138,9 @@ class SyntheticDataset(Dataset[Any]):
         read = [self._reader.read(self._source(index)) for index in indices]
         if isinstance(self.augment, VAEAugment):
             self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
+            if self.augment.classes is not None and self._unfitted is None:
+                for sample, _ in read:
+                    _check_label(sample, self.augment)
         parts = [split_image(sample) for sample, _ in read]
         labels = [label_of(sample) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)
@@ -170,27 +173,31 @@ class SyntheticDataset(Dataset[Any]):
 
     def _fitted(self, augment: VAEAugment, look: Reader) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
-        samples = [look.read(index)[0] for index in self._order[:MOST_READ].tolist()]
-        by_class: dict[int | str, list[Any]] = {}
-        for sample in samples:
+        config, by_class = augment.vae.config, dict[int | str, list[Any]]()
+        read = self._order[:MOST_READ].tolist()
+        for index in read:
+            sample = look.read(index)[0]
             if (label := label_of(sample)) is None:
                 if len(tree_leaves(sample)) > 1:
                     _warn_not_fitted(
                         f"samples like {kinds_of(sample)} have no integer or string as (image, label, ...)"
                     )
                 return augment
-            by_class.setdefault(label, []).append(sample)
-        image, _ = split_image(samples[0])
-        if len(by_class) < 2 or (isinstance(image, Tensor) and image.ndim != 3):  # a clip, or a batch
+            image, _ = split_image(sample)
+            if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
+                return augment
+            if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
+                # as small as the fit sees it: thousands of photographs would fill the memory
+                own.append((to_model(image, config.channels, config.size)[0][0], label))
+        if len(by_class) < 2:
             return augment
-        if len(by_class) == len(samples):
-            _warn_not_fitted(f"no two of its {len(samples)} images share a label, as if those were their names")
+        if len(by_class) == len(read):
+            _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
             return augment
-        if kinds := geometry_among(tree_leaves(samples[0])):
+        if kinds := geometry_among(tree_leaves(sample)):
             _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
             return augment
-        chosen = [sample for members in by_class.values() for sample in members[:MOST_PER_CLASS]]
-        return copy.copy(augment).fit(chosen)
+        return copy.copy(augment).fit([pair for own in by_class.values() for pair in own])
 
     def _balanced_sources(self, look: Reader) -> list[int]:
         """Sources of the synthetic samples, so that the smallest classes are filled first."""
@@ -240,7 +247,7 @@ def _warn_not_fitted(reason: str) -> None:
 
 
 def _check_label(sample: Any, augment: VAEAugment) -> None:
-    """Now, not at the first synthetic sample, which a worker may make.
+    """Of the first sample before a worker meets it, of each when it is used.
 
     Raises:
         ValueError: the transform was fitted to other labels than this sample's.

@@ -62,6 +62,8 @@ class Fitted:
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
+        if -1 in names and len(names) > 2:
+            warnings.warn("label -1 is taken for a class like others: leave images without a label out", stacklevel=3)
         index = torch.tensor([names.index(label) for label in labels])
         latents = None if bank is None else _spread_over(bank, vae, images, index, keep)
         if latents is not None:
@@ -99,7 +101,8 @@ def _spread_over(bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, kee
         if right < 1 / classes + LEAST_AGREEMENT * (1 - 1 / classes):
             warnings.warn(
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {right:.0%} of the "
-                "labelled images held out. So samples are variations of the labelled images, not new ones of their classes",
+                "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
+                "rarely help a classifier: use weights or a bank that know such images, or leave samples out (p=0, ratio=0)",
                 stacklevel=4,
             )
             return None

@@ -194,7 +194,10 @@ def _check(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
                 "Normalize, and divide pixels in 0..255 by 255 (v2.ToDtype(torch.float32, scale=True))"
             )
     if pixels.shape[-3] != channels and {pixels.shape[-3], channels} != {1, 3}:
-        raise ValueError(f"this VAE was trained on {channels}-channel images, got {pixels.shape[-3]} channels")
+        remedy = (
+            ". If the channels come last, put them first: image.movedim(-1, -3)" if pixels.shape[-1] in (1, 3) else ""
+        )
+        raise ValueError(f"this VAE was trained on {channels}-channel images, got {pixels.shape[-3]} channels{remedy}")
     if not resize and pixels.shape[-2:] != (size, size):
         raise ValueError(
             f"this VAE works at {size}x{size} pixels, got {pixels.shape[-2]}x{pixels.shape[-1]} with resize=False"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .image import to_model
 from .raw import raw_reader
-from .sample_parts import label_of, split_image
+from .sample_parts import kinds_of, label_of, split_image
 
 
 def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
@@ -23,7 +23,10 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         sample, _ = reader.read(index)
         label = label_of(sample)
         if label is None:
-            raise TypeError(f"sample {index} has no label: expected (image, label, ...) with an integer or a string")
+            raise TypeError(
+                f"sample {index}, {kinds_of(sample)}, has no label: expected (image, label, ...) with an integer or a string; of "
+                "tensors of images and labels make TensorDataset(images, labels)"
+            )
         x, _ = to_model(split_image(sample)[0], channels, size)
         if len(x) != 1:
             raise ValueError(f"sample {index} holds {len(x)} images: expected one image and its label")
