@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
-from vae_augment import Interpolate, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
+from vae_augment import Interpolate, LatentBank, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
 from vae_augment.sample import FASHION_CLASSES, fashion_sample
 from vae_augment.spread import spread_labels
 
@@ -288,6 +288,16 @@ def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
     assert torch.stack([right[LABELS[rest] == c].float().mean() for c in few]).mean() > 0.65
     fit = VAEAugment(weights.vae, bank=weights.bank).fit([(IMAGES[i], int(LABELS[i])) for i in chosen.tolist()])
     assert fit.jitter.ends.diff(prepend=torch.tensor([0])).min() > 300
+
+
+def test_a_class_that_the_bank_does_not_hold_is_told_and_keeps_its_labelled_images():
+    weights = hub.load("fashion-mnist")
+    bank = LatentBank.from_images(weights.vae, IMAGES[LABELS != 1])  # no trousers
+    with pytest.warns(UserWarning, match=r"holds no images like those of \['Trouser'\]"):
+        fit = VAEAugment(weights.vae, bank=bank).fit([(image, FASHION_CLASSES[label]) for image, label in FEW])
+    last = int(fit.jitter.ends[fit.classes.index("Trouser")])
+    assert fit.jitter.members[last - 10 : last].tolist() == [-1] * 10
+    assert (nearest_class(fit.sample(["Trouser"] * 30)) == 1).float().mean() > 0.8
 
 
 def test_latents_of_classes_without_a_label_are_left_out(fitted):

@@ -70,13 +70,19 @@ class LatentBank:
         return torch.cat([most_alike(vae, part, directions, drawn, scale, k) for part in images.split(LINK_CHUNK)])
 
     @torch.no_grad()
-    def knows(self, vae: VAE, images: Tensor) -> bool:
-        """Whether these images are like the pool's: half of them nearer to it than a quarter of the pool is to itself."""
+    def familiarity(self, vae: VAE, images: Tensor) -> Tensor:
+        """How much images are like the pool's: which part of these is farther from its nearest, float32 `(M,)`.
+
+        Of images of the pool's kind half are above 0.5.
+
+        Args:
+            images: float32 `(M, C, S, S)` in [0, 1].
+        """
         directions = normalize(self.latents.float().flatten(1))
-        own = (directions * directions[self.neighbours[:, 0].long()]).sum(1)
+        own = (directions * directions[self.neighbours[:, 0].long()]).sum(1).sort().values
         parts = [normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)]
         nearest = torch.cat([(part @ directions.T).amax(1) for part in parts])
-        return bool(nearest.median() >= own.quantile(0.25))
+        return torch.searchsorted(own, nearest) / len(own)
 
     def spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """The labels of a few images, carried over the graph -> scores of the bank's latents.

@@ -35,6 +35,7 @@ ENOUGH_TO_JUDGE = 3
 # Part of the way from chance to all right. Five labels of each garment reach 0.58 to 0.87; of five kinds of flowers, whose
 # samples cost a classifier five points, three to twenty reach 0.5 in one draw of forty at most
 LEAST_AGREEMENT = 0.5
+LEAST_FAMILIARITY = 0.25  # of half of the labelled images
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class Fitted:
         if -1 in names and len(names) > 2:
             warnings.warn("label -1 is taken for a class like others: leave images without a label out", stacklevel=3)
         index = torch.tensor([names.index(label) for label in labels])
-        latents = None if bank is None else _spread_over(bank, vae, images, index, keep)
+        latents = None if bank is None else _spread_over(bank, vae, images, index, names, keep)
         if latents is not None:
             return cls(latents, names)
         if len(names) == len(labels):
@@ -90,12 +91,15 @@ class Fitted:
         return torch.tensor([self.labels.index(label) for label in wanted if label is not None], dtype=torch.int64)
 
 
-def _spread_over(bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, keep: float) -> ClassLatents | None:
+def _spread_over(
+    bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, names: Labels, keep: float
+) -> ClassLatents | None:
     """Latents of the bank by class; None, and a warning, if it does not know such images, or does not tell their classes."""
-    if not bank.knows(vae, images):
+    familiarity, classes = bank.familiarity(vae, images), len(names)
+    if familiarity.median() < LEAST_FAMILIARITY:
         warnings.warn(UNKNOWN_TO_BANK, stacklevel=4)
         return None
-    links, classes = bank.links(vae, images), int(labels.max()) + 1
+    links = bank.links(vae, images)
     if len(labels) >= ENOUGH_TO_JUDGE * classes:
         right = bank.agreement(links, labels, classes)
         if right < 1 / classes + LEAST_AGREEMENT * (1 - 1 / classes):
@@ -106,7 +110,14 @@ def _spread_over(bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, kee
                 stacklevel=4,
             )
             return None
-    return ClassLatents.from_bank(vae, bank, images, links, labels, classes, keep)
+    latents = ClassLatents.from_bank(vae, bank, images, links, labels, familiarity, classes, keep)
+    if absent := [name for name, end in zip(names, latents.ends.tolist(), strict=True) if latents.members[end - 1] < 0]:
+        warnings.warn(
+            f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. Pass a bank of "
+            "unlabelled images with all classes among them",
+            stacklevel=4,
+        )
+    return latents
 
 
 def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:

@@ -45,7 +45,7 @@ def spread_labels(neighbours: Tensor, labels: Tensor, classes: int, alpha: float
 
 @torch.no_grad()
 def agreement(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) -> float:
-    """Part of the known labels that the others give rightly, in five-fold cross-validation.
+    """Part of the known labels that the others give rightly, in five-fold cross-validation: the mean over classes.
 
     Of many labels the first folds are judged alone, of labels that have their class to themselves none. With five labels of each
     class of Fashion-MNIST it is 0.76 +- 0.05 over draws, where these labels tell 0.76 of the other images rightly.
@@ -61,7 +61,10 @@ def agreement(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) ->
     scores = _spread(_normalised_graph(neighbours), known, alpha)[points].view(-1, folds, classes)
     judged = (fold < folds) & (own.bincount()[own] > 1)
     score, predicted = scores[judged, fold[judged]].max(1)
-    return float(((predicted == own[judged]) & (score > 0)).float().mean())
+    right = ((predicted == own[judged]) & (score > 0)).float()
+    counts = own[judged].bincount()
+    of_class = torch.zeros(len(counts)).index_add(0, own[judged], right) / counts
+    return float(of_class[counts > 0].mean())
 
 
 def of_other_classes(arrived: Tensor) -> Tensor:
