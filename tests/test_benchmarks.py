@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks import unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import hardest, mlp
-from benchmarks.table import interval, load, paired
+from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
 from tests.conftest import IMAGES
 
 
@@ -21,6 +24,12 @@ def test_every_figure_has_ten_draws_with_the_same_labelled_images():
         ).add(row["labelled"])
     assert all(len(hashes) == 1 for hashes in drawn.values())
     assert all(len(draws) >= 10 for draws in load().values())
+
+
+def test_the_tables_of_the_readme_are_the_stored_figures():
+    cells, readme = load(), Path("README.md").read_text(encoding="utf-8")
+    for made in (main_table(cells), track_table(cells), policy_table(cells), exemplar_table(), unequal.table()):
+        assert made in readme
 
 
 def test_bootstrap_interval_covers_the_mean():

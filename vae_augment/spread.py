@@ -63,7 +63,7 @@ def agreement(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) ->
     score, predicted = scores[judged, fold[judged]].max(1)
     right = ((predicted == own[judged]) & (score > 0)).float()
     counts = own[judged].bincount()
-    of_class = torch.zeros(len(counts)).index_add(0, own[judged], right) / counts
+    of_class = right.new_zeros(len(counts)).index_add(0, own[judged], right) / counts
     return float(of_class[counts > 0].mean())
 
 
