@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 
 from vae_augment import VAEAugment
 
-from .accuracy import IMAGES, accuracy, commit, machine, train
+from .accuracy import IMAGES, accuracy, commit, machine, share_of, train
 from .table import interval
 
 ARMS = ("policy", "policy+ours", "policy+copies")
@@ -53,8 +53,7 @@ def augmented(
     if arm == "policy+ours":
         augment.fit(list(zip(images, labels.tolist(), strict=True)))
         replaced = torch.rand(IMAGES) < share
-        samples = torch.cat([augment.sample(part) for part in y[replaced].split(256)])
-        x[replaced], fit = (samples * 255).round().to(torch.uint8), type(augment.jitter).__name__
+        x[replaced], fit = (augment.sample(y[replaced]) * 255).round().to(torch.uint8), type(augment.jitter).__name__
     elif arm == "policy+copies":
         replaced = torch.rand(IMAGES) < share
         same = [(labels == c).nonzero()[:, 0] for c in y[replaced].tolist()]
@@ -75,6 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("once")
+    data = options.images.resolve().name
     augment, revision = VAEAugment.from_pretrained(options.weights), commit()
     config = augment.vae.config
     (images, labels), test = (read(options.images / part, config.channels, config.size) for part in ("train", "test"))
@@ -84,11 +84,11 @@ def main() -> None:
             few = draw_of(labels, n, draw)
             for arm in options.arms:
                 torch.manual_seed(draw)
-                share = 0.7 if n <= 10 else 0.5
+                share = share_of(data, n, "ours", with_pool=True)
                 x, y, fit = augmented(images[few], labels[few], arm, augment, share)
                 net = train(x, y, draw, classes=int(labels.max()) + 1)
                 row = {
-                    "data": options.images.resolve().name,
+                    "data": data,
                     "n": n,
                     "arm": arm,
                     "draw": draw,

@@ -1,4 +1,4 @@
-"""One fixture makes the tiny VAE, one lists the image kinds."""
+"""Fixtures: a tiny VAE, the image kinds, a transform fitted to a few garments."""
 
 import os
 
@@ -18,7 +18,9 @@ from torchvision.transforms.v2 import functional as F
 from vae_augment import VAE, VAEAugment, VAEConfig
 from vae_augment.sample import fashion_sample
 
-IMAGES = fashion_sample()[0]
+IMAGES, LABELS = fashion_sample()
+# ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
+FEW = [(IMAGES[i].clone(), int(LABELS[i])) for i in range(100)]
 
 
 def grey() -> Tensor:
@@ -76,6 +78,18 @@ def vae() -> VAE:
 @pytest.fixture
 def augment(vae: VAE) -> VAEAugment:
     return VAEAugment(vae)
+
+
+@pytest.fixture(scope="session")
+def fitted() -> VAEAugment:
+    """To ten labelled garments a class; tests change copies of it."""
+    return VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+
+
+def nearest_class(images: Tensor) -> Tensor:
+    """An independent judge: the class of the ten nearest sample images, in pixels."""
+    x, known = images.flatten(1), (IMAGES / 255).flatten(1)
+    return LABELS[torch.cdist(x, known).topk(10, largest=False).indices].mode(1).values
 
 
 def pixels(image: Any) -> Tensor:

@@ -1,11 +1,10 @@
-"""Samples that know the class: fit, sample, and the data set that fits by itself."""
+"""Samples that know the class: fit, sample, save and load."""
 
 import copy
 import pickle
 import subprocess
 import sys
 import time
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,12 @@ import pytest
 import safetensors.torch
 import torch
 from torch.utils.data import DataLoader, TensorDataset
-from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import IMAGES
-from vae_augment import Interpolate, LatentBank, Noise, SyntheticDataset, VAEAugment, WeightsError, hub
-from vae_augment.sample import FASHION_CLASSES, fashion_sample
+from tests.conftest import FEW, IMAGES, LABELS, nearest_class
+from vae_augment import Interpolate, LatentBank, SyntheticDataset, VAEAugment, WeightsError, hub
+from vae_augment.sample import FASHION_CLASSES
 from vae_augment.spread import spread_labels
-
-LABELS = fashion_sample()[1]
-# ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
-FEW = [(IMAGES[i].clone(), int(LABELS[i])) for i in range(100)]
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    return VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
-
-
-def nearest_class(images):
-    """An independent judge: the class of the ten nearest sample images, in pixels."""
-    x, known = images.flatten(1), (IMAGES / 255).flatten(1)
-    return LABELS[torch.cdist(x, known).topk(10, largest=False).indices].mode(1).values
 
 
 def test_samples_are_new_images_of_the_class(fitted):
@@ -55,15 +38,6 @@ def test_a_seed_decides_the_samples(fitted):
         draws.append(fitted.sample([1, 2, 3]))
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
-
-
-def test_in_a_pipeline_an_image_is_replaced_by_one_of_its_class(fitted):
-    batch = torch.stack([image for image, _ in FEW])
-    labels = torch.tensor([label for _, label in FEW])
-    varied = fitted(batch)
-    assert varied.dtype == torch.uint8
-    assert (nearest_class(varied / 255) == labels).float().mean() > 0.6
-    assert fitted(F.to_pil_image(batch[0])).mode == "L"
 
 
 def test_labels_may_be_strings_tensors_or_a_data_set_with_a_transform(tmp_path):
@@ -164,10 +138,6 @@ def test_a_fit_does_not_change_the_weights_that_are_saved(tmp_path):
     gain = augment.gain
     augment.fit(FEW).save_pretrained(tmp_path)
     assert hub.load(tmp_path).gains == {"Noise": gain}
-
-
-def test_labels_of_tensors_are_classes_in_vary_all_too(fitted):
-    assert len(fitted.vary_all(list(IMAGES[:4]), LABELS[:4])) == 4
 
 
 def test_a_fit_file_that_is_missing_or_damaged_is_refused(fitted, tmp_path):
@@ -340,179 +310,9 @@ def test_a_fit_of_100_images_is_quick():
     assert time.process_time() - started < 3
 
 
-def test_data_set_fits_a_copy_by_itself():
-    augment = VAEAugment.from_pretrained("fashion-mnist")
-    dataset = SyntheticDataset(FEW, ratio=2, augment=augment)
-    assert augment.classes is None
-    assert dataset.augment.classes == tuple(range(10))
-    image, label = dataset[100]
-    assert label == FEW[dataset.source(100)][1]
-    assert image.dtype == torch.uint8
-    synthetic = torch.stack([dataset[i][0] for i in range(100, 300)]) / 255
-    expected = torch.tensor([dataset[i][1] for i in range(100, 300)])
-    assert (nearest_class(synthetic) == expected).float().mean() > 0.6
-    assert SyntheticDataset(FEW, augment=augment, fit=False).augment is augment
-
-
-def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
-    augment = VAEAugment.from_pretrained("fashion-mnist")
-    assert SyntheticDataset(list(IMAGES[:20]), augment=augment).augment is augment
-    with pytest.warns(UserWarning, match="does not know"):
-        varied = SyntheticDataset(FEW, augment=VAEAugment.from_pretrained("mnist"))
-    assert type(varied.augment.jitter).__name__ == "ClassDifferences"
-
-
-def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):
-    monkeypatch.setattr("vae_augment.dataset.MOST_READ", 99)
-    last = SyntheticDataset(FEW, ratio=1, fit=False).source(199)  # the only one of the hundred that is not read
-    base = [(image, 77 if i == last else label) for i, (image, label) in enumerate(FEW)]
-    dataset = SyntheticDataset(base, ratio=1, augment=VAEAugment.from_pretrained("fashion-mnist"))
-    assert 77 not in dataset.augment.classes
-    (image, label), (_, other) = dataset.__getitems__([199, 198])
-    assert label == 77
-    assert other != 77
-    assert image.shape == (1, 28, 28)
-    dataset.augment.p = 0  # switches them off, too
-    assert all(torch.equal(dataset[i][0], base[dataset.source(i)][0]) for i in (198, 199))
-    dataset.augment.p = 1
-    with pytest.raises(ValueError, match="77"):
-        SyntheticDataset(base, ratio=1, augment=dataset.augment)[199]
-
-
-def test_a_chosen_strength_jitter_or_output_is_not_overruled():
-    for options in ({"strength": 0.5}, {"residual": False}, {"jitter": Noise(0.5)}):
-        augment = VAEAugment.from_pretrained("fashion-mnist", **options)
-        assert SyntheticDataset(FEW, augment=augment).augment is augment
-    still = VAEAugment.from_pretrained("fashion-mnist", strength=0)
-    dataset = SyntheticDataset(FEW, ratio=1, augment=still)
-    assert torch.equal(dataset[150][0], FEW[dataset.source(150)][0])
-
-
-def test_names_and_numbers_of_single_images_are_no_classes():
-    base = [(image, f"img{i}.png") for i, (image, _) in enumerate(FEW)]
-    with pytest.warns(UserWarning, match="no two of its 100 images share a label"):
-        assert SyntheticDataset(base, ratio=1).augment.classes is None
-    assert SyntheticDataset([*base, base[0]], ratio=1).augment.classes is not None
-
-
-def test_labels_that_are_no_classes_are_told():
-    base = [(image, torch.eye(10)[label]) for image, label in FEW]
-    with pytest.warns(UserWarning, match=r"Tensor of float32 \(10,\)\) have no integer or string"):
-        assert SyntheticDataset(base, ratio=1).augment.classes is None
-    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
-    for samples, has in (
-        (base, r"no integer or string as label: \(Tensor of uint8"),
-        ([(FEW[0][0], "7")], "label '7'"),
-    ):
-        with pytest.raises(ValueError, match=has):
-            SyntheticDataset(samples, ratio=1, augment=fitted)
-
-
-def test_a_label_in_the_call_decides_the_class(fitted):
-    class_of = fitted.jitter.nearest_class
-    blank = torch.zeros(1, 28, 28, dtype=torch.uint8)  # of no class by itself
-    image, label = fitted(blank, 9)
-    assert (image.shape, image.dtype, label) == (blank.shape, blank.dtype, 9)
-    wanted = torch.tensor([1, 9] * 20)  # trousers, boots
-    torch.manual_seed(0)
-    images, labels = fitted(tv_tensors.Image(blank.expand(40, -1, -1, -1)), wanted)
-    assert isinstance(images, tv_tensors.Image)
-    assert labels is wanted
-    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
-    sample = fitted({"image": blank, "label": 9, "id": 4})
-    assert list(sample) == ["image", "label", "id"]
-    assert [part.shape for part in fitted([blank.expand(2, -1, -1, -1)])] == [(2, 1, 28, 28)]  # a batch without labels
-    with pytest.raises(ValueError, match="which Mask would not fit"):
-        fitted(blank, 9, tv_tensors.Mask(torch.zeros(28, 28)))
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        lambda x, y: (x, y),
-        lambda x, y: [x, y[:, None]],
-        lambda x, y: (x, y.tolist()),
-        lambda x, y: (x, y.numpy().astype("uint8")),
-        lambda x, y: {"pixel_values": x, "labels": y},
-        lambda x, y: {"image": x, "label": y, "id": torch.arange(40)},
-    ],
-)
-def test_labels_of_a_batch_in_any_form_decide_the_classes(fitted, form):
-    wanted = torch.tensor([1, 9] * 20)
-    sample = form(torch.zeros(40, 1, 28, 28, dtype=torch.uint8), wanted)
-    made = fitted(sample)
-    images = made[next(iter(made))] if isinstance(made, dict) else made[0]
-    assert (fitted.jitter.nearest_class(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
-
-
-def test_labels_as_strings_come_in_tuples_from_a_loader():
-    few = [(image, FASHION_CLASSES[label]) for image, label in FEW]
-    augment = VAEAugment.from_pretrained("fashion-mnist").fit(few)
-    images, names = augment(*next(iter(DataLoader(few, batch_size=30, shuffle=True))))
-    wanted = torch.tensor([augment.classes.index(name) for name in names])
-    assert (
-        augment.jitter.nearest_class(augment.vae.whitened_mean(images.float() / 255)) == wanted
-    ).float().mean() > 0.8
-
-
-def test_labels_that_cannot_decide_the_class_are_refused(fitted):
-    images = IMAGES[:4]
-    for labels in (torch.rand(4), torch.eye(4), torch.arange(3), [1, 2, None, 3], {"boxes": 1}):
-        with pytest.raises(TypeError, match=r"comes before MixUp and CutMix"):
-            fitted(images, labels)
-    with pytest.raises(
-        TypeError, match=r"\{'image': Tensor of uint8 \(4, 1, 28, 28\), 'target': Tensor of int64 \(4,\)\} has none"
-    ):
-        fitted({"image": images, "target": torch.arange(4)})
-    for labels in ([0, 1, 2, -100], torch.tensor([0, 1, 2, 77])):
-        with pytest.raises(ValueError, match="no such class"):
-            fitted(images, labels)
-    with pytest.raises(ValueError, match="no such class"):
-        fitted(images[0], 77)
-
-
-def test_a_data_set_of_photographs_is_not_kept_in_memory_to_fit_to_it():
-    alive, most = 0, 0
-
-    def gone():
-        nonlocal alive
-        alive -= 1
-
-    class Photographs(torch.utils.data.Dataset):
-        def __len__(self):
-            return 60
-
-        def __getitem__(self, index):
-            nonlocal alive, most
-            image = F.resize(IMAGES[index], [280, 280])
-            weakref.finalize(image, gone)
-            alive += 1
-            most = max(most, alive)
-            return image, int(LABELS[index])
-
-    dataset = SyntheticDataset(Photographs(), augment=VAEAugment.from_pretrained("fashion-mnist"))
-    assert dataset.augment.classes is not None
-    assert most < 5
-
-
-def test_a_fitted_transform_tells_of_a_label_it_has_not_seen_when_it_meets_one(fitted):
-    dataset = SyntheticDataset([*FEW[:20], (FEW[0][0], 11)], ratio=1, augment=fitted)
-    with pytest.raises(ValueError, match=r"has the label 11\. Fit it to such labels"):
-        list(dataset)
-
-
 def test_label_minus_1_is_told():
     with pytest.warns(UserWarning, match="label -1 is taken for a class"):
         VAEAugment.from_pretrained("fashion-mnist").fit([*FEW[:4], (FEW[5][0], -1)])
-
-
-def test_samples_with_masks_are_not_replaced():
-    base = [(tv_tensors.Image(image), label, tv_tensors.Mask(image[0] > 0)) for image, label in FEW]
-    with pytest.warns(UserWarning, match="have Mask, which would not fit a new image"):
-        assert SyntheticDataset(base, ratio=1).augment.classes is None
-    augment = VAEAugment.from_pretrained("fashion-mnist", on_geometry="error")
-    with pytest.raises(ValueError, match="not Mask"):
-        SyntheticDataset(base, ratio=1, augment=augment, fit=False)[150]
 
 
 def test_strength_below_1_goes_part_of_the_way(fitted):
@@ -528,22 +328,6 @@ def test_strength_below_1_goes_part_of_the_way(fitted):
     assert (halfway - real).square().mean() < (wholly - real).square().mean()
 
 
-@pytest.mark.parametrize("kind", [F.to_pil_image, tv_tensors.Image, torch.Tensor.clone], ids=["PIL", "Image", "Tensor"])
-def test_a_lone_image_with_its_label_is_replaced_as_in_a_batch(fitted, kind):
-    augment = copy.deepcopy(fitted)
-    augment.p = 0.7
-    replaced = 0
-    for seed in range(10):
-        outs = []
-        for by in (lambda image: augment(image, 9)[0], lambda image: augment.vary_all([image], [9])[0]):
-            torch.manual_seed(seed)
-            outs.append(y if isinstance(y := by(kind(IMAGES[0])), torch.Tensor) else F.pil_to_tensor(y))
-        assert type(outs[0]) is type(outs[1])
-        assert torch.equal(*outs)
-        replaced += not torch.equal(outs[0], IMAGES[0])
-    assert 0 < replaced < 10
-
-
 def test_labels_of_two_kinds_and_another_default_dtype():
     mixed = [(image, str(label) if label > 4 else label) for image, label in FEW]
     torch.set_default_dtype(torch.float64)
@@ -552,14 +336,3 @@ def test_labels_of_two_kinds_and_another_default_dtype():
     finally:
         torch.set_default_dtype(torch.float32)
     assert augment.classes == (0, 1, 2, 3, 4, "5", "6", "7", "8", "9")
-
-
-def test_balance_fills_the_small_classes():
-    base = [pair for pair in FEW if pair[1] == 0] + [pair for pair in FEW if pair[1] == 1][:2]
-    dataset = SyntheticDataset(base, ratio=1, balance=True)
-    labels = [dataset[i][1] for i in range(len(dataset))]
-    assert len(labels) == 24
-    assert labels.count(0) == labels.count(1) == 12
-    assert all(base[dataset.source(i)][1] == dataset[i][1] for i in range(12, 24))
-    with pytest.raises(ValueError, match="label"):
-        SyntheticDataset(list(IMAGES[:20]), balance=True)

@@ -95,7 +95,7 @@ class LatentBank:
             float32 `(N, classes)`, rows that sum to 1, or are 0 where no label reaches.
         """
         if alpha is None:
-            alpha = _reach(labels, classes)
+            alpha = _alpha_for(labels, classes)
         return spread_labels(*self._joined(links, labels), classes, alpha)[: len(self)]
 
     def agreement(self, links: Tensor, labels: Tensor, classes: int) -> float:
@@ -103,7 +103,7 @@ class LatentBank:
 
         Args: as of `spread`.
         """
-        return agreement(*self._joined(links, labels), classes, _reach(labels, classes))
+        return agreement(*self._joined(links, labels), classes, _alpha_for(labels, classes))
 
     def _joined(self, links: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Neighbours and labels of the bank's latents, whose labels are unknown, -1, and of the linked images."""
@@ -120,8 +120,8 @@ class LatentBank:
         return f"LatentBank({len(self)} latents of shape {tuple(self.latents.shape[1:])})"
 
 
-def _reach(labels: Tensor, classes: int) -> float:
-    """alpha: 0.99 up to 5 labels a class, 0.95 from 25 on."""
+def _alpha_for(labels: Tensor, classes: int) -> float:
+    """0.99 up to 5 labels a class, 0.95 from 25 on."""
     return 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)
 
 

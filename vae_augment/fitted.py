@@ -30,10 +30,10 @@ UNKNOWN_TO_BANK = (
     "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
     "trained on such images"
 )
-# Labelled images a class; two of each garment, whose samples help, would be refused in a third of all draws, three in a tenth
+# Labelled images a class. Two of each garment, whose samples help, agree by 0.64 +- 0.12 over draws, three by 0.71 +- 0.09
 ENOUGH_TO_JUDGE = 3
 # Part of the way from chance to all right. Five labels of each garment reach 0.58 to 0.87; of five kinds of flowers, whose
-# samples cost a classifier five points, three to twenty reach 0.5 in one draw of forty at most
+# samples cost a classifier five points, three to twenty reach 0.5 in one or two draws of forty
 LEAST_AGREEMENT = 0.5
 LEAST_FAMILIARITY = 0.25  # of half of the labelled images
 

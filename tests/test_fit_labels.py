@@ -1,0 +1,105 @@
+"""After a fit, the label beside an image decides of which class its new image is."""
+
+import copy
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import FEW, IMAGES, LABELS, nearest_class
+from vae_augment import VAEAugment
+from vae_augment.sample import FASHION_CLASSES
+
+
+def test_in_a_pipeline_an_image_is_replaced_by_one_of_its_class(fitted):
+    batch = torch.stack([image for image, _ in FEW])
+    labels = torch.tensor([label for _, label in FEW])
+    varied = fitted(batch)
+    assert varied.dtype == torch.uint8
+    assert (nearest_class(varied / 255) == labels).float().mean() > 0.6
+    assert fitted(F.to_pil_image(batch[0])).mode == "L"
+
+
+def test_labels_of_tensors_are_classes_in_vary_all_too(fitted):
+    assert len(fitted.vary_all(list(IMAGES[:4]), LABELS[:4])) == 4
+
+
+def test_a_label_in_the_call_decides_the_class(fitted):
+    class_of = fitted.jitter.nearest_class
+    blank = torch.zeros(1, 28, 28, dtype=torch.uint8)  # of no class by itself
+    image, label = fitted(blank, 9)
+    assert (image.shape, image.dtype, label) == (blank.shape, blank.dtype, 9)
+    wanted = torch.tensor([1, 9] * 20)  # trousers, boots
+    torch.manual_seed(0)
+    images, labels = fitted(tv_tensors.Image(blank.expand(40, -1, -1, -1)), wanted)
+    assert isinstance(images, tv_tensors.Image)
+    assert labels is wanted
+    assert (class_of(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
+    sample = fitted({"image": blank, "label": 9, "id": 4})
+    assert list(sample) == ["image", "label", "id"]
+    assert [part.shape for part in fitted([blank.expand(2, -1, -1, -1)])] == [(2, 1, 28, 28)]  # a batch without labels
+    with pytest.raises(ValueError, match="which Mask would not fit"):
+        fitted(blank, 9, tv_tensors.Mask(torch.zeros(28, 28)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: [x, y[:, None]],
+        lambda x, y: (x, y.tolist()),
+        lambda x, y: (x, y.numpy().astype("uint8")),
+        lambda x, y: {"pixel_values": x, "labels": y},
+        lambda x, y: {"image": x, "label": y, "id": torch.arange(40)},
+    ],
+)
+def test_labels_of_a_batch_in_any_form_decide_the_classes(fitted, form):
+    wanted = torch.tensor([1, 9] * 20)
+    sample = form(torch.zeros(40, 1, 28, 28, dtype=torch.uint8), wanted)
+    made = fitted(sample)
+    images = made[next(iter(made))] if isinstance(made, dict) else made[0]
+    assert (fitted.jitter.nearest_class(fitted.vae.whitened_mean(images.float() / 255)) == wanted).float().mean() > 0.8
+
+
+def test_labels_as_strings_come_in_tuples_from_a_loader():
+    few = [(image, FASHION_CLASSES[label]) for image, label in FEW]
+    augment = VAEAugment.from_pretrained("fashion-mnist").fit(few)
+    images, names = augment(*next(iter(DataLoader(few, batch_size=30, shuffle=True))))
+    wanted = torch.tensor([augment.classes.index(name) for name in names])
+    assert (
+        augment.jitter.nearest_class(augment.vae.whitened_mean(images.float() / 255)) == wanted
+    ).float().mean() > 0.8
+
+
+def test_labels_that_cannot_decide_the_class_are_refused(fitted):
+    images = IMAGES[:4]
+    for labels in (torch.rand(4), torch.eye(4), torch.arange(3), [1, 2, None, 3], {"boxes": 1}):
+        with pytest.raises(TypeError, match=r"comes before MixUp and CutMix"):
+            fitted(images, labels)
+    with pytest.raises(
+        TypeError, match=r"\{'image': Tensor of uint8 \(4, 1, 28, 28\), 'target': Tensor of int64 \(4,\)\} has none"
+    ):
+        fitted({"image": images, "target": torch.arange(4)})
+    for labels in ([0, 1, 2, -100], torch.tensor([0, 1, 2, 77])):
+        with pytest.raises(ValueError, match="no such class"):
+            fitted(images, labels)
+    with pytest.raises(ValueError, match="no such class"):
+        fitted(images[0], 77)
+
+
+@pytest.mark.parametrize("kind", [F.to_pil_image, tv_tensors.Image, torch.Tensor.clone], ids=["PIL", "Image", "Tensor"])
+def test_a_lone_image_with_its_label_is_replaced_as_in_a_batch(fitted, kind):
+    augment = copy.deepcopy(fitted)
+    augment.p = 0.7
+    replaced = 0
+    for seed in range(10):
+        outs = []
+        for by in (lambda image: augment(image, 9)[0], lambda image: augment.vary_all([image], [9])[0]):
+            torch.manual_seed(seed)
+            outs.append(y if isinstance(y := by(kind(IMAGES[0])), torch.Tensor) else F.pil_to_tensor(y))
+        assert type(outs[0]) is type(outs[1])
+        assert torch.equal(*outs)
+        replaced += not torch.equal(outs[0], IMAGES[0])
+    assert 0 < replaced < 10
