@@ -85,9 +85,9 @@ def test_evaluate_units(vae):
 def test_knn_purity_on_separated_and_random_labels(vae):
     images = torch.cat([torch.full((30, 1, 28, 28), value, dtype=torch.uint8) for value in (0, 255)])
     images[:, :, 0, 0] += torch.arange(60, dtype=torch.uint8)[:, None] % 20
-    assert knn_purity(vae, images, torch.tensor([0] * 30 + [1] * 30)) == 1.0
+    assert knn_purity(vae, None, images, torch.tensor([0] * 30 + [1] * 30)) == 1.0
     torch.manual_seed(0)
-    assert knn_purity(vae, IMAGES, torch.randint(10, (500,))) == pytest.approx(0.1, abs=0.03)
+    assert knn_purity(vae, None, IMAGES, torch.randint(10, (500,))) == pytest.approx(0.1, abs=0.03)
 
 
 def test_spatial_latents_are_measured_per_channel():

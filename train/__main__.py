@@ -240,7 +240,7 @@ def run(
         gains = solve_gains(vae, images[:512], None if bank is None else bank.whitened(vae))
         quality = evaluate(vae, data.test, recipe.likelihood)
         if data.test_labels is not None and len(data.test) > 10:
-            quality["knn_purity"] = knn_purity(vae, data.test, data.test_labels)
+            quality["knn_purity"] = knn_purity(vae, bank, data.test, data.test_labels)
         log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
         sheet = contact_sheet(vae, data.test, gains["Noise"])
         log.images(recipe.steps, grids(vae, data.test, gains["Noise"]) | {"contact_sheet": sheet})

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vae_augment import VAE, Posterior
+from vae_augment import VAE, LatentBank, Posterior
 
 SMALLEST_SIGMA = 1 / 256  # one grey level; without a floor the log of a perfect reconstruction diverges
 
@@ -106,15 +106,24 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
 
 
 @torch.no_grad()
-def knn_purity(vae: VAE, images: Tensor, labels: Tensor, k: int = 10) -> float:
-    """Part of the k nearest neighbours (Euclidean, among these images' latents) that share an image's label."""
-    latents = torch.cat([vae.encode(part.to(vae.latent_mean.device).float() / 255).mean for part in images.split(1000)])
-    latents, labels = latents.flatten(1), labels.to(latents.device)
-    same = 0.0
-    for start in range(0, len(latents), 1000):
-        distance = torch.cdist(latents[start : start + 1000], latents)
-        rows = torch.arange(len(distance), device=latents.device)
+def knn_purity(vae: VAE, bank: LatentBank | None, images: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Part of the k nearest neighbours of an image, among these, that share its label.
+
+    By the latents' Euclidean distance; where a bank compares images by their textures, by these.
+
+    Args:
+        images: uint8 `(N, C, S, S)`; labels: `(N,)`.
+    """
+    if bank is not None and bank.textures is not None:
+        points = bank.textures.of(images)
+    else:
+        parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(1000))
+        points = torch.cat([vae.encode(part).mean.flatten(1) for part in parts])
+    labels, same = labels.to(points.device), 0.0
+    for start in range(0, len(points), 1000):
+        distance = torch.cdist(points[start : start + 1000], points)
+        rows = torch.arange(len(distance), device=points.device)
         distance[rows, start + rows] = torch.inf  # not itself
         nearest = distance.topk(k, largest=False).indices
         same += float((labels[nearest] == labels[start : start + 1000, None]).sum())
-    return same / (k * len(latents))
+    return same / (k * len(points))

@@ -112,4 +112,4 @@ def for_images(data: str, channels: int, size: int) -> Recipe:
             f"size {size} cannot be cut into 8 to 32 patches a side: take {min(max(round(size / 16), 1), 64) * 16}"
         )
     vae = VAEConfig(channels=channels, size=size, latent_dim=4, spatial=True, patch=patch, width=96)
-    return Recipe(data=data, vae=vae, steps=1500, batch_size=64, bank_size=2000)
+    return Recipe(data=data, vae=vae, steps=1500, batch_size=64)

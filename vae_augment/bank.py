@@ -14,6 +14,7 @@ from .outline import outlines
 from .raw import raw_reader
 from .sample_parts import split_image
 from .spread import agreement, spread_labels
+from .textures import Textures
 from .vae import VAE
 
 LARGEST_BANK = 10_000
@@ -30,10 +31,12 @@ class LatentBank:
         latents: float16 `(N, *latent_shape)`, in latent (not whitened) units.
         neighbours: int16 `(N, k)`: for each, the k others that it resembles most, itself or slightly deformed, the
             nearest first.
+        textures: what images are compared by instead, if the latent is spatial.
     """
 
     latents: Tensor
     neighbours: Tensor
+    textures: Textures | None = None
 
     @classmethod
     @torch.no_grad()
@@ -52,14 +55,19 @@ class LatentBank:
         size = operator.index(size)
         chosen = _chosen(vae, images, size)
         latents = torch.cat([vae.encode(unit(part)).mean for part in chosen.split(CHUNK)])
-        return cls(latents.half(), neighbours_of_all(vae, chosen, normalize(latents.flatten(1))).short())
+        if not vae.config.spatial:
+            return cls(latents.half(), neighbours_of_all(vae, chosen, normalize(latents.flatten(1))).short())
+        textures = Textures.learn(chosen)
+        return cls(latents.half(), textures.neighbours().short(), textures)
 
     @torch.no_grad()
     def links(self, vae: VAE, images: Tensor) -> Tensor:
         """For images, float32 `(M, C, S, S)` in [0, 1], the latents that they resemble most: int64 `(M, k)`.
 
-        They are compared with the pool's images as far as the bank holds them: decoded.
+        They are compared with the pool's images as far as the bank holds them: by their textures, or decoded.
         """
+        if self.textures is not None:
+            return self.textures.nearest(self.textures.of(images), self.neighbours.shape[1])
         directions = normalize(self.latents.float().flatten(1))
         drawn = torch.empty(len(self), outlines(images[:1]).shape[1], dtype=torch.float32)
         for part, latents in zip(drawn.split(LINK_CHUNK), self.latents.split(LINK_CHUNK), strict=True):
@@ -78,11 +86,15 @@ class LatentBank:
         Args:
             images: float32 `(M, C, S, S)` in [0, 1].
         """
-        directions = normalize(self.latents.float().flatten(1))
-        own = (directions * directions[self.neighbours[:, 0].long()]).sum(1).sort().values
-        parts = [normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)]
-        nearest = torch.cat([(part @ directions.T).amax(1) for part in parts])
-        return torch.searchsorted(own, nearest) / len(own)
+        if self.textures is not None:
+            pool, own = self.textures.points.float(), self.textures.of(images)
+        else:
+            pool = normalize(self.latents.float().flatten(1))
+            parts = [vae.encode(part).mean.flatten(1) for part in images.split(LINK_CHUNK)]
+            own = normalize(torch.cat(parts))
+        apart = (pool - pool[self.neighbours[:, 0].long()]).norm(dim=1).sort().values
+        nearest = torch.cat([torch.cdist(part, pool).amin(1) for part in own.split(LINK_CHUNK)])
+        return 1 - torch.searchsorted(apart, nearest) / len(apart)
 
     def spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """The labels of a few images, carried over the graph -> scores of the bank's latents.
@@ -109,9 +121,10 @@ class LatentBank:
         """Neighbours and labels of the bank's latents, whose labels are unknown, -1, and of the linked images."""
         return torch.cat([self.neighbours.long(), links]), torch.cat([labels.new_full((len(self),), -1), labels])
 
-    def whitened(self, vae: VAE) -> Tensor:
-        """The latents as jitters see them, float32 `(N, *latent_shape)`."""
-        return (self.latents.float() - vae.latent_mean) / vae.latent_std
+    def whitened(self, vae: VAE, places: Tensor | None = None) -> Tensor:
+        """The latents, or those at some places, as jitters see them: float32 `(N, *latent_shape)`."""
+        latents = self.latents if places is None else self.latents[places]
+        return (latents.float() - vae.latent_mean) / vae.latent_std
 
     def __len__(self) -> int:
         return len(self.latents)

@@ -22,7 +22,7 @@ FIGURES = {
     "test_kl_nats": ("KL to the prior", "{:.0f} nats per image", "kl_divergence"),
     "test_active_units": ("Active latent dimensions", "{:.0f}", "active_units"),
     "test_knn_purity": (
-        "Neighbours of a latent that share its label (k = 10, held-out images)",
+        "Neighbours of an image that share its label (k = 10, held-out images)",
         "{:.3f}",
         "knn_label_purity",
     ),

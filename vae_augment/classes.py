@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from .bank import LatentBank
+from .cotraining import most_confident, with_linear_classifier
 from .vae import VAE
 
 CHUNK = 500  # images encoded at a time
@@ -64,22 +65,24 @@ class ClassLatents:
             familiarity: of the images to the bank, `(N,)`.
             keep: part of each class that is kept, the most confident.
         """
-        confidence, predicted = bank.spread(links, labels, classes).max(1)
+        scores = bank.spread(links, labels, classes)
+        if bank.textures is not None:
+            points = bank.textures.points.float(), bank.textures.of(images)
+            scores = with_linear_classifier(scores, *map(normalize, points), labels)
+        confidence, predicted = scores.max(1)
         mean = torch.cat([vae.encode(part).mean for part in images.split(CHUNK)])
         own = (mean - vae.latent_mean) / vae.latent_std
-        whitened = bank.whitened(vae)
         parts, members = [], []
         for c in range(classes):
-            candidates = ((predicted == c) & (confidence > 0)).nonzero()[:, 0]
-            best = candidates[confidence[candidates].argsort(descending=True)[: max(1, round(keep * len(candidates)))]]
+            best = most_confident(confidence, predicted, c, keep)
             familiar = familiarity[labels == c]
-            few = len(candidates) < SMALL_SHARE * len(bank) / classes
+            few = ((predicted == c) & (confidence > 0)).sum() < SMALL_SHARE * len(bank) / classes
             if len(familiar) >= 3 and familiar.mean() < (UNUSUAL if few else STRANGE):
                 best = best[:0]
-            parts.append(whitened[best] if len(best) else own[labels == c])
+            parts.append(bank.whitened(vae, best).half() if len(best) else own[labels == c].half())
             members.append(best if len(best) else torch.full((len(parts[-1]),), -1))
         ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-        return cls(torch.cat(parts).half(), ends, torch.cat(members), own.half(), labels)
+        return cls(torch.cat(parts), ends, torch.cat(members), own.half(), labels)
 
     def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""

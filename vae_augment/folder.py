@@ -25,6 +25,7 @@ from torch import Tensor
 
 from .bank import LARGEST_BANK, LatentBank
 from .files import replace_file
+from .textures import Textures
 from .vae import VAE, VAEConfig
 
 FORMAT_VERSION = 1
@@ -79,7 +80,7 @@ def load_folder(folder: Path) -> Weights:
     vae.eval()
     bank = None
     if "bank.safetensors" in checksums:
-        bank = _read_bank(folder / "bank.safetensors", vae.latent_shape, checksums["bank.safetensors"])
+        bank = _read_bank(folder / "bank.safetensors", vae, checksums["bank.safetensors"])
     return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
 
 
@@ -100,8 +101,7 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
             )
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
-        bank = {"latents": weights.bank.latents.half(), "neighbours": weights.bank.neighbours.short()}
-        bank = {k: v.detach().cpu().contiguous() for k, v in bank.items()}
+        bank = {k: v.detach().cpu().contiguous() for k, v in _bank_tensors(weights.bank).items()}
         contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
     config = {
         "format_version": FORMAT_VERSION,
@@ -184,7 +184,12 @@ def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None
         raise WeightsError(f"{path}: missing {what}: {', '.join(missing)}")
 
 
-def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], checksum: str) -> dict[str, Tensor]:
+def _read_tensors(
+    path: Path,
+    expected: Mapping[str, tuple[int | None, ...]],
+    checksum: str,
+    or_these: Mapping[str, tuple[int | None, ...]] | None = None,
+) -> dict[str, Tensor]:
     """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
@@ -197,7 +202,8 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            _check_shapes(path, shapes, expected)
+            more = or_these is not None and len(shapes) > len(expected)
+            _check_shapes(path, shapes, or_these if more and or_these else expected)
             tensors = {key: file.get_tensor(key).clone() for key in shapes}
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
@@ -211,9 +217,23 @@ def _read_tensors(path: Path, expected: Mapping[str, tuple[int | None, ...]], ch
     return tensors
 
 
-def _read_bank(path: Path, latent_shape: tuple[int, ...], checksum: str) -> LatentBank:
-    bank = LatentBank(**_read_tensors(path, {"latents": (None, *latent_shape), "neighbours": (None, None)}, checksum))
-    neighbours = bank.neighbours
+def _bank_tensors(bank: LatentBank) -> dict[str, Tensor]:
+    tensors = {"latents": bank.latents.half(), "neighbours": bank.neighbours.short()}
+    return tensors if bank.textures is None else tensors | bank.textures.tensors()
+
+
+def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
+    expected: dict[str, tuple[int | None, ...]] = {"latents": (None, *vae.latent_shape), "neighbours": (None, None)}
+    textures_too = expected | Textures.shapes(vae.config.channels)
+    tensors = _read_tensors(path, expected, checksum, textures_too)
+    latents, neighbours = tensors.pop("latents"), tensors.pop("neighbours")
+    textures = Textures(**tensors) if tensors else None
+    if textures is not None and textures.points.shape != (len(latents), textures.projection.shape[1]):
+        raise WeightsError(
+            f"{path}: points of shape {tuple(textures.points.shape)} for {len(latents)} latents and a projection of shape "
+            f"{tuple(textures.projection.shape)}"
+        )
+    bank = LatentBank(latents, neighbours, textures)
     if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
         raise WeightsError(
             f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
