@@ -16,7 +16,7 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def spread(values: list[float]) -> tuple[float, float, float]:
     return round(statistics.median(values), 3), round(min(values), 3), round(max(values), 3)
 
 
-def single(images: Tensor, ours: dict[str, VAEAugment], seconds: float) -> Figures:
+def single(images: Tensor, ours: Mapping[str, Callable[[Any], Any]], seconds: float) -> Figures:
     """One uint8 tensor or PIL image at a time, as in a DataLoader worker."""
     peers = {
         RAND_AUGMENT: v2.RandAugment(),
@@ -297,12 +297,13 @@ def measure(quick: bool) -> dict[str, Any]:
     plain = VAEAugment.from_pretrained("fashion-mnist")
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100], strict=True)))
     grey = {"VAEAugment": plain, "fitted VAEAugment": fitted}
+    labelled = {"fitted VAEAugment, with its label": lambda image: fitted(image, 9)}
     rgb = {"VAEAugment": VAEAugment(VAE(SMALL_RGB))}
     colour = {size: F.resize(images[:64], [size, size]).expand(-1, 3, -1, -1).contiguous() for size in SIZES}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} logical cores",
         "torch": torch.__version__,
-        "one image, 1 x 28 x 28": single(images, grey, seconds),
+        "one image, 1 x 28 x 28": single(images, grey | labelled, seconds),
         **{f"one image, 3 x {size} x {size}": single(colour[size], rgb, seconds) for size in SIZES},
         "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
         "DataLoader with one worker or more, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),

@@ -109,7 +109,9 @@ def test_the_graph_and_a_linear_classifier_vote():
     told = torch.where(wrong, (labels + 1) % 3, labels)
     scores[torch.arange(300), told] = torch.where(wrong, 0.4, 0.6)
     scores[:5] = 0
-    both = with_linear_classifier(scores, vectors, vectors[labels.diff(prepend=torch.tensor([-1])) > 0], torch.arange(3))
+    both = with_linear_classifier(
+        scores, vectors, vectors[labels.diff(prepend=torch.tensor([-1])) > 0], torch.arange(3)
+    )
     assert (both.argmax(1) == labels)[5:].float().mean() > 0.85 > (scores.argmax(1) == labels)[5:].float().mean()
     assert (both[:5] == 0).all(), "nothing is known of them"
     assert most_confident(torch.tensor([0.3, 0.9, 0.5, 0.0]), torch.tensor([1, 1, 0, 1]), 1, 0.5).tolist() == [1]

@@ -67,8 +67,8 @@ class ClassLatents:
         """
         scores = bank.spread(links, labels, classes)
         if bank.textures is not None:
-            points = bank.textures.points.float(), bank.textures.of(images)
-            scores = with_linear_classifier(scores, *map(normalize, points), labels)
+            pool, known = normalize(bank.textures.points.float()), normalize(bank.textures.of(images))
+            scores = with_linear_classifier(scores, pool, known, labels)
         confidence, predicted = scores.max(1)
         mean = torch.cat([vae.encode(part).mean for part in images.split(CHUNK)])
         own = (mean - vae.latent_mean) / vae.latent_std

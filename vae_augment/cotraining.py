@@ -42,4 +42,5 @@ def _ridge(x: Tensor, y: Tensor, classes: int) -> Tensor:
     counts = y.bincount(minlength=classes).clamp_min(1)
     weighted = x * (len(y) / classes / counts)[y, None]
     penalty = PENALTY * len(x) / x.shape[1] * torch.eye(x.shape[1], dtype=x.dtype)
-    return torch.linalg.solve(weighted.T @ x + penalty, weighted.T @ (one_hot(y, classes) - 1 / classes))
+    weights: Tensor = torch.linalg.solve(weighted.T @ x + penalty, weighted.T @ (one_hot(y, classes) - 1 / classes))
+    return weights

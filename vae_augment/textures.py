@@ -131,7 +131,9 @@ def _counted(small: Tensor, filters: Tensor, shifts: Tensor) -> Tensor:
     """How much of each word is in each cell: `(B, K c c)`, square roots, which keep frequent words from deciding alone."""
     mean = avg_pool2d(small.mean(1, keepdim=True), PATCH, 1)
     variance = avg_pool2d(small.square().mean(1, keepdim=True), PATCH, 1) - mean.square()
-    likeness = conv2d(small, filters.float()) * (variance.clamp_min(0) + CONTRAST).rsqrt() - shifts.float()[:, None, None]
+    likeness = (
+        conv2d(small, filters.float()) * (variance.clamp_min(0) + CONTRAST).rsqrt() - shifts.float()[:, None, None]
+    )
     return adaptive_avg_pool2d(likeness.clamp_min_(0), CELLS).sqrt_().flatten(1)
 
 
