@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from benchmarks import unequal
+from benchmarks import own_images, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import hardest, mlp
 from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
@@ -28,7 +28,7 @@ def test_every_figure_has_ten_draws_with_the_same_labelled_images():
 
 def test_the_tables_of_the_readme_are_the_stored_figures():
     cells, readme = load(), Path("README.md").read_text(encoding="utf-8")
-    for made in (main_table(cells), track_table(cells), policy_table(cells), exemplar_table(), unequal.table()):
+    for made in (main_table(cells), track_table(cells), policy_table(cells), exemplar_table(), unequal.table(), own_images.table()):
         assert made in readme
 
 

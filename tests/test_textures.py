@@ -8,8 +8,8 @@ from conftest import FEW, IMAGES, LABELS
 from torch.nn.functional import normalize
 
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, hub
-from vae_augment.cotraining import most_confident, with_linear_classifier
 from vae_augment.folder import WeightsError
+from vae_augment.linear import most_confident, told_apart, with_linear_classifier
 from vae_augment.textures import Textures
 
 
@@ -116,3 +116,46 @@ def test_the_graph_and_a_linear_classifier_vote():
     assert (both[:5] == 0).all(), "nothing is known of them"
     assert most_confident(torch.tensor([0.3, 0.9, 0.5, 0.0]), torch.tensor([1, 1, 0, 1]), 1, 0.5).tolist() == [1]
     assert most_confident(torch.tensor([0.3]), torch.tensor([1]), 0, 0.5).tolist() == []
+
+
+def test_images_unlike_the_pools_are_told_apart():
+    torch.manual_seed(0)
+    pool, same, other = (normalize(torch.randn(n, 20) + shift) for n, shift in ((500, 0), (40, 0), (40, 0.6)))
+    assert told_apart(same, pool) == pytest.approx(0.5, abs=0.15)
+    assert told_apart(other, pool) > 0.85
+
+
+def test_a_bank_that_holds_mostly_other_things_is_told(spatial):
+    vae, bank = spatial
+    two = [(image, label) for image, label in zip(IMAGES, LABELS.tolist(), strict=True) if label in (1, 8)][:40]
+    with pytest.warns(UserWarning, match="many images unlike|does not know"):
+        VAEAugment(vae, bank=bank).fit(two)
+
+
+def test_labels_that_mean_nothing_do_not_spread(spatial):
+    vae, bank = spatial
+    torch.manual_seed(0)
+    with pytest.warns(UserWarning, match="do not tell the classes apart"):
+        fit = VAEAugment(vae, bank=bank).fit([(image, int(torch.randint(10, ()))) for image in IMAGES[:50]])
+    assert type(fit.jitter).__name__ == "ClassDifferences"
+
+
+def test_a_pool_that_holds_every_image_twice_is_known(spatial):
+    vae = spatial[0]
+    twice = LatentBank.from_images(vae, IMAGES[:250].repeat(2, 1, 1, 1))
+    once = LatentBank.from_images(vae, IMAGES[:250])
+    new = IMAGES[250:350] / 255
+    assert float(twice.familiarity(vae, new).median()) == pytest.approx(
+        float(once.familiarity(vae, new).median()), abs=0.1
+    )
+    assert twice.familiarity(vae, IMAGES[:20] / 255).median() == 1
+
+
+def test_another_default_dtype(spatial):
+    vae = spatial[0]
+    torch.set_default_dtype(torch.float64)
+    try:
+        fit = VAEAugment(vae, bank=LatentBank.from_images(vae, IMAGES)).fit(FEW)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert type(fit.jitter).__name__ == "ClassLatents"

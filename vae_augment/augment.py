@@ -245,8 +245,8 @@ class VAEAugment(Pretrained, v2.Transform):
         `SyntheticDataset`), and put a classical policy after it. Its class is its label, which a sample must have:
         `augment(image, label)` or `augment(images, labels)`, also in dicts, as "label" or "labels". An image alone, as in
         a v1 pipeline, is taken for one of the nearest labelled image's class, which is right for the labelled images as
-        they were shown, before any policy, and wrong for a quarter of the digits that it has not seen. 100 images take
-        about two seconds, each further hundred one to two.
+        they were shown, before any policy, and wrong for a quarter of the digits and most photographs that it has not seen.
+        100 images take about two seconds, each further hundred one to two.
 
         Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
         warning, the latter judged by cross-validation from three labels a class on), a labelled image's latent is moved

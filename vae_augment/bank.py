@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
 from .image import to_model
+from .linear import told_apart
 from .outline import outlines
 from .raw import raw_reader
 from .sample_parts import split_image
@@ -18,6 +19,8 @@ from .textures import Textures
 from .vae import VAE
 
 LARGEST_BANK = 10_000
+SOME = 1000  # images of a pool, enough to know how far apart they are
+SAME = 0.01  # of the mean length: two points that are one image's, in float16
 LINK_CHUNK = 50  # images at a time: a fit takes less than 50 MB
 
 
@@ -81,7 +84,7 @@ class LatentBank:
     def familiarity(self, vae: VAE, images: Tensor) -> Tensor:
         """How much images are like the pool's: which part of these is farther from its nearest, float32 `(M,)`.
 
-        Of images of the pool's kind half are above 0.5.
+        Of images of the pool's kind about half are above 0.5. An image that the pool holds twice does not count.
 
         Args:
             images: float32 `(M, C, S, S)` in [0, 1].
@@ -90,11 +93,24 @@ class LatentBank:
             pool, own = self.textures.points.float(), self.textures.of(images)
         else:
             pool = normalize(self.latents.float().flatten(1))
-            parts = [vae.encode(part).mean.flatten(1) for part in images.split(LINK_CHUNK)]
-            own = normalize(torch.cat(parts))
-        apart = (pool - pool[self.neighbours[:, 0].long()]).norm(dim=1).sort().values
+            own = torch.cat([normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)])
+        same = SAME * pool.norm(dim=1).mean()
+        if self.textures is not None:  # to the nearest other image, of as many as tell
+            apart = torch.cdist(pool[:: max(1, len(pool) // SOME)], pool)
+            apart = apart.masked_fill_(apart <= same, torch.inf).amin(1)
+        else:
+            apart = (pool - pool[self.neighbours[:, 0].long()]).norm(dim=1)
+            apart = apart[apart > same]
         nearest = torch.cat([torch.cdist(part, pool).amin(1) for part in own.split(LINK_CHUNK)])
-        return 1 - torch.searchsorted(apart, nearest) / len(apart)
+        farther = 1 - torch.searchsorted(apart.sort().values, nearest) / max(1, len(apart))
+        return torch.where(nearest > same, farther, 1)
+
+    @torch.no_grad()
+    def told_apart(self, images: Tensor) -> float:
+        """How well the textures tell images from the pool's, from 0.5, not at all, to 1; 0.5 without textures."""
+        if self.textures is None:
+            return 0.5
+        return told_apart(normalize(self.textures.of(images)), normalize(self.textures.points.float()))
 
     def spread(self, links: Tensor, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """The labels of a few images, carried over the graph -> scores of the bank's latents.

@@ -8,7 +8,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from .bank import LatentBank
-from .cotraining import most_confident, with_linear_classifier
+from .linear import most_confident, with_linear_classifier
 from .vae import VAE
 
 CHUNK = 500  # images encoded at a time

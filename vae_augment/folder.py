@@ -25,7 +25,7 @@ from torch import Tensor
 
 from .bank import LARGEST_BANK, LatentBank
 from .files import replace_file
-from .textures import Textures
+from .textures import DIMENSIONS, Textures
 from .vae import VAE, VAEConfig
 
 FORMAT_VERSION = 1
@@ -228,16 +228,20 @@ def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
     tensors = _read_tensors(path, expected, checksum, textures_too)
     latents, neighbours = tensors.pop("latents"), tensors.pop("neighbours")
     textures = Textures(**tensors) if tensors else None
-    if textures is not None and textures.points.shape != (len(latents), textures.projection.shape[1]):
-        raise WeightsError(
-            f"{path}: points of shape {tuple(textures.points.shape)} for {len(latents)} latents and a projection of shape "
-            f"{tuple(textures.projection.shape)}"
-        )
+    if textures is not None:
+        points, projection = textures.points.shape, textures.projection.shape
+        if points != (len(latents), projection[1]) or not 1 <= projection[1] <= DIMENSIONS:
+            raise WeightsError(
+                f"{path}: points must be ({len(latents)}, D) and projection (..., D), with D up to {DIMENSIONS}, got "
+                f"{tuple(points)} and {tuple(projection)}"
+            )
     bank = LatentBank(latents, neighbours, textures)
     if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
         raise WeightsError(
             f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
         )
+    if neighbours.shape[1] >= len(bank):
+        raise WeightsError(f"{path}: {neighbours.shape[1]} neighbours of each of {len(bank)} latents")
     if not (int(neighbours.min()) >= 0 and int(neighbours.max()) < len(bank)):
         raise WeightsError(f"{path}: neighbours point outside the {len(bank)} latents")
     return bank
