@@ -28,7 +28,8 @@ def test_every_figure_has_ten_draws_with_the_same_labelled_images():
 
 def test_the_tables_of_the_readme_are_the_stored_figures():
     cells, readme = load(), Path("README.md").read_text(encoding="utf-8")
-    for made in (main_table(cells), track_table(cells), policy_table(cells), exemplar_table(), unequal.table(), own_images.table()):
+    tables = [main_table(cells), track_table(cells), policy_table(cells), exemplar_table()]
+    for made in [*tables, unequal.table(), own_images.table()]:
         assert made in readme
 
 
