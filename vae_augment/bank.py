@@ -84,7 +84,7 @@ class LatentBank:
     def familiarity(self, vae: VAE, images: Tensor) -> Tensor:
         """How much images are like the pool's: which part of these is farther from its nearest, float32 `(M,)`.
 
-        Of images of the pool's kind about half are above 0.5. An image that the pool holds twice does not count.
+        Of images of the pool's kind about half are above 0.5. Copies of an image within the pool do not count.
 
         Args:
             images: float32 `(M, C, S, S)` in [0, 1].
@@ -95,7 +95,7 @@ class LatentBank:
             pool = normalize(self.latents.float().flatten(1))
             own = torch.cat([normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)])
         same = SAME * pool.norm(dim=1).mean()
-        if self.textures is not None:  # to the nearest other image, of as many as tell
+        if self.textures is not None:  # neighbours are those by angle: here to the nearest point, of as many as tell
             apart = torch.cdist(pool[:: max(1, len(pool) // SOME)], pool)
             apart = apart.masked_fill_(apart <= same, torch.inf).amin(1)
         else:

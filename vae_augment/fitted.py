@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -111,11 +112,7 @@ def _spread_over(
     links = bank.links(vae, images)
     if len(labels) >= ENOUGH_TO_JUDGE * classes:
         right = bank.agreement(links, labels, classes)
-        chance = 1 / classes
-        margin = LEAST_AGREEMENT * (1 - chance)
-        if bank.textures is not None:  # and a standard error of so many guesses
-            margin = max(LEAST_AGREEMENT_BY_TEXTURES * (1 - chance), (chance * (1 - chance) / len(labels)) ** 0.5)
-        if right < chance + margin:
+        if right < _least_agreement(bank, len(labels), classes):
             warnings.warn(
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {right:.0%} of the "
                 "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
@@ -137,6 +134,15 @@ def _spread_over(
             stacklevel=4,
         )
     return latents
+
+
+def _least_agreement(bank: LatentBank, count: int, classes: int) -> float:
+    """Which part of so many labels, held out, must be right for the bank to be used."""
+    chance = 1 / classes
+    if bank.textures is None:
+        return chance + LEAST_AGREEMENT * (1 - chance)
+    standard_error = math.sqrt(chance * (1 - chance) / count)  # of guesses
+    return chance + max(LEAST_AGREEMENT_BY_TEXTURES * (1 - chance), standard_error)
 
 
 def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:

@@ -188,9 +188,12 @@ def _read_tensors(
     path: Path,
     expected: Mapping[str, tuple[int | None, ...]],
     checksum: str,
-    or_these: Mapping[str, tuple[int | None, ...]] | None = None,
+    optional: Mapping[str, tuple[int | None, ...]] | None = None,
 ) -> dict[str, Tensor]:
-    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length."""
+    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length.
+
+    The optional ones are all there or none.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
     with path.open("rb") as start:
@@ -202,8 +205,9 @@ def _read_tensors(
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            more = or_these is not None and len(shapes) > len(expected)
-            _check_shapes(path, shapes, or_these if more and or_these else expected)
+            if optional and shapes.keys() & optional.keys():
+                expected = {**expected, **optional}
+            _check_shapes(path, shapes, expected)
             tensors = {key: file.get_tensor(key).clone() for key in shapes}
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
@@ -223,9 +227,8 @@ def _bank_tensors(bank: LatentBank) -> dict[str, Tensor]:
 
 
 def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
-    expected: dict[str, tuple[int | None, ...]] = {"latents": (None, *vae.latent_shape), "neighbours": (None, None)}
-    textures_too = expected | Textures.shapes(vae.config.channels)
-    tensors = _read_tensors(path, expected, checksum, textures_too)
+    expected = {"latents": (None, *vae.latent_shape), "neighbours": (None, None)}
+    tensors = _read_tensors(path, expected, checksum, optional=Textures.shapes(vae.config.channels))
     latents, neighbours = tensors.pop("latents"), tensors.pop("neighbours")
     textures = Textures(**tensors) if tensors else None
     if textures is not None:
