@@ -21,7 +21,7 @@ def test_labels_spread_along_the_graph():
     neighbours = torch.cat([chain, chain + 10])
     labels = torch.full((20,), -1)
     labels[[0, 9]], labels[[10, 19]] = 0, 1
-    scores = spread_labels(neighbours, labels, 2, alpha=0.99)
+    scores = spread_labels([neighbours], labels, 2, alpha=0.99)
     assert torch.allclose(scores.sum(1), torch.ones(20))
     assert scores[:10, 0].min() > 0.99
     assert scores[10:, 1].min() > 0.99
@@ -32,11 +32,11 @@ def test_labels_held_out_are_told_by_the_others():
     neighbours = torch.cat([chain, chain + 10])
     labels = torch.full((20,), -1)
     labels[[0, 4, 9]], labels[[10, 14, 19]] = 0, 1
-    assert agreement(neighbours, labels, 2, 0.99) == 1
+    assert agreement([neighbours], labels, 2, 0.99) == 1
     labels[4], labels[14] = 1, 0  # each is among the other class's
-    assert agreement(neighbours, labels, 2, 0.99) == pytest.approx(2 / 6, abs=0.2)
+    assert agreement([neighbours], labels, 2, 0.99) == pytest.approx(2 / 6, abs=0.2)
     labels[[0, 4, 9]], labels[[10, 14, 19]] = torch.tensor([0, 0, 2]), torch.tensor([1, 1, -1])
-    assert agreement(neighbours, labels, 3, 0.99) == 1, "a label alone in its class cannot be told"
+    assert agreement([neighbours], labels, 3, 0.99) == 1, "a label alone in its class cannot be told"
 
 
 def test_the_agreement_of_few_labels_tells_how_well_they_spread():
@@ -51,7 +51,7 @@ def test_the_agreement_of_few_labels_tells_how_well_they_spread():
 
 def test_a_point_that_no_label_reaches_has_none():
     neighbours = torch.tensor([[1], [0], [3], [2]])
-    scores = spread_labels(neighbours, torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
+    scores = spread_labels([neighbours], torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
     assert torch.equal(scores[:2], torch.tensor([[1.0, 0], [1, 0]]))
     assert torch.equal(scores[2:], torch.zeros(2, 2))
 
@@ -72,7 +72,7 @@ def test_spreading_is_the_closed_form():
     known = torch.zeros(30, 3)
     known[torch.arange(6), labels[:6]] = 1
     exact = torch.linalg.solve(torch.eye(30) - 0.8 * root[:, None] * weights * root, 0.2 * known)
-    assert torch.allclose(spread_labels(neighbours, labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
+    assert torch.allclose(spread_labels([neighbours], labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
 
 
 def test_an_edge_weighs_what_its_ends_share():

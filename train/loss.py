@@ -109,13 +109,13 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
 def knn_purity(vae: VAE, bank: LatentBank | None, images: Tensor, labels: Tensor, k: int = 10) -> float:
     """Part of the k nearest neighbours of an image, among these, that share its label.
 
-    By the latents' Euclidean distance; where a bank compares images by their textures, by the angle between these.
+    By the latents' Euclidean distance; where a bank compares images by their textures alone, by the angle between these.
 
     Args:
         images: uint8 `(N, C, S, S)`; labels: `(N,)`.
     """
-    if bank is not None and bank.textures is not None:
-        points = normalize(bank.textures.of(images))
+    if bank is not None and (textures := bank.textures_alone) is not None:
+        points = normalize(textures.of(images))
     else:
         parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(1000))
         points = torch.cat([vae.encode(part).mean.flatten(1) for part in parts])

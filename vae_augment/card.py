@@ -235,7 +235,8 @@ def _origin(weights: Weights) -> str:
     pool, bank = weights.pool, weights.bank
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
-        held = f"{len(bank):,} latents of the pool and the graph of their nearest neighbours, without labels."
+        held = f"{len(bank):,} latents of the pool, the graph of their nearest neighbours"
+        held += (", and the images' textures" if bank.textures is not None else "") + ", without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
         # of images of one's own it is not known which are a test set

@@ -1,5 +1,6 @@
 """What a fit knows of the classes: latents of a pool, drawn by class, or how labelled images of one class differ."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -50,7 +51,7 @@ class ClassLatents:
         vae: VAE,
         bank: LatentBank,
         images: Tensor,
-        links: Tensor,
+        links: Sequence[Tensor],
         labels: Tensor,
         familiarity: Tensor,
         classes: int,
@@ -66,8 +67,8 @@ class ClassLatents:
             keep: part of each class that is kept, the most confident.
         """
         scores = bank.spread(links, labels, classes)
-        if bank.textures is not None:
-            pool, known = normalize(bank.textures.points.float()), normalize(bank.textures.of(images))
+        if (textures := bank.textures_alone) is not None:
+            pool, known = normalize(textures.points.float()), normalize(textures.of(images))
             scores = with_linear_classifier(scores, pool, known, labels)
         confidence, predicted = scores.max(1)
         mean = torch.cat([vae.encode(part).mean for part in images.split(CHUNK)])

@@ -104,7 +104,7 @@ def _spread_over(
 ) -> ClassLatents | None:
     """Latents of the bank by class; None, and a warning, if it does not know such images, or does not tell their classes."""
     familiarity, classes = bank.familiarity(vae, images), len(names)
-    keep = keep or (KEEP if bank.textures is None else KEEP_BY_TEXTURES)
+    keep = keep or (KEEP if bank.textures_alone is None else KEEP_BY_TEXTURES)
     apart = bank.told_apart(images) if len(images) >= ENOUGH_TO_TELL_APART else 0.5
     if familiarity.median() < LEAST_FAMILIARITY or apart > OTHER_KIND:
         warnings.warn(UNKNOWN_TO_BANK, stacklevel=4)
@@ -139,7 +139,7 @@ def _spread_over(
 def _least_agreement(bank: LatentBank, count: int, classes: int) -> float:
     """Which part of so many labels, held out, must be right for the bank to be used."""
     chance = 1 / classes
-    if bank.textures is None:
+    if bank.textures_alone is None:
         return chance + LEAST_AGREEMENT * (1 - chance)
     standard_error = math.sqrt(chance * (1 - chance) / count)  # of guesses
     return chance + max(LEAST_AGREEMENT_BY_TEXTURES * (1 - chance), standard_error)

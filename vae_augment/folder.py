@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 LARGEST_CONFIG = 1_000_000  # bytes
+GRAPHS = ("neighbours", "texture_neighbours")  # of a bank
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -188,11 +189,11 @@ def _read_tensors(
     path: Path,
     expected: Mapping[str, tuple[int | None, ...]],
     checksum: str,
-    optional: Mapping[str, tuple[int | None, ...]] | None = None,
+    optional: Sequence[Mapping[str, tuple[int | None, ...]]] = (),
 ) -> dict[str, Tensor]:
     """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length.
 
-    The optional ones are all there or none.
+    Of each set of optional ones all are there or none.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
@@ -205,8 +206,9 @@ def _read_tensors(
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            if optional and shapes.keys() & optional.keys():
-                expected = {**expected, **optional}
+            for some in optional:
+                if shapes.keys() & some.keys():
+                    expected = {**expected, **some}
             _check_shapes(path, shapes, expected)
             tensors = {key: file.get_tensor(key).clone() for key in shapes}
     except safetensors.SafetensorError as error:
@@ -216,20 +218,22 @@ def _read_tensors(
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key != "neighbours" and not (tensor.dtype in FLOATS and tensor.isfinite().all()):
+        if key not in GRAPHS and not (tensor.dtype in FLOATS and tensor.isfinite().all()):
             raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {tensor.dtype}")
     return tensors
 
 
 def _bank_tensors(bank: LatentBank) -> dict[str, Tensor]:
-    tensors = {"latents": bank.latents.half(), "neighbours": bank.neighbours.short()}
-    return tensors if bank.textures is None else tensors | bank.textures.tensors()
+    textures = {} if bank.textures is None else bank.textures.tensors()
+    graphs = {name: graph.short() for name, graph in zip(GRAPHS, bank.graphs, strict=False)}
+    return {"latents": bank.latents.half(), **graphs, **textures}
 
 
 def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
     expected = {"latents": (None, *vae.latent_shape), "neighbours": (None, None)}
-    tensors = _read_tensors(path, expected, checksum, optional=Textures.shapes(vae.config.channels))
-    latents, neighbours = tensors.pop("latents"), tensors.pop("neighbours")
+    optional = Textures.shapes(vae.config.channels), {"texture_neighbours": (None, None)}
+    tensors = _read_tensors(path, expected, checksum, optional)
+    latents, first, second = tensors.pop("latents"), tensors.pop("neighbours"), tensors.pop("texture_neighbours", None)
     textures = Textures(**tensors) if tensors else None
     if textures is not None:
         points, projection = textures.points.shape, textures.projection.shape
@@ -238,16 +242,21 @@ def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
                 f"{path}: points must be ({len(latents)}, D) and projection (..., D), with D up to {DIMENSIONS}, got "
                 f"{tuple(points)} and {tuple(projection)}"
             )
-    bank = LatentBank(latents, neighbours, textures)
-    if neighbours.dtype != torch.int16 or len(neighbours) != len(bank) or not neighbours.numel():
-        raise WeightsError(
-            f"{path}: neighbours must be int16 (N, k) for {len(bank)} latents, got {tuple(neighbours.shape)}"
-        )
-    if neighbours.shape[1] >= len(bank):
-        raise WeightsError(f"{path}: {neighbours.shape[1]} neighbours of each of {len(bank)} latents")
-    if not (int(neighbours.min()) >= 0 and int(neighbours.max()) < len(bank)):
-        raise WeightsError(f"{path}: neighbours point outside the {len(bank)} latents")
+    elif second is not None:
+        raise WeightsError(f"{path}: texture_neighbours without textures")
+    bank = LatentBank(latents, first, textures, second)
+    for name, graph in zip(GRAPHS, bank.graphs, strict=False):
+        _check_graph(path, name, graph, len(bank))
     return bank
+
+
+def _check_graph(path: Path, name: str, graph: Tensor, count: int) -> None:
+    if graph.dtype != torch.int16 or len(graph) != count or not graph.numel():
+        raise WeightsError(f"{path}: {name} must be int16 (N, k) for {count} latents, got {tuple(graph.shape)}")
+    if graph.shape[1] >= count:
+        raise WeightsError(f"{path}: {graph.shape[1]} {name} of each of {count} latents")
+    if not (int(graph.min()) >= 0 and int(graph.max()) < count):
+        raise WeightsError(f"{path}: {name} point outside the {count} latents")
 
 
 def _check_shapes(

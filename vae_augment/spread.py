@@ -1,10 +1,11 @@
-"""Label spreading: a few labels, carried over a graph of nearest neighbours.
+"""Label spreading: a few labels, carried over graphs of nearest neighbours.
 
 Zhou, Bousquet, Lal, Weston & Schölkopf, "Learning with Local and Global Consistency" (NeurIPS 2004), on edges weighted by
 shared neighbours (Jarvis & Patrick, "Clustering Using a Similarity Measure Based on Shared Near Neighbors", 1973).
 """
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ STEPS = 60
 EDGES = 8  # from each point, to its nearest neighbours; the farther ones only tell what two points share
 LEAST_WEIGHT = 1e-3  # of an edge whose ends share no neighbour: labels still reach what nothing else is joined to
 NEAR = 0.9  # alpha of labels that do not travel far
+SAY = (2, 1)  # of a bank's first graph and its second, where it has two
 FAR = 0.05  # of what typically arrives at a point then: points where less does are of other classes,
 MANY = 0.2  # if they are at least this part of all
 FOLDS = 5  # of cross-validation
@@ -21,30 +23,35 @@ ENOUGH = 100  # labels held out there tell well enough
 
 
 @torch.no_grad()
-def spread_labels(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) -> Tensor:
-    """Labels of some points -> scores of all.
+def spread_labels(graphs: Sequence[Tensor], labels: Tensor, classes: int, alpha: float) -> Tensor:
+    """Labels of some points -> scores of all: the mean over graphs, of which the first has twice the second's say.
 
     Each class gives as much as the others, however many labels it has: else one of a hundred floods one of five, which in
     Fashion-MNIST's pool was left with as few as 2 latents of a thousand, and has 510 and more.
 
     Args:
-        neighbours: int64 `(N, k)`: the points most like each, the nearest first; it is joined to the first 8.
+        graphs: one or two of the same points, int64 `(N, k)`: the points most like each, the nearest first; it is joined to
+            the first 8.
         labels: int64 `(N,)`, from 0 to classes - 1, and -1 where unknown.
         alpha: how far labels travel, below 1; known labels keep the part 1 - alpha at each step.
 
     Returns:
-        float32 `(N, classes)`, rows that sum to 1; 0 where no label arrived, and at points of other classes.
+        float32 `(N, classes)`, rows that sum to 1; 0 where no label arrived in one of the graphs, and at points of other classes.
     """
-    graph, known = _normalised_graph(neighbours), _known(labels, classes)
-    scores = _spread(graph, known, alpha)
-    arrived = scores.sum(1, keepdim=True)
-    scores = torch.where(arrived > 0, scores / arrived.clamp_min(1e-30), 0)
-    scores[of_other_classes(_spread(graph, known.sum(1, keepdim=True), NEAR)[:, 0])] = 0
-    return scores
+    known = _known(labels, classes)
+    total = torch.zeros_like(known)
+    unknown = torch.zeros(len(known), dtype=torch.bool)
+    for neighbours, say in _with_say(graphs):
+        graph = _normalised_graph(neighbours)
+        scores = _spread(graph, known, alpha)
+        total += say * _shares(scores)
+        unknown |= (scores.sum(1) <= 0) | of_other_classes(_spread(graph, known.sum(1, keepdim=True), NEAR)[:, 0])
+    total[unknown] = 0
+    return total
 
 
 @torch.no_grad()
-def agreement(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) -> float:
+def agreement(graphs: Sequence[Tensor], labels: Tensor, classes: int, alpha: float) -> float:
     """Part of the known labels that the others give rightly, in five-fold cross-validation: the mean over classes.
 
     Of many labels the first folds are judged alone, of labels that have their class to themselves none. With five labels of each
@@ -58,13 +65,27 @@ def agreement(neighbours: Tensor, labels: Tensor, classes: int, alpha: float) ->
     fold[own.argsort(stable=True)] = torch.arange(len(own)) % FOLDS  # so that those of a class are in different ones
     folds = min(FOLDS, -(-FOLDS * ENOUGH // len(own)))
     known = torch.cat([_known(labels.index_fill(0, points[fold == f], -1), classes) for f in range(folds)], dim=1)
-    scores = _spread(_normalised_graph(neighbours), known, alpha)[points].view(-1, folds, classes)
     judged = (fold < folds) & (own.bincount()[own] > 1)
-    score, predicted = scores[judged, fold[judged]].max(1)
+    scores = torch.zeros(int(judged.sum()), classes, dtype=torch.float32)
+    for neighbours, say in _with_say(graphs):
+        arrived = _spread(_normalised_graph(neighbours), known, alpha)[points].view(-1, folds, classes)
+        scores += say * _shares(arrived[judged, fold[judged]])
+    score, predicted = scores.max(1)
     right = ((predicted == own[judged]) & (score > 0)).float()
     counts = own[judged].bincount()
     of_class = right.new_zeros(len(counts)).index_add(0, own[judged], right) / counts
     return float(of_class[counts > 0].mean())
+
+
+def _with_say(graphs: Sequence[Tensor]) -> list[tuple[Tensor, float]]:
+    say = SAY[: len(graphs)]
+    return [(graph, part / sum(say)) for graph, part in zip(graphs, say, strict=True)]
+
+
+def _shares(scores: Tensor) -> Tensor:
+    """Rows that sum to 1; 0 where nothing arrived."""
+    arrived = scores.sum(1, keepdim=True)
+    return torch.where(arrived > 0, scores / arrived.clamp_min(1e-30), 0)
 
 
 def of_other_classes(arrived: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Textures: which small patches an image is made of, and where. Photographs are compared by them.
+"""Textures: which small patches an image is made of, and where. Photographs are compared by them, other images also.
 
 Coates, Lee & Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning" (AISTATS 2011): a dictionary of
 whitened patches that spherical k-means finds in a pool itself, without labels. A spatial latent keeps an image's detail and
@@ -58,12 +58,12 @@ class Textures:
 
     @classmethod
     @torch.no_grad()
-    def learn(cls, images: Tensor) -> Self:
+    def learn(cls, images: Tensor, dimensions: int = DIMENSIONS) -> Self:
         """From a pool's images, uint8 or floats in [0, 1], `(N, C, S, S)`; 10,000 of 32x32 pixels take ten seconds."""
         small = torch.cat([_small(part) for part in images.split(CHUNK)])
         filters, shifts = _words(_patches(small))
         counted = torch.cat([_counted(part, filters, shifts) for part in small.split(CHUNK)])
-        centre, projection = _principal(counted)
+        centre, projection = _principal(counted, dimensions)
         points = (counted - centre.float()) @ projection.float()
         return cls(filters, shifts, centre, projection, points.half())
 
@@ -78,9 +78,9 @@ class Textures:
         pool = normalize(self.points.float())
         return torch.cat([(normalize(part) @ pool.T).topk(k, dim=1).indices for part in points.split(CHUNK)])
 
-    def neighbours(self) -> Tensor:
-        """For each image of the pool, those most like it, the nearest first: int64 `(N, k)`."""
-        nearest = self.nearest(self.points.float(), min(NEIGHBOURS + 1, len(self.points)))
+    def neighbours(self, k: int = NEIGHBOURS) -> Tensor:
+        """For each image of the pool, those most like it, the nearest first: int64 `(N, k)`, or fewer in a small pool."""
+        nearest = self.nearest(self.points.float(), min(k + 1, len(self.points)))
         # an image's own place goes, or the last, where so many are the same as it that its own is not among them
         other = nearest != torch.arange(len(nearest))[:, None]
         other[other.all(1), -1] = False
@@ -138,11 +138,11 @@ def _counted(small: Tensor, filters: Tensor, shifts: Tensor) -> Tensor:
     return adaptive_avg_pool2d(likeness.clamp_min_(0), CELLS).sqrt_().flatten(1)
 
 
-def _principal(counted: Tensor) -> tuple[Tensor, Tensor]:
+def _principal(counted: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
     """Centre and projection: principal components of standardised columns, half-way to unit variance each."""
     centre, scale = counted.mean(0), counted.std(0).clamp_min(1e-2)
     standard = (counted - centre) / scale
     variances, axes = torch.linalg.eigh(standard.T @ standard / len(standard))
-    count = min(DIMENSIONS, len(counted) - 1)
+    count = min(dimensions, len(counted) - 1)
     largest = variances[-count:].clamp_min(1e-3)
     return centre.half(), (axes[:, -count:] * largest.pow(-0.25) / scale[:, None]).half()
