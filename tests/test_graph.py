@@ -42,11 +42,12 @@ def test_labels_held_out_are_told_by_the_others():
 def test_the_agreement_of_few_labels_tells_how_well_they_spread():
     weights = hub.load("fashion-mnist")
     bank, links = weights.bank, weights.bank.links(weights.vae, IMAGES.float() / 255)
+    assert len(links) == len(bank.graphs) == 2
     shown = LABELS.argsort(stable=True).view(10, 50)[:, :5].flatten()
-    few = bank.agreement(links[shown], LABELS[shown], 10)
+    few = bank.agreement([of[shown] for of in links], LABELS[shown], 10)
     assert few == pytest.approx(bank.agreement(links, LABELS, 10), abs=0.15)
     wrong = LABELS[shown][torch.randperm(50, generator=torch.Generator().manual_seed(0))]
-    assert bank.agreement(links[shown], wrong, 10) < 0.3
+    assert bank.agreement([of[shown] for of in links], wrong, 10) < 0.3
 
 
 def test_a_point_that_no_label_reaches_has_none():
@@ -82,6 +83,20 @@ def test_an_edge_weighs_what_its_ends_share():
     assert torch.allclose(weights[2], torch.tensor([0.5, 0.2]))  # 3 is of another group
 
 
+def test_two_graphs_vote_and_the_first_has_twice_the_say():
+    one, two = torch.tensor([[1], [0], [3], [2], [0]]), torch.tensor([[2], [3], [0], [1], [2]])
+    labels = torch.tensor([0, -1, -1, 1, -1])
+    first, second = (spread_labels([graph], labels, 2, alpha=0.9) for graph in (one, two))
+    both = spread_labels([one, two], labels, 2, alpha=0.9)
+    assert torch.allclose(both, (2 * first + second) / 3)
+    assert both[1].tolist() == pytest.approx([2 / 3, 1 / 3])
+    apart = torch.tensor([[2], [4], [0], [0], [1]])  # no label reaches 1 and 4
+    assert (spread_labels([one, apart], labels, 2, alpha=0.9)[[1, 4]] == 0).all()
+    assert agreement([one, two], torch.tensor([0, 0, 1, 1, 0]), 2, 0.9) > agreement(
+        [two, one], torch.tensor([0, 0, 1, 1, 0]), 2, 0.9
+    )
+
+
 def test_far_neighbours_only_weigh_edges():
     chain = torch.tensor([[(i + j) % 40 for j in range(1, 21)] for i in range(40)])
     near = torch.cat([chain[:, :8], torch.arange(40)[:, None].expand(-1, 12)], dim=1)
@@ -94,7 +109,10 @@ def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
     assert bank.neighbours.shape == (500, 13)
     assert (bank.neighbours != torch.arange(500)[:, None]).all()
     assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
-    assert bank.links(weights.vae, IMAGES[:3] / 255)[:, 0].tolist() == [0, 1, 2]
+    assert (bank.texture_neighbours != torch.arange(500)[:, None]).all()
+    assert (LABELS[bank.texture_neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
+    for links in bank.links(weights.vae, IMAGES[:3] / 255):
+        assert links[:, 0].tolist() == [0, 1, 2]
 
 
 def test_outlines_know_shapes_and_not_brightness():
@@ -131,7 +149,7 @@ def test_an_image_links_to_a_deformed_copy_of_itself():
     weights = hub.load("fashion-mnist")
     bank = LatentBank.from_images(weights.vae, IMAGES)
     shifted = torch.roll(IMAGES[20:30], 1, -1) / 255
-    assert (bank.links(weights.vae, shifted)[:, 0] == torch.arange(20, 30)).float().mean() > 0.7
+    assert (bank.links(weights.vae, shifted)[0][:, 0] == torch.arange(20, 30)).float().mean() > 0.7
 
 
 def test_a_bank_takes_images_in_any_form():

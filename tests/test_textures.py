@@ -64,7 +64,8 @@ def test_a_bank_of_spatial_latents_has_textures_and_survives_a_folder(spatial, t
     vae, bank = spatial
     assert bank.textures is not None
     assert bank.neighbours.shape == (500, 20)
-    assert bank.links(vae, IMAGES[:5] / 255)[:, 0].tolist() == [0, 1, 2, 3, 4]
+    (links,) = bank.links(vae, IMAGES[:5] / 255)
+    assert links[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert bank.familiarity(vae, IMAGES[:100] / 255).median() > 0.5
     assert bank.familiarity(vae, torch.rand(20, 1, 28, 28)).median() < 0.25
     hub.save(tmp_path, hub.Weights(vae, bank), "card")

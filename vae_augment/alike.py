@@ -22,7 +22,7 @@ def most_alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor, scale: Te
     would be 0.4 points less there.
 
     Args:
-        directions, drawn: of the pool, its latents `(N, L)` and its outlines `(N, D)`, of length 1.
+        directions, drawn: of the pool, its latents `(N, L)` and its outlines `(N, D)`, of length 1, float16 or 32.
         scale: `(2,)`: what is far between latents, and between outlines.
     """
     latents, lines = _alike(vae, x, directions, drawn)
@@ -59,10 +59,15 @@ def neighbours_of_all(vae: VAE, images: Tensor, directions: Tensor) -> Tensor:
 
 def _alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines of images to a pool's latents and to its outlines, each that of the best deformation: `(B, N)` twice."""
-    latents, lines = torch.full((2, len(x), len(directions)), -2.0, dtype=torch.float32).unbind()
-    for view in deformed(x):
-        torch.maximum(latents, normalize(vae.encode(view).mean.flatten(1)) @ directions.T, out=latents)
-        torch.maximum(lines, outlines(view) @ drawn.T, out=lines)
+    views = list(deformed(x))
+    seen = [
+        (torch.cat([normalize(vae.encode(view).mean.flatten(1)) for view in views]), directions),
+        (torch.cat([outlines(view) for view in views]), drawn),
+    ]
+    latents, lines = torch.empty((2, len(x), len(directions)), dtype=torch.float32).unbind()
+    for alike, (of_views, pool) in zip((latents, lines), seen, strict=True):
+        for out, part in zip(alike.split(CHUNK, dim=1), pool.split(CHUNK), strict=True):
+            torch.amax((of_views @ part.float().T).view(len(views), len(x), -1), 0, out=out)
     return latents, lines
 
 

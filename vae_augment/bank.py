@@ -90,11 +90,12 @@ class LatentBank:
     def _links_by_latents(self, vae: VAE, images: Tensor) -> Tensor:
         """They are compared with the pool's images as far as the bank holds them: decoded."""
         directions = normalize(self.latents.float().flatten(1))
-        drawn = torch.empty(len(self), outlines(images[:1]).shape[1], dtype=torch.float32)
+        drawn = torch.empty(len(self), outlines(images[:1]).shape[1], dtype=torch.float16)
         for part, latents in zip(drawn.split(LINK_CHUNK), self.latents.split(LINK_CHUNK), strict=True):
             part.copy_(outlines(vae.decode(latents.float())))
         far = self.neighbours[::10, :REACH][:, -1].long()  # of a tenth, which is enough for a mean
-        scale = torch.stack([(1 - (of[::10] * of[far]).sum(1)).mean() for of in (directions, drawn)]).clamp_min(1e-6)
+        apart = [(1 - (of[::10].float() * of[far]).sum(1)).mean() for of in (directions, drawn)]
+        scale = torch.stack(apart).clamp_min(1e-6)
         k = self.neighbours.shape[1]
         return torch.cat([most_alike(vae, part, directions, drawn, scale, k) for part in images.split(LINK_CHUNK)])
 

@@ -115,7 +115,7 @@ def _known(labels: Tensor, classes: int) -> Tensor:
 def _spread(graph: Tensor, known: Tensor, alpha: float) -> Tensor:
     scores = known
     for _ in range(STEPS):
-        scores = alpha * torch.sparse.mm(graph, scores) + (1 - alpha) * known
+        scores = torch.sparse.mm(graph, scores).mul_(alpha).add_(known, alpha=1 - alpha)
     return scores
 
 

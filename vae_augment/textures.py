@@ -22,7 +22,7 @@ CONTRAST = 10 / 255**2  # variance of a patch below which it is taken for blank
 WHITENING = 0.1
 THRESHOLD = 0.25  # of a patch's likeness to a word
 NEIGHBOURS = 20
-CHUNK = 50  # images at a time: 14 MB
+CHUNK = 20  # images at a time: 5 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,10 +132,9 @@ def _counted(small: Tensor, filters: Tensor, shifts: Tensor) -> Tensor:
     """How much of each word is in each cell: `(B, K c c)`, square roots, which keep frequent words from deciding alone."""
     mean = avg_pool2d(small.mean(1, keepdim=True), PATCH, 1)
     variance = avg_pool2d(small.square().mean(1, keepdim=True), PATCH, 1) - mean.square()
-    likeness = (
-        conv2d(small, filters.float()) * (variance.clamp_min(0) + CONTRAST).rsqrt() - shifts.float()[:, None, None]
-    )
-    return adaptive_avg_pool2d(likeness.clamp_min_(0), CELLS).sqrt_().flatten(1)
+    likeness = conv2d(small, filters.float())
+    likeness.mul_((variance.clamp_min(0) + CONTRAST).rsqrt()).sub_(shifts.float()[:, None, None]).clamp_min_(0)
+    return adaptive_avg_pool2d(likeness, CELLS).sqrt_().flatten(1)
 
 
 def _principal(counted: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
