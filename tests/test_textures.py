@@ -1,4 +1,4 @@
-"""Banks whose images are compared by their textures: those of spatial latents."""
+"""Banks whose images are compared by their textures: those of spatial latents by these alone, others by these too."""
 
 import dataclasses
 
@@ -88,6 +88,63 @@ def test_textures_that_do_not_fit_are_refused(spatial, tmp_path):
         hub.save(tmp_path, hub.Weights(vae, dataclasses.replace(bank, textures=textures)), "card")
         with pytest.raises(WeightsError, match=name):
             hub.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def flat():
+    """The shipped VAE of garments, and a bank of the shipped sample: compared by latents, and by textures."""
+    vae = VAE.from_pretrained("fashion-mnist")
+    return vae, LatentBank.from_images(vae, IMAGES)
+
+
+def test_a_bank_of_vectors_keeps_textures_as_a_second_graph(flat, tmp_path):
+    vae, bank = flat
+    assert bank.textures_alone is None
+    assert bank.textures.points.shape == (500, 64)
+    assert [graph.shape for graph in bank.graphs] == [(500, 13), (500, 13)]
+    hub.save(tmp_path, hub.Weights(vae, bank), "card")
+    loaded = hub.load(tmp_path).bank
+    for bank_of in (loaded, LatentBank.from_images(vae, IMAGES)):
+        assert all(torch.equal(a, b) for a, b in zip(bank_of.graphs, bank.graphs, strict=True))
+        assert torch.equal(bank_of.textures.points, bank.textures.points)
+
+
+def test_a_bank_of_an_earlier_version_has_one_graph_and_still_fits(flat, tmp_path):
+    vae, bank = flat
+    older = LatentBank(bank.latents, bank.neighbours)
+    hub.save(tmp_path, hub.Weights(vae, older), "card")
+    loaded = hub.load(tmp_path).bank
+    assert loaded.textures is None
+    assert len(loaded.graphs) == 1
+    assert type(VAEAugment(vae, bank=loaded).fit(FEW).jitter).__name__ == "ClassLatents"
+
+
+def test_a_second_graph_that_does_not_fit_is_refused(flat, tmp_path):
+    vae, bank = flat
+    second = bank.texture_neighbours
+    wrong = {
+        "outside": dataclasses.replace(bank, texture_neighbours=second + 500),
+        "must be int16": dataclasses.replace(bank, texture_neighbours=second[:-1]),
+        "without textures": dataclasses.replace(bank, textures=None),
+    }
+    for message, damaged in wrong.items():
+        hub.save(tmp_path, hub.Weights(vae, damaged), "card")
+        with pytest.raises(WeightsError, match=message):
+            hub.load(tmp_path)
+
+
+def test_both_graphs_label_a_pool_better_than_either(flat):
+    vae, bank = flat
+    shown = LABELS.argsort(stable=True).view(10, 50)[:, :5].flatten()
+    links = bank.links(vae, IMAGES[shown] / 255)
+    unknown = torch.ones(500, dtype=torch.bool).index_fill(0, shown, False)
+
+    def right(one_bank, its_links):
+        scores = one_bank.spread(its_links, LABELS[shown], 10)
+        return float((scores.argmax(1) == LABELS)[unknown].float().mean())
+
+    alone = [right(LatentBank(bank.latents, graph), [linked]) for graph, linked in zip(bank.graphs, links, strict=True)]
+    assert right(bank, links) > max(alone)
 
 
 def test_a_few_labels_spread_by_textures(spatial):
