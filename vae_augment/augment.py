@@ -238,7 +238,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def fit(self, labelled: Any, *, keep: float | None = None) -> Self:
         """Learn the classes of a few labelled images: new images of a class, and a pipeline that draws from an image's own.
 
-        The labels are spread over the bank of latents that came with the weights (label spreading on its graph of
+        The labels are spread over the bank of latents that came with the weights (label spreading on its graphs of
         nearest neighbours, Zhou et al., 2004; over photographs a linear classifier of their textures votes beside it,
         Coates et al., 2011), and the confident part of each class is kept. From then on an image is
         replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
@@ -256,7 +256,7 @@ class VAEAugment(Pretrained, v2.Transform):
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
                 labels are integers or strings.
             keep: part of each class that is kept, the most confident; of a bank only. None: 0.95, where images are compared
-                by textures 0.5.
+                by textures alone 0.5.
 
         Returns:
             The transform itself.

@@ -28,7 +28,7 @@ LINK_CHUNK = 50  # images at a time: a fit takes less than 50 MB
 
 @dataclass(frozen=True, eq=False)
 class LatentBank:
-    """Posterior means of a pool's images and the graph of their nearest neighbours.
+    """Posterior means of a pool's images, and graphs of which of these are alike.
 
     It holds no labels, and never anything of a test set.
 
