@@ -14,8 +14,8 @@ from torch.nn.functional import one_hot
 STEPS = 60
 EDGES = 8  # from each point, to its nearest neighbours; the farther ones only tell what two points share
 LEAST_WEIGHT = 1e-3  # of an edge whose ends share no neighbour: labels still reach what nothing else is joined to
-NEAR = 0.9  # alpha of labels that do not travel far
 SAY = (2, 1)  # of a bank's first graph and its second, where it has two
+NEAR = 0.9  # alpha of labels that do not travel far
 FAR = 0.05  # of what typically arrives at a point then: points where less does are of other classes,
 MANY = 0.2  # if they are at least this part of all
 FOLDS = 5  # of cross-validation
