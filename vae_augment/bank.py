@@ -50,7 +50,7 @@ class LatentBank:
     def from_images(cls, vae: VAE, images: Any, size: int = LARGEST_BANK) -> Self:
         """A bank of at most `size` of these images, evenly spaced.
 
-        10,000 images of 28x28 pixels take about 25 seconds on two cores.
+        10,000 images of 28x28 pixels take about 45 seconds of one core.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples

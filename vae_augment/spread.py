@@ -4,6 +4,7 @@ Zhou, Bousquet, Lal, Weston & Schölkopf, "Learning with Local and Global Consis
 shared neighbours (Jarvis & Patrick, "Clustering Using a Similarity Measure Based on Shared Near Neighbors", 1973).
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -39,14 +40,14 @@ def spread_labels(graphs: Sequence[Tensor], labels: Tensor, classes: int, alpha:
         float32 `(N, classes)`, rows that sum to 1; 0 where no label arrived in one of the graphs, and at points of other classes.
     """
     known = _known(labels, classes)
-    total = torch.zeros_like(known)
-    unknown = torch.zeros(len(known), dtype=torch.bool)
+    total, unreached, near = torch.zeros_like(known), torch.zeros(len(known), dtype=torch.bool), []
     for neighbours, say in _with_say(graphs):
         graph = _normalised_graph(neighbours)
         scores = _spread(graph, known, alpha)
         total += say * _shares(scores)
-        unknown |= (scores.sum(1) <= 0) | of_other_classes(_spread(graph, known.sum(1, keepdim=True), NEAR)[:, 0])
-    total[unknown] = 0
+        unreached |= scores.sum(1) <= 0
+        near.append(_spread(graph, known.sum(1, keepdim=True), NEAR)[:, 0])
+    total[unreached | of_other_classes(near)] = 0
     return total
 
 
@@ -55,7 +56,7 @@ def agreement(graphs: Sequence[Tensor], labels: Tensor, classes: int, alpha: flo
     """Part of the known labels that the others give rightly, in five-fold cross-validation: the mean over classes.
 
     Of many labels the first folds are judged alone, of labels that have their class to themselves none. With five labels of each
-    class of Fashion-MNIST it is 0.76 +- 0.05 over draws, where these labels tell 0.76 of the other images rightly.
+    class of Fashion-MNIST it is 0.79 +- 0.05 over draws, where these labels tell 0.79 of the other images rightly.
 
     Args: as of `spread_labels`; nan if no two labels share a class.
     """
@@ -88,19 +89,23 @@ def _shares(scores: Tensor) -> Tensor:
     return torch.where(arrived > 0, scores / arrived.clamp_min(1e-30), 0)
 
 
-def of_other_classes(arrived: Tensor) -> Tensor:
-    """Which points of a pool show what no label names: bool `(N,)`.
+def of_other_classes(arrived: Sequence[Tensor]) -> Tensor:
+    """Which points of a pool show what no label names: those that are far from the labels, on average over the graphs: bool `(N,)`.
 
-    Labels that do not travel far hardly leave their classes. Where two of MNIST's ten are labelled, ten images of each, 1,900
-    to 2,500 of 10,000 latents are left, 80 to 90 % of them rightly labelled instead of 20 %. A few hardly reached points are
-    kept: where all classes are labelled, they are as often right as others.
+    Labels that do not travel far hardly leave their classes. Where two of MNIST's ten are labelled, ten images of each, 2,000
+    to 2,850 of 10,000 latents are left, 71 to 86 % of them rightly labelled instead of 20 %. A few hardly reached points are
+    kept: where all classes are labelled, they are as often right as others. With five labels of each garment 5 to 9, one graph
+    took a fifth of the pool for other things in six of ten draws, both together in three.
 
     Args:
-        arrived: `(N,)`: of all labels together, spread with alpha = `NEAR`.
+        arrived: for each graph, `(N,)`: of all labels together, spread with alpha = `NEAR`.
     """
-    # the geometric mean over where it lies: the points of the labelled classes, however few they are in the pool
-    typical = torch.exp((arrived * arrived.clamp_min(1e-30).log()).sum() / arrived.sum().clamp_min(1e-30))
-    far = arrived < FAR * typical
+    apart = []
+    for of_graph in arrived:
+        logs = of_graph.clamp_min(1e-30).log()
+        # the geometric mean over where it lies: the points of the labelled classes, however few they are in the pool
+        apart.append(logs - (of_graph * logs).sum() / of_graph.sum().clamp_min(1e-30))
+    far = torch.stack(apart).mean(0) < math.log(FAR)
     return far if far.float().mean() >= MANY else torch.zeros_like(far)
 
 
