@@ -90,7 +90,7 @@ def _shares(scores: Tensor) -> Tensor:
 
 
 def of_other_classes(arrived: Sequence[Tensor]) -> Tensor:
-    """Which points of a pool show what no label names: those that are far from the labels, on average over the graphs: bool `(N,)`.
+    """Which points of a pool show what no label names: far from the labels, on average over the graphs: bool `(N,)`.
 
     Labels that do not travel far hardly leave their classes. Where two of MNIST's ten are labelled, ten images of each, 2,000
     to 2,850 of 10,000 latents are left, 71 to 86 % of them rightly labelled instead of 20 %. A few hardly reached points are
