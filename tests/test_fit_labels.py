@@ -66,11 +66,13 @@ def test_labels_of_a_batch_in_any_form_decide_the_classes(fitted, form):
 def test_labels_as_strings_come_in_tuples_from_a_loader():
     few = [(image, FASHION_CLASSES[label]) for image, label in FEW]
     augment = VAEAugment.from_pretrained("fashion-mnist").fit(few)
-    images, names = augment(*next(iter(DataLoader(few, batch_size=30, shuffle=True))))
+    images, names = next(iter(DataLoader(few, batch_size=100, shuffle=True)))
+    images, names = augment(
+        images, names[::-1]
+    )  # other names than the images' own, which an image alone would be taken for
     wanted = torch.tensor([augment.classes.index(name) for name in names])
-    assert (
-        augment.jitter.nearest_class(augment.vae.whitened_mean(images.float() / 255)) == wanted
-    ).float().mean() > 0.8
+    told = augment.jitter.nearest_class(augment.vae.whitened_mean(images.float() / 255))
+    assert (told == wanted).float().mean() > 0.5, "the nearest of ten labelled images a class is right for two thirds"
 
 
 def test_labels_that_cannot_decide_the_class_are_refused(fitted):
