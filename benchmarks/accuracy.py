@@ -128,7 +128,7 @@ def share_of(name: str, n: int, source: str, with_pool: bool) -> float:
     """Samples among the images of a batch, as chosen by --validate: the more, the fewer labels there are."""
     if with_pool and n <= 10:
         return 0.7
-    # with 100 labels a class the garments' spread labels are no better than the classifier's own; the oracle's are true
+    # with 100 labels a class the garments' spread labels are hardly better than the classifier's own; the oracle's are true
     return 0.15 if (name, n) == ("fashion-mnist", 100) and source != "oracle" else 0.5
 
 
