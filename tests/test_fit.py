@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES, LABELS, nearest_class
@@ -50,6 +50,21 @@ def test_labels_may_be_strings_tensors_or_a_data_set_with_a_transform(tmp_path):
     assert tensors.sample(torch.tensor([3, 4])).shape == (2, 1, 28, 28)
 
 
+def test_floats_a_little_outside_are_as_if_inside(fitted):
+    off = torch.zeros(1, 28, 28)
+    off[0, 0, 0] = -1e-6  # as an interpolation leaves them; the brightened copies of such an image would be nan
+    fit = VAEAugment.from_pretrained("fashion-mnist").fit([(image / 255 + off, label) for image, label in FEW])
+    assert torch.equal(fit.jitter.members, fitted.jitter.members)
+
+
+def test_labelled_images_that_are_repeated_count_once(fitted):
+    often = VAEAugment.from_pretrained("fashion-mnist").fit(ConcatDataset([FEW] * 3))
+    assert torch.equal(often.jitter.members, fitted.jitter.members)
+    assert len(often.jitter.labels) == len(FEW)
+    with pytest.raises(ValueError, match="got 2 of"):  # the same image under two labels is told as two
+        VAEAugment.from_pretrained("fashion-mnist").fit([(FEW[0][0], 1), (FEW[0][0], 1), (FEW[1][0], 1)])
+
+
 def test_mistakes(fitted):
     fresh = VAEAugment.from_pretrained("fashion-mnist")
     with pytest.raises(RuntimeError, match="fit"):
@@ -58,6 +73,8 @@ def test_mistakes(fitted):
         fitted.sample([1, 77])
     with pytest.raises(ValueError, match="two classes"):
         fresh.fit(FEW[:1])
+    with pytest.raises(TypeError, match="make TensorDataset"):
+        fresh.fit(IMAGES[:20])
     with pytest.raises(TypeError, match=r"sample 0, .*Tensor of uint8 .* has no label"):
         fresh.fit(list(IMAGES[:5]))
     with pytest.raises(TypeError, match=r"sample 0, .*Tensor of uint8 .* has no label"):

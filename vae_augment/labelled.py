@@ -1,5 +1,6 @@
 """A data set of labelled images, read into memory."""
 
+import hashlib
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from .sample_parts import kinds_of, label_of, split_image
 def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
     """A data set of labelled images -> float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
+    An image that is there again under the same label, to make an epoch longer, counts once: held out to judge the others'
+    labels, it would be told by its copy.
+
     Raises:
         TypeError: a sample without an image or a label.
         ValueError: no samples, or one of several images, as a video.
     """
     reader = raw_reader(dataset, aside=True)
-    images, labels = [], []
+    images, labels, seen = [], [], set()
     for index in range(len(dataset)):
         sample, _ = reader.read(index)
         label = label_of(sample)
@@ -30,8 +34,11 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         x, _ = to_model(split_image(sample)[0], channels, size)
         if len(x) != 1:
             raise ValueError(f"sample {index} holds {len(x)} images: expected one image and its label")
-        images.append(x)
-        labels.append(label)
+        x = x.detach().clamp(0, 1).cpu().contiguous()  # floats that an interpolation left a little outside
+        if (copy := (hashlib.sha256(x.numpy().tobytes()).digest(), label)) not in seen:
+            seen.add(copy)
+            images.append(x)
+            labels.append(label)
     if not images:
         raise ValueError("there are no labelled images")
     return torch.cat(images), labels

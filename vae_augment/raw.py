@@ -160,8 +160,9 @@ def _finishes_alike_at(index: int, leaf: Any) -> bool:
 
 
 def _can_be_copied(leaf: Any) -> bool:
-    """Not a list, whose items are no attributes; nor what closes its files when it goes, since a copy shares them."""
-    return hasattr(leaf, "__dict__") and not isinstance(leaf, list | tuple) and not hasattr(type(leaf), "__del__")
+    """Not a list or a tensor, whose items are no attributes; nor what closes its files when it goes: a copy shares them."""
+    is_plain = isinstance(leaf, list | tuple | torch.Tensor)
+    return hasattr(leaf, "__dict__") and not is_plain and not hasattr(type(leaf), "__del__")
 
 
 def _copy(leaf: Any) -> Any:
