@@ -175,6 +175,7 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["sample", "--kl_warmup", "5"], "at most 1, got 500.0 and 5.0"),
         (["sample", "--seed", str(2**64)], "seed must be from -2**63 to 2**64 - 1"),
         (["--data", "cifar"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
+        (["--data", "cifar", "--size", "32"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
     ],
 )
 def test_mistakes_are_one_clear_error(arguments, message, tmp_path, monkeypatch, capsys):

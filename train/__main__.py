@@ -147,6 +147,8 @@ def _starting_recipe(name: str | None, arguments: list[str]) -> Recipe:
     given = early.parse_known_args(arguments)[0]
     if arguments[:1] == ["--config"]:
         return RECIPES["sample"]
+    if given.data is not None:
+        datasets.check_name(given.data)  # before its size is judged
     data, size = given.data or "", int(given.size) if re.fullmatch(r"-?\d+", given.size or "") else None
     if name is not None or not data.startswith(datasets.OF_ONES_OWN):
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]

@@ -54,6 +54,7 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         FileNotFoundError: naming what is missing and how to get it.
         ValueError: an unknown name.
     """
+    check_name(name)
     if name in TORCHVISION:
         return _resized(_torchvision(name, root_folder(root)), channels, size)
     if name == "sample":
@@ -62,8 +63,13 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         return _hold_out(_resized(data, channels, size))
     if name.startswith("folder:"):
         return _folder(_path(name), channels, size, root_folder(root))
-    if name.startswith("hf:"):
-        return _hugging_face(_after_colon(name), channels, size, root_folder(root))
+    return _hugging_face(_after_colon(name), channels, size, root_folder(root))
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError if no data set has this name."""
+    if name in TORCHVISION or name == "sample" or name.startswith(OF_ONES_OWN):
+        return
     meant = f". For the folder of that name write folder:{name}" if Path(name).expanduser().is_dir() else ""
     raise ValueError(
         f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME{meant}"
