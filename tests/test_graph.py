@@ -1,5 +1,7 @@
 """The graph of a bank: which images are alike, and how labels spread along it."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -127,13 +129,16 @@ def test_outlines_know_shapes_and_not_brightness():
     assert outlines(torch.rand(2, 3, 64, 64)).isfinite().all()
 
 
-def test_equal_and_blank_images_may_be_in_a_pool():
+def test_nearly_equal_and_blank_images_may_be_in_a_pool():
     weights = hub.load("fashion-mnist")
     pool = torch.cat([IMAGES[:5].repeat(4, 1, 1, 1), torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
+    pool[:, 0, 0, 0] = torch.arange(30)  # equal ones are left out
     bank = LatentBank.from_images(weights.vae, pool)
     assert bank.neighbours.shape == (30, 13)
     assert (bank.neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
     assert (LatentBank.from_images(weights.vae, pool[:2]).neighbours[:, 0]).tolist() == [1, 0]
+    blank = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    assert len(LatentBank.from_images(weights.vae, blank)) == 10, "a pool of one image is told by fit, not here"
 
 
 def test_deformations_are_small_and_begin_with_the_identity():
@@ -172,9 +177,37 @@ def test_a_bank_takes_images_in_any_form():
         LatentBank.from_images(vae, iter(IMAGES))
     with pytest.raises(ValueError, match="expected one in each"):
         LatentBank.from_images(vae, [IMAGES[:2]] * 3)
+    for wrong in (IMAGES[:60] > 0, (IMAGES[:60] > 0).long()):
+        with pytest.raises(TypeError, match="expects uint8 pixels"):
+            LatentBank.from_images(vae, wrong)
+    outside = LatentBank.from_images(vae, IMAGES[:60] / 255 - 0.01, size=40)
+    inside = LatentBank.from_images(vae, (IMAGES[:60] / 255 - 0.01).clamp_min(0), size=40)
+    assert torch.equal(outside.latents, inside.latents)
 
 
-def test_a_bank_takes_the_place_of_the_stored_one():
+def test_copies_in_a_pool_are_left_out():
+    vae = hub.load("fashion-mnist").vae
+    once, often = (LatentBank.from_images(vae, IMAGES.repeat(n, 1, 1, 1)[:800]) for n in (1, 2))
+    assert torch.equal(often.latents, once.latents)
+    assert all(torch.equal(a, b) for a, b in zip(often.graphs, once.graphs, strict=True))
+
+
+def test_a_bank_of_other_weights_is_refused(tmp_path):
+    vae = hub.load("fashion-mnist").vae
+    bank = LatentBank.from_images(vae, IMAGES[:60])
+    further = copy.deepcopy(vae)
+    with torch.no_grad():
+        further.decoder[-2].weight.mul_(1.1)
+    with pytest.raises(ValueError, match="of other weights than this VAE's"):
+        VAEAugment(further, bank=bank)
+    VAEAugment(vae, bank=bank).save_pretrained(tmp_path)
+    stored = hub.load(tmp_path)
+    VAEAugment(stored.vae, bank=bank)
+    with pytest.raises(ValueError, match="of other weights than this VAE's"):
+        VAEAugment(further, bank=stored.bank)
+
+
+def test_a_bank_takes_the_place_of_the_stored_one(tmp_path):
     vae = hub.load("fashion-mnist").vae
     bank = LatentBank.from_images(vae, IMAGES, size=300)
     augment = VAEAugment.from_pretrained("fashion-mnist", bank=bank)
@@ -182,3 +215,9 @@ def test_a_bank_takes_the_place_of_the_stored_one():
     assert augment.gain == VAEAugment.from_pretrained("fashion-mnist").gain
     toward = VAEAugment.from_pretrained("fashion-mnist", bank=bank, jitter=Interpolate(k=5))
     assert len(toward.jitter.bank) == 300
+    augment.save_pretrained(tmp_path)
+    stored = VAEAugment.from_pretrained(tmp_path, jitter=Interpolate(k=5))
+    assert stored.gain == toward.gain != VAEAugment.from_pretrained("fashion-mnist", jitter=Interpolate(k=5)).gain
+    card = (tmp_path / "README.md").read_text()
+    assert "300 latents of other images" in card
+    assert "is in the weights." in card

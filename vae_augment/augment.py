@@ -34,9 +34,10 @@ from .mover import Drawn, Mover
 from .pretrained import Pretrained
 from .replicas import Replicas
 from .sample_parts import kinds_of, labels_of, split_image
-from .strength import gain_name, is_calibrated
+from .strength import gain_name, is_calibrated, without_neighbours
 from .vae import VAE
 
+OTHER_IMAGES = "other images"  # what a bank holds that its user brought
 OnGeometry = Literal["passthrough", "warn", "error"]
 
 
@@ -105,11 +106,8 @@ class VAEAugment(Pretrained, v2.Transform):
             raise TypeError(
                 f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
             )
-        if bank is not None and bank.latents.shape[1:] != vae.latent_shape:
-            raise ValueError(
-                f"bank holds latents of shape {tuple(bank.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: it is of "
-                "another VAE; LatentBank.from_images(vae, images) makes one of this"
-            )
+        if bank is not None:
+            _check_is_of(bank, vae)
         self.strength, self.p = strength, p
         if gain is not None:
             gain = _checked("gain", gain, high=math.inf)
@@ -164,9 +162,11 @@ class VAEAugment(Pretrained, v2.Transform):
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        # a stored gain of neighbours is that of the stored bank's
-        if gain is None and (jitter is None or (bank is None and is_calibrated(jitter))):
-            gain = weights.gains.get(gain_name(Noise() if jitter is None else jitter))
+        gains, pool = weights.gains, weights.pool
+        if bank is not None:  # a stored gain of neighbours is that of the stored bank's
+            gains, pool = without_neighbours(gains), {**pool, "bank": OTHER_IMAGES}
+        if gain is None and (jitter is None or is_calibrated(jitter)):
+            gain = gains.get(gain_name(Noise() if jitter is None else jitter))
         augment = cls(
             weights.vae,
             strength=strength,
@@ -180,7 +180,7 @@ class VAEAugment(Pretrained, v2.Transform):
             on_geometry=on_geometry,
         )
         augment.source, augment.revision = str(name), weights.commit
-        augment._record = {"gains": weights.gains, "pool": weights.pool, "metrics": weights.metrics}
+        augment._record = {"gains": gains, "pool": pool, "metrics": weights.metrics}
         return augment
 
     @property
@@ -542,6 +542,16 @@ class VAEAugment(Pretrained, v2.Transform):
         if self.on_geometry == "error":
             raise ValueError(message)
         warnings.warn(message, stacklevel=3)
+
+
+def _check_is_of(bank: LatentBank, vae: VAE) -> None:
+    remedy = "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
+    if bank.latents.shape[1:] != vae.latent_shape:
+        raise ValueError(
+            f"bank holds latents of shape {tuple(bank.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: {remedy}"
+        )
+    if bank.of_vae is not None and bank.of_vae != vae.fingerprint():
+        raise ValueError(f"bank holds latents of other weights than this VAE's: {remedy}")
 
 
 def _checked(name: str, value: float, high: float) -> float:

@@ -1,5 +1,6 @@
 """LatentBank: what a pool of unlabelled images knows, kept beside the weights, and how a few labels spread over it."""
 
+import hashlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,19 +39,22 @@ class LatentBank:
             nearest first; if the latent is spatial, by textures alone.
         textures: of the images. Banks of earlier versions have none.
         texture_neighbours: int16 `(N, k)`: a second graph, by textures, if the first is not.
+        of_vae: `VAE.fingerprint` of the VAE that encoded them; None if that is not known.
     """
 
     latents: Tensor
     neighbours: Tensor
     textures: Textures | None = None
     texture_neighbours: Tensor | None = None
+    of_vae: str | None = None
 
     @classmethod
     @torch.no_grad()
     def from_images(cls, vae: VAE, images: Any, size: int = LARGEST_BANK) -> Self:
-        """A bank of at most `size` of these images, evenly spaced.
+        """A bank of at most `size` of these images, evenly spaced, without copies of one another.
 
-        10,000 images of 28x28 pixels take about 45 seconds of one core.
+        10,000 images of 28x28 pixels take about 45 seconds of one core. Of a clip give some frames, not all: images whose
+        neighbours are nearly copies pass no label on.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
@@ -64,10 +68,11 @@ class LatentBank:
         latents = torch.cat([vae.encode(unit(part)).mean for part in chosen.split(CHUNK)])
         if vae.config.spatial:
             textures = Textures.learn(chosen)
-            return cls(latents.half(), textures.neighbours().short(), textures)
+            return cls(latents.half(), textures.neighbours().short(), textures, of_vae=vae.fingerprint())
         neighbours = neighbours_of_all(vae, chosen, normalize(latents.flatten(1))).short()
         textures = Textures.learn(chosen, BESIDE_LATENTS)
-        return cls(latents.half(), neighbours, textures, textures.neighbours(neighbours.shape[1]).short())
+        by_textures = textures.neighbours(neighbours.shape[1]).short()
+        return cls(latents.half(), neighbours, textures, by_textures, vae.fingerprint())
 
     @property
     def textures_alone(self) -> Textures | None:
@@ -187,12 +192,20 @@ def _chosen(vae: VAE, images: Any, size: int) -> Tensor:
     c, count = vae.config, min(size, len(images))
     places = torch.arange(count) * len(images) // count
     if reader is None:
-        chosen: Tensor = images[places]
-        if chosen.shape[1:] == (c.channels, c.size, c.size):
-            return chosen
+        chosen: Tensor = images[places].cpu()
+        if chosen.dtype == torch.uint8 and chosen.shape[1:] == (c.channels, c.size, c.size):
+            return _distinct(chosen)
         parts = [to_model(part, c.channels, c.size)[0] for part in chosen.split(CHUNK)]
     else:
         parts = [to_model(split_image(reader.read(i)[0])[0], c.channels, c.size)[0] for i in places.tolist()]
     if len(seen := torch.cat(parts)) != count:
         raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
-    return seen
+    return _distinct(seen.clamp(0, 1))
+
+
+def _distinct(images: Tensor) -> Tensor:
+    """The images without copies, whose neighbours would be their copies alone; all if they show but one thing."""
+    first: dict[bytes, int] = {}
+    for place, image in enumerate(images.contiguous()):
+        first.setdefault(hashlib.sha256(image.numpy().tobytes()).digest(), place)
+    return images[list(first.values())] if 2 <= len(first) < len(images) else images

@@ -235,14 +235,15 @@ def _origin(weights: Weights) -> str:
     pool, bank = weights.pool, weights.bank
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
-        held = f"{len(bank):,} latents of the pool, the graph of their nearest neighbours"
+        of = pool.get("bank", "the pool")
+        held = f"{len(bank):,} latents of {of}, the graph of their nearest neighbours"
         held += (", and the images' textures" if bank.textures is not None else "") + ", without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
         # of images of one's own it is not known which are a test set
         known = re.fullmatch(r"[\w-]+ training images(, shipped sample)?", str(pool["name"]))
         nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
-        held += f" {nothing} is in the weights or the bank."
+        held += f" {nothing} is in the weights" + ("." if "bank" in pool else " or the bank.")
     return f"""**Trained on** {trained}
 **Bank:** {held}
 

@@ -1,6 +1,5 @@
 """What a fit learns from labelled images; kept as one safetensors file, with the classes' labels in its header."""
 
-import hashlib
 import json
 import math
 import os
@@ -113,10 +112,12 @@ def _spread_over(
     if len(labels) >= ENOUGH_TO_JUDGE * classes:
         right = bank.agreement(links, labels, classes)
         if right < _least_agreement(bank, len(labels), classes):
+            is_old = vae.config.spatial and bank.textures is None
             warnings.warn(
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {right:.0%} of the "
                 "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
-                "rarely help a classifier: use weights or a bank that know such images, or leave samples out (p=0, ratio=0)",
+                "rarely help a classifier: use weights or a bank that know such images, or leave samples out (p=0, ratio=0)"
+                + (". This bank, of an earlier version, has no textures: LatentBank.from_images(vae, images)" if is_old else ""),
                 stacklevel=4,
             )
             return None
@@ -148,7 +149,7 @@ def _least_agreement(bank: LatentBank, count: int, classes: int) -> float:
 def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
     """Write the file; interrupted, it leaves the old one."""
     kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
-    header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": fingerprint(vae)}
+    header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
     if isinstance(fit.jitter, ClassDifferences):
         header["reach"] = repr(fit.jitter.reach)
     tensors = {name: getattr(fit.jitter, name).contiguous() for name in _tensor_names(kind)}
@@ -174,7 +175,7 @@ def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
     kind = header.get("kind", "")
     if kind not in KINDS or set(tensors) != set(_tensor_names(kind)):
         raise WeightsError(f"{path} was not written by VAEAugment.save_fit")
-    if header.get("vae") != fingerprint(vae):
+    if header.get("vae") != vae.fingerprint():
         raise WeightsError(f"{path} was fitted with other weights than these: load those, or fit again")
     labels = _read_labels(path, header.get("labels", ""))
     _check(path, tensors, len(labels), vae)
@@ -185,14 +186,6 @@ def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
         except (KeyError, ValueError):
             raise WeightsError(f"{path} has no number as reach in its header") from None
     return Fitted(KINDS[kind](**tensors, **extra), labels)
-
-
-def fingerprint(vae: VAE) -> str:
-    """Of the weights, as they are saved: sha256 over the float16 values."""
-    digest = hashlib.sha256(json.dumps(vae.config.to_dict(), sort_keys=True).encode())
-    for _, value in sorted(vae.state_dict().items()):
-        digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _tensor_names(kind: str) -> tuple[str, ...]:

@@ -103,6 +103,8 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
         bank = {k: v.detach().cpu().contiguous() for k, v in _bank_tensors(weights.bank).items()}
+        if not bank["latents"].isfinite().all():
+            raise ValueError("nothing is written: the bank holds latents that are not finite in float16")
         contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
     config = {
         "format_version": FORMAT_VERSION,
@@ -244,7 +246,7 @@ def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
             )
     elif second is not None:
         raise WeightsError(f"{path}: texture_neighbours without textures")
-    bank = LatentBank(latents, first, textures, second)
+    bank = LatentBank(latents, first, textures, second, vae.fingerprint())
     for name, graph in zip(GRAPHS, bank.graphs, strict=False):
         _check_graph(path, name, graph, len(bank))
     return bank

@@ -5,6 +5,7 @@ change of a decoded image over that between two random images. Strength 1 is `rh
 a fifth of the distance between two images. A latent distance means something else on every VAE; rho does not.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -37,6 +38,12 @@ def reference(jitter: Jitter) -> Jitter:
 def is_calibrated(jitter: Jitter) -> bool:
     """Whether the gain of this jitter is solved: those of `jitter.py`; a user's own moves as far as it says."""
     return type(jitter) in (Noise, PosteriorSample, Interpolate, Extrapolate, LocalNoise)
+
+
+def without_neighbours(gains: Mapping[str, float]) -> dict[str, float]:
+    """The gains that hold with any bank."""
+    toward = {cls.__name__ for cls in (Interpolate, Extrapolate, LocalNoise)}
+    return {name: gain for name, gain in gains.items() if name not in toward}
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -162,6 +164,13 @@ class VAE(Pretrained, nn.Module):
     @property
     def latent_shape(self) -> tuple[int, ...]:
         return self.config.latent_shape
+
+    def fingerprint(self) -> str:
+        """Of the weights as they are saved: sha256 over the float16 values, the same before and after."""
+        digest = hashlib.sha256(json.dumps(self.config.to_dict(), sort_keys=True).encode())
+        for _, value in sorted(self.state_dict().items()):
+            digest.update(value.detach().cpu().half().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def encode(self, x: Tensor) -> Posterior:
         """Images `(B, C, S, S)` in [0, 1] -> posterior of their latents, `(B, L)` or `(B, L, h, h)`."""
