@@ -545,7 +545,9 @@ class VAEAugment(Pretrained, v2.Transform):
 
 
 def _check_is_of(bank: LatentBank, vae: VAE) -> None:
-    remedy = "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
+    remedy = (
+        "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
+    )
     if bank.latents.shape[1:] != vae.latent_shape:
         raise ValueError(
             f"bank holds latents of shape {tuple(bank.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: {remedy}"

@@ -117,7 +117,11 @@ def _spread_over(
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {right:.0%} of the "
                 "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
                 "rarely help a classifier: use weights or a bank that know such images, or leave samples out (p=0, ratio=0)"
-                + (". This bank, of an earlier version, has no textures: LatentBank.from_images(vae, images)" if is_old else ""),
+                + (
+                    ". This bank, of an earlier version, has no textures: LatentBank.from_images(vae, images)"
+                    if is_old
+                    else ""
+                ),
                 stacklevel=4,
             )
             return None
