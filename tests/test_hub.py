@@ -287,6 +287,9 @@ def test_weights_that_could_not_be_loaded_are_not_written(vae, tmp_path):
     bad.latent_std[0] = 1e-9
     with pytest.raises(ValueError, match="0 in float16"):
         hub.save(tmp_path / "bad", Weights(bad), "card")
+    far = LatentBank(torch.full((3, 8), 1e5), torch.tensor([[1], [2], [0]], dtype=torch.int16))
+    with pytest.raises(ValueError, match="bank holds latents that are not finite in float16"):
+        hub.save(tmp_path / "bad", Weights(vae, far), "card")
     assert list((tmp_path / "bad").iterdir()) == []
 
 
