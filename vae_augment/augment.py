@@ -407,7 +407,7 @@ class VAEAugment(Pretrained, v2.Transform):
             return image
         y = self._decoded(self._fit.jitter.draw(classes, generator))
         pixels, rebuild = unpack(image)
-        return rebuild(as_pixels(y.mul_(255), torch.uint8).view(pixels.shape))
+        return rebuild(as_pixels(y.mul_(255), torch.uint8).view_as(pixels))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """All randomness, for each leading shape: which images are varied (a mask), and the noise or the jitter's seed."""

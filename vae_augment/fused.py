@@ -88,7 +88,7 @@ class FusedVAE:
             return _in_parts(lambda x, m: self.vary_bytes(x, m, amount), flat, move).view(pixels.shape)
         x = pixels.reshape(move.shape[0], -1).float()
         change = self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
-        return as_pixels(x.add_(change, alpha=255), torch.uint8).view(pixels.shape)
+        return as_pixels(x.add_(change, alpha=255), torch.uint8).view_as(pixels)
 
     def _features(self, x: Tensor, patches: Affine) -> Tensor:
         """Pixels -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""

@@ -132,7 +132,7 @@ def as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
     values = values.clamp_(0, 255).round_()
     if values.numel() > SMALL:
         values = values.to(torch.int16)  # from many floats straight to bytes is three times slower
-    return values.to(dtype)
+    return values.byte()
 
 
 def lead_shape(image: Any) -> tuple[int, ...]:
