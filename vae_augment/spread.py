@@ -43,10 +43,10 @@ def spread_labels(graphs: Sequence[Tensor], labels: Tensor, classes: int, alpha:
     """
     known = _known(labels, classes)
     points, fold = _folds(labels)
-    near = torch.cat([known] + [_known(held, classes) for held in _without(labels, points, fold, FOLDS)], dim=1)
-    near = near.view(len(known), 1 + FOLDS, classes).sum(
-        2
-    )  # of all classes together, with all labels and without a fold
+    # what each point gives, of all classes together: with all labels, and without those of a fold
+    near = torch.stack(
+        [_known(some, classes).sum(1) for some in [labels, *_without(labels, points, fold, FOLDS)]], dim=1
+    )
     total, unreached = torch.zeros_like(known), torch.zeros(len(known), dtype=torch.bool)
     arrived, arrived_held_out = [], []
     for neighbours, say in _with_say(graphs):
@@ -119,14 +119,11 @@ def of_other_classes(arrived: Sequence[Tensor], held_out: Sequence[Tensor] | Non
         far = torch.stack(list(arrived)).mean(0) < math.log(FAR)
         more = far.float().mean()
     else:
+        least = [of_graph.quantile(LEFT_OUT).clamp_min(math.log(FAR)) for of_graph in held_out]
         far, far_held_out = (
-            torch.zeros_like(arrived[0], dtype=torch.bool),
-            torch.zeros_like(held_out[0], dtype=torch.bool),
+            torch.stack([of_graph < bound for of_graph, bound in zip(points, least, strict=True)]).any(0)
+            for points in (arrived, held_out)
         )
-        for of_all, of_held_out in zip(arrived, held_out, strict=True):
-            least = of_held_out.quantile(LEFT_OUT).clamp_min(math.log(FAR))
-            far |= of_all < least
-            far_held_out |= of_held_out < least
         more = far.float().mean() - far_held_out.float().mean()
     return far if more >= MANY else torch.zeros_like(far)
 
