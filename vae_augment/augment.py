@@ -32,7 +32,7 @@ from .image import (
 from .jitter import Jitter, Noise
 from .mover import Drawn, Mover
 from .pretrained import Pretrained
-from .replicas import Replicas
+from .replicas import Replicas, sent
 from .sample_parts import kinds_of, labels_of, split_image
 from .strength import gain_name, is_calibrated, without_neighbours
 from .vae import VAE
@@ -434,7 +434,7 @@ class VAEAugment(Pretrained, v2.Transform):
         if apply is None or apply.all():
             return self._vary_image(inpt, drawn)
         pixels = inpt.as_subclass(Tensor)
-        chosen = apply.to(pixels.device)
+        chosen = tuple(sent(places, pixels.device) for places in apply.nonzero(as_tuple=True))
         part = pixels[chosen]  # (..., [T,] C, H, W) -> (B, [T,] C, H, W)
         if isinstance(drawn, Tensor):
             drawn = drawn[apply.flatten()]

@@ -9,6 +9,7 @@ from torch import Tensor
 from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
+from .replicas import sent
 from .strength import bank_images, is_calibrated, prior_images, reference, solve_gain
 from .vae import VAE
 
@@ -59,7 +60,7 @@ class Mover:
 
     def move(self, mean: Tensor, std: Tensor | None, drawn: Drawn) -> Tensor:
         """Where the jitter takes latents, as seen from them."""
-        return drawn.to(mean) if isinstance(drawn, Tensor) else self.target(mean, std, drawn) - mean
+        return sent(drawn, mean.device) if isinstance(drawn, Tensor) else self.target(mean, std, drawn) - mean
 
     def target(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
         """Whitened posteriors, `std` only if it is read -> what the jitter returns.

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .fused import FusedVAE
 from .vae import VAE
@@ -16,6 +17,11 @@ def computes_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on this device; a GPU's work that is under way is not waited for."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+
+
 class Replicas:
     """A frozen VAE on the CPU and, made on demand, its copies on other devices.
 
@@ -25,7 +31,7 @@ class Replicas:
 
     def __init__(self, vae: VAE) -> None:
         self.master = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
-        self._copies: dict[torch.device, VAE] = {}
+        self._copies: dict[torch.device, VAE | FusedVAE] = {}
         self.fused = FusedVAE(self.master)
 
     def fastest(self, device: torch.device) -> VAE | FusedVAE:
@@ -33,7 +39,9 @@ class Replicas:
         if device.type == "cpu":
             return self.fused
         if device not in self._copies:
-            self._copies[device] = copy.deepcopy(self.master).to(device)
+            # matrices were measured on CPUs and GPUs of CUDA alone
+            is_known = device.type == "cuda"
+            self._copies[device] = self.fused.to(device) if is_known else copy.deepcopy(self.master).to(device)
         return self._copies[device]
 
     def __getstate__(self) -> dict[str, Any]:
