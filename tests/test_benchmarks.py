@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from benchmarks import own_images, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
-from benchmarks.exemplar_protocol import hardest, mlp
+from benchmarks.exemplar_protocol import OURS, hardest, losses, networks, variations
 from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
 from tests.conftest import IMAGES
+from vae_augment import VAE
 
 
 def test_every_figure_has_ten_draws_with_the_same_labelled_images():
@@ -90,10 +90,19 @@ def test_flops_are_those_that_torch_counts():
 
 
 def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
-    torch.manual_seed(0)
-    net, labels = mlp(), torch.arange(20) % 10
-    variations = [torch.randint(256, (20, 1, 28, 28), dtype=torch.uint8) for _ in range(3)]
-    made = iter(variations)
-    chosen = hardest(net, lambda: next(made), labels, 3)
-    loss = [cross_entropy(net(x / 255), labels, reduction="none", label_smoothing=0.1) for x in [*variations, chosen]]
-    assert torch.equal(loss[3], torch.stack(loss[:3]).amax(0))
+    nets, labels = networks([0, 1], 64, torch.device("cpu")), torch.arange(20) % 10
+    made = [torch.randint(256, (20, 784), dtype=torch.uint8) for _ in range(6)]  # three for each network
+    chosen = hardest(nets, iter(made).__next__, labels, 3)
+    for i in range(2):
+        net = [part[i : i + 1] for part in nets]
+        loss = torch.stack([losses(net, x[None], labels[None])[0] for x in (*made[3 * i : 3 * i + 3], chosen[i])])
+        assert torch.equal(loss[3], loss[:3].amax(0))
+
+
+@pytest.mark.parametrize("data", ["mnist", "fashion-mnist"])
+def test_variations_of_the_protocol_are_new_images_like_their_own(data):
+    vae, labels = VAE.from_pretrained("fashion-mnist"), torch.arange(500) // 50
+    varied = variations(vae, IMAGES, labels, OURS[data], torch.device("cpu"))
+    first, second, x = (part.view(500, -1).float() / 255 for part in (varied(), varied(), IMAGES))
+    assert not torch.equal(first, second)
+    assert 0.02 < (first - x).square().mean().sqrt() < 0.7 * (x - x.roll(1, 0)).square().mean().sqrt()
