@@ -1,13 +1,16 @@
 """The network of a transform, kept out of torch's module tree."""
 
 import copy
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from .fused import FusedVAE
+from .onnx_vae import OnnxVAE
 from .vae import VAE
+
+Backend = Literal["torch", "onnx"]  # of the CPU
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -23,21 +26,26 @@ def sent(x: Tensor, device: torch.device) -> Tensor:
 
 
 class Replicas:
-    """A frozen VAE on the CPU and, made on demand, its copies on other devices.
+    """A frozen VAE on the CPU, what computes it there and, made on demand, its copies on other devices.
 
     A plain object on purpose: as a registered submodule the network would leak into the user's optimiser, `state_dict`
     and `repr`, and follow `.train()`. Only the CPU copy is pickled, so transforms travel to workers of any start method.
     """
 
-    def __init__(self, vae: VAE) -> None:
+    def __init__(self, vae: VAE, backend: Backend = "torch") -> None:
         self.master = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
-        self._copies: dict[torch.device, VAE | FusedVAE] = {}
-        self.fused = FusedVAE(self.master)
+        self.backend = backend
+        self._build()
 
-    def fastest(self, device: torch.device) -> VAE | FusedVAE:
-        """What computes images soonest on this device: the network, or the same as matrices."""
+    def _build(self) -> None:
+        self.fused = FusedVAE(self.master)
+        self.on_cpu = self.fused if self.backend == "torch" else OnnxVAE(self.fused)
+        self._copies: dict[torch.device, VAE | FusedVAE] = {}
+
+    def fastest(self, device: torch.device) -> VAE | FusedVAE | OnnxVAE:
+        """What computes images soonest on this device: the network, or the same as matrices or in ONNX Runtime."""
         if device.type == "cpu":
-            return self.fused
+            return self.on_cpu
         if device not in self._copies:
             # matrices were measured on CPUs and GPUs of CUDA alone
             is_known = device.type == "cuda"
@@ -45,8 +53,8 @@ class Replicas:
         return self._copies[device]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"master": self.master}
+        return {"master": self.master, "backend": self.backend}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.master, self._copies = state["master"], {}
-        self.fused = FusedVAE(self.master)
+        self.master, self.backend = state["master"], state["backend"]
+        self._build()
