@@ -102,6 +102,10 @@ def batches(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
         paths[f"VAEAugment, onnx, batch of {size}"] = (lambda x=part: onnx(x), size)  # type: ignore[misc]
         paths[f"VAEAugment, batch of {size}"] = (lambda x=part: plain(x), size)  # type: ignore[misc]
         paths[f"fitted VAEAugment, batch of {size}"] = (lambda x=part: fitted(x), size)  # type: ignore[misc]
+        paths[f"fitted VAEAugment, with labels, batch of {size}"] = (  # type: ignore[misc]
+            lambda x=part, y=wanted: fitted(x, y),
+            size,
+        )
         paths[f"fitted.sample of {size}"] = (lambda y=wanted: fitted.sample(y), size)  # type: ignore[misc]
     if computes_bf16(images.device):
         paths["VAEAugment, batch of 256, bfloat16"] = (_in_bfloat16(plain, images[:256]), 256)

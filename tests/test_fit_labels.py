@@ -25,6 +25,31 @@ def test_labels_of_tensors_are_classes_in_vary_all_too(fitted):
     assert len(fitted.vary_all(list(IMAGES[:4]), LABELS[:4])) == 4
 
 
+BATCHES = {
+    "bytes": IMAGES[:20],
+    "floats of another size": torch.rand(20, 3, 40, 30),
+    "images": tv_tensors.Image(IMAGES[:20]),
+    "clips": tv_tensors.Video(IMAGES[:60].view(20, 3, 1, 28, 28)),
+    "none": IMAGES[:0],
+}
+
+
+@pytest.mark.parametrize("images", BATCHES.values(), ids=BATCHES)
+@pytest.mark.parametrize(("p", "strength"), [(1.0, 1.0), (0.5, 0.5)])
+def test_a_batch_with_labels_is_what_its_images_are_one_by_one(fitted, images, p, strength):
+    augment = copy.copy(fitted)
+    augment.p, augment.strength = p, strength
+    labels = LABELS[: len(images)]
+    torch.manual_seed(0)
+    batch, _ = augment(images, labels)
+    torch.manual_seed(0)
+    each = augment.vary_all(images.unbind(), labels.tolist())
+    assert type(batch) is type(images)
+    assert len(batch) == len(each)
+    assert all(torch.equal(a, b) for a, b in zip(batch, each, strict=True))
+    assert len(images) == 0 or not torch.equal(batch, images)
+
+
 def test_a_label_in_the_call_decides_the_class(fitted):
     class_of = fitted.jitter.nearest_class
     blank = torch.zeros(1, 28, 28, dtype=torch.uint8)  # of no class by itself
