@@ -1,7 +1,9 @@
 """The graph of a bank: which images are alike, and how labels spread along it."""
 
 import copy
+import io
 
+import PIL.Image
 import pytest
 import torch
 from torch.utils.data import TensorDataset
@@ -10,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import IMAGES
 from vae_augment import Interpolate, LatentBank, VAEAugment, hub
 from vae_augment.deform import deformed
+from vae_augment.distinct import distinct
 from vae_augment.outline import outlines
 from vae_augment.sample import fashion_sample
 from vae_augment.spread import _normalised_graph, agreement, shared_neighbours, spread_labels
@@ -129,12 +132,12 @@ def test_outlines_know_shapes_and_not_brightness():
     assert outlines(torch.rand(2, 3, 64, 64)).isfinite().all()
 
 
-def test_nearly_equal_and_blank_images_may_be_in_a_pool():
+def test_shifted_and_blank_images_may_be_in_a_pool():
     weights = hub.load("fashion-mnist")
-    pool = torch.cat([IMAGES[:5].repeat(4, 1, 1, 1), torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
-    pool[:, 0, 0, 0] = torch.arange(30)  # equal ones are left out
+    shifted = [IMAGES[:5].roll(by, side) for by in (1, -1) for side in (-1, -2)]
+    pool = torch.cat([*shifted, torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
     bank = LatentBank.from_images(weights.vae, pool)
-    assert bank.neighbours.shape == (30, 13)
+    assert bank.neighbours.shape == (21, 13), "copies are left out"
     assert (bank.neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
     assert (LatentBank.from_images(weights.vae, pool[:2]).neighbours[:, 0]).tolist() == [1, 0]
     blank = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
@@ -190,6 +193,22 @@ def test_copies_in_a_pool_are_left_out():
     once, often = (LatentBank.from_images(vae, IMAGES.repeat(n, 1, 1, 1)[:800]) for n in (1, 2))
     assert torch.equal(often.latents, once.latents)
     assert all(torch.equal(a, b) for a, b in zip(often.graphs, once.graphs, strict=True))
+
+
+def as_jpeg(image):
+    file = io.BytesIO()
+    F.to_pil_image(image).save(file, "JPEG", quality=75)
+    return F.pil_to_tensor(PIL.Image.open(file))
+
+
+def test_what_is_nearly_a_copy_is_left_out_too():
+    noisy = IMAGES + 4 * torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(0))
+    versions = [IMAGES, torch.stack(list(map(as_jpeg, IMAGES))), 0.95 * IMAGES, noisy.clamp(0, 255)]
+    pool = torch.stack([version.byte() for version in versions], 1).flatten(0, 1)  # each image four times in turn
+    assert torch.equal(distinct(pool), 4 * torch.arange(500))
+    assert torch.equal(distinct(pool / 255), 4 * torch.arange(500))
+    sizes = [F.resize(pool[:80], [side, side]).expand(-1, 3, -1, -1) for side in (14, 29, 64)]
+    assert all(torch.equal(distinct(x), 4 * torch.arange(20)) for x in sizes)
 
 
 def test_a_bank_of_other_weights_is_refused(tmp_path):

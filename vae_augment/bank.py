@@ -1,6 +1,5 @@
 """LatentBank: what a pool of unlabelled images knows, kept beside the weights, and how a few labels spread over it."""
 
-import hashlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
+from .distinct import distinct
 from .image import to_model
 from .linear import told_apart
 from .outline import outlines
@@ -51,10 +51,10 @@ class LatentBank:
     @classmethod
     @torch.no_grad()
     def from_images(cls, vae: VAE, images: Any, size: int = LARGEST_BANK) -> Self:
-        """A bank of at most `size` of these images, evenly spaced, without copies of one another.
+        """A bank of at most `size` of these images, evenly spaced, without copies of one another, also re-encoded ones.
 
-        10,000 images of 28x28 pixels take about 45 seconds of one core. Of a clip give some frames, not all: images whose
-        neighbours are nearly copies pass no label on.
+        10,000 images of 28x28 pixels take about 45 seconds of one core. Of a clip give some frames, not all: where things
+        move, they are no copies, and still each other's nearest neighbours, which pass no label on.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
@@ -194,18 +194,11 @@ def _chosen(vae: VAE, images: Any, size: int) -> Tensor:
     if reader is None:
         chosen: Tensor = images[places].cpu()
         if chosen.dtype == torch.uint8 and chosen.shape[1:] == (c.channels, c.size, c.size):
-            return _distinct(chosen)
+            return chosen[distinct(chosen)]
         parts = [to_model(part, c.channels, c.size)[0] for part in chosen.split(CHUNK)]
     else:
         parts = [to_model(split_image(reader.read(i)[0])[0], c.channels, c.size)[0] for i in places.tolist()]
     if len(seen := torch.cat(parts)) != count:
         raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
-    return _distinct(seen.clamp(0, 1))
-
-
-def _distinct(images: Tensor) -> Tensor:
-    """The images without copies, whose neighbours would be their copies alone; all if they show but one thing."""
-    first: dict[bytes, int] = {}
-    for place, image in enumerate(images.contiguous()):
-        first.setdefault(hashlib.sha256(image.numpy().tobytes()).digest(), place)
-    return images[list(first.values())] if 2 <= len(first) < len(images) else images
+    seen.clamp_(0, 1)
+    return seen[distinct(seen)]
