@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from .alike import CHUNK, unit
 
 # Of the distance between two random images. Of the pools of MNIST and Fashion-MNIST at most 4 of 10,000 images are nearer
-# to another one; a JPEG of quality 75, noise of eight grey levels and a twentieth more light are.
+# to another one; a JPEG of quality 75, noise of eight grey levels and a twentieth less light mostly are.
 SAME = 0.1
 THUMBNAIL = 16  # pixels a side, at most
 SOME = 1000
