@@ -30,7 +30,6 @@ from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
 from vae_augment.fused import FusedVAE
-from vae_augment.onnx_vae import OnnxVAE
 from vae_augment.replicas import computes_bf16
 from vae_augment.sample import fashion_sample
 
@@ -96,10 +95,8 @@ def batches(images: Tensor, labels: Tensor, plain: VAEAugment, fitted: VAEAugmen
     """Batches `(B, C, S, S)` after the loader, or in collate_fn."""
     one, rand = _cycle(list(images)), v2.RandAugment()
     paths: Paths = {RAND_AUGMENT: (lambda: rand(next(one)), 1)}
-    onnx = VAEAugment.from_pretrained("fashion-mnist", backend="onnx")
     for size in (4, 16, 64, 256):
         part, wanted = images[:size], labels[:size].tolist()
-        paths[f"VAEAugment, onnx, batch of {size}"] = (lambda x=part: onnx(x), size)  # type: ignore[misc]
         paths[f"VAEAugment, batch of {size}"] = (lambda x=part: plain(x), size)  # type: ignore[misc]
         paths[f"fitted VAEAugment, batch of {size}"] = (lambda x=part: fitted(x), size)  # type: ignore[misc]
         paths[f"fitted VAEAugment, with labels, batch of {size}"] = (  # type: ignore[misc]
@@ -203,23 +200,20 @@ def _worker_seconds(dataset: Dataset[Any], workers: int) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> Figures:
+def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[str, tuple[float, float, float]]:
     """Multiply-adds of the network in a second, as a part of what a large float32 matrix product reaches here."""
     vae, replicas = augment.vae, augment._replicas
     square = torch.randn(1024, 1024)
     work = {"peak": (lambda: square @ square, 2 * 1024**3)}
     for size in (1, 64, 256):
         x = images[:size] / 255
-        mean = replicas.fused.whitened_mean(x)
-        for name, net in (("", replicas.fused), (", onnx", OnnxVAE(replicas.fused))):
-            work[f"encode{name}, {size}"] = (  # type: ignore[misc]
-                lambda n=net, x=x: n.whitened_mean(x),
-                size * encoder_flops(vae.config),
-            )
-            work[f"decode twice{name}, {size}"] = (  # type: ignore[misc]
-                lambda n=net, m=mean: n.decoded_change(m, m, 0.1),
-                2 * size * decoder_flops(vae.config),
-            )
+        net = replicas.fastest(x.device)
+        mean = net.whitened_mean(x)
+        work[f"encode, {size}"] = (lambda n=net, x=x: n.whitened_mean(x), size * encoder_flops(vae.config))  # type: ignore[misc]
+        work[f"decode twice, {size}"] = (  # type: ignore[misc]
+            lambda n=net, m=mean: n.decoded_change(m, m, 0.1),
+            2 * size * decoder_flops(vae.config),
+        )
         for name, (call, flops) in bare_layers(replicas.fused, size).items():
             work[f"{name}, {size}"] = (call, flops)
     turns = []
@@ -306,11 +300,9 @@ def measure(quick: bool) -> dict[str, Any]:
     images, labels = fashion_sample()
     plain = VAEAugment.from_pretrained("fashion-mnist")
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100], strict=True)))
-    onnx = VAEAugment.from_pretrained("fashion-mnist", backend="onnx")
-    grey = {"VAEAugment": plain, "fitted VAEAugment": fitted, "VAEAugment, onnx": onnx}
+    grey = {"VAEAugment": plain, "fitted VAEAugment": fitted}
     labelled = {"fitted VAEAugment, with its label": lambda image: fitted(image, 9)}
-    untrained = VAE(SMALL_RGB)
-    rgb = {"VAEAugment": VAEAugment(untrained), "VAEAugment, onnx": VAEAugment(untrained, backend="onnx")}
+    rgb = {"VAEAugment": VAEAugment(VAE(SMALL_RGB))}
     colour = {size: F.resize(images[:64], [size, size]).expand(-1, 3, -1, -1).contiguous() for size in SIZES}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} logical cores",

@@ -43,11 +43,41 @@ def test_a_batch_with_labels_is_what_its_images_are_one_by_one(fitted, images, p
     torch.manual_seed(0)
     batch, _ = augment(images, labels)
     torch.manual_seed(0)
-    each = augment.vary_all(images.unbind(), labels.tolist())
+    is_clips = isinstance(images, tv_tensors.Video)
+    each = augment.vary_all([tv_tensors.Video(clip) if is_clips else clip for clip in images.unbind()], labels.tolist())
     assert type(batch) is type(images)
     assert len(batch) == len(each)
-    assert all(torch.equal(a, b) for a, b in zip(batch, each, strict=True))
+    apart = [(a.float() - b.float()).abs().max() for a, b in zip(batch, each, strict=True)]
+    assert all(one <= (1 if is_clips else 0) for one in apart)  # clip by clip, products round differently
     assert len(images) == 0 or not torch.equal(batch, images)
+
+
+def test_the_frames_of_a_clip_move_together_to_one_image_of_its_label(fitted):
+    still = tv_tensors.Video(IMAGES[:40, None].expand(-1, 3, -1, -1, -1).contiguous())
+    wanted = torch.tensor([9, 1] * 20)
+    clips, _ = fitted(still, wanted)
+    one, _ = fitted(tv_tensors.Video(still[0]), 9)
+    assert isinstance(clips, tv_tensors.Video)
+    assert isinstance(one, tv_tensors.Video)
+    for frames in (*clips, one.as_subclass(torch.Tensor)):
+        assert torch.equal(frames, frames[:1].expand_as(frames))
+    seen = fitted.jitter.nearest_class(fitted.vae.whitened_mean(clips[:, 0] / 255))
+    assert (seen == wanted).float().mean() > 0.8
+    fitted = copy.copy(fitted)
+    fitted.per_frame = True
+    varied, _ = fitted(still, wanted)
+    assert not torch.equal(varied[:, 0], varied[:, 1])
+
+
+def test_residual_changes_nothing_where_images_are_replaced(fitted):
+    other = copy.copy(fitted)
+    other.residual = True
+    for sample in ((IMAGES[:3], LABELS[:3]), (IMAGES[0], 9), (IMAGES[0] / 255, 9)):
+        made = []
+        for augment in (fitted, other):
+            torch.manual_seed(0)
+            made.append(augment(*sample)[0])
+        assert torch.equal(*made)
 
 
 def test_a_label_in_the_call_decides_the_class(fitted):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import IMAGES
-from vae_augment import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample, VAEAugment
+from vae_augment import VAE, Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample, VAEAugment, VAEConfig
 
 BANK = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
 JITTERS = [
@@ -96,3 +96,16 @@ def test_a_jitter_derived_from_noise_moves_as_it_says(vae):
             return mean
 
     assert torch.equal(VAEAugment(vae, jitter=Still())(IMAGES[:4]), IMAGES[:4])
+
+
+def test_a_jitter_of_ones_own_may_view_a_spatial_latent():
+    vae = VAE(VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=16))
+    seen = []
+
+    def jitter(mean, std):
+        seen.append((mean.view(len(mean), -1), std.view(len(std), -1)))
+        return mean
+
+    x = torch.rand(2, 3, 32, 32)
+    VAEAugment(vae, jitter=jitter)(x)
+    assert torch.allclose(seen[-1][0], vae.encode_whitened(x).mean.flatten(1), atol=1e-5)

@@ -32,7 +32,7 @@ from .image import (
 from .jitter import Jitter, Noise
 from .mover import Drawn, Mover
 from .pretrained import Pretrained
-from .replicas import Backend, Replicas, sent
+from .replicas import Replicas, sent
 from .sample_parts import kinds_of, labels_of, split_image
 from .strength import gain_name, is_calibrated, without_neighbours
 from .vae import VAE
@@ -65,11 +65,8 @@ class VAEAugment(Pretrained, v2.Transform):
         per_frame: vary each frame of a `Video` on its own.
         resize: False refuses images of another size than the model's instead of resizing for the network.
         on_geometry: what to do when a sample holds boxes, masks or key points, which are never moved.
-        backend: what computes the network on the CPU: "torch", or "onnx", ONNX Runtime, the same images to a grey level, for
-            one image in two thirds of the time; it needs `pip install 'vae-augment[onnx]'`.
 
     Raises:
-        ImportError: backend "onnx" without its packages.
         TypeError: an input that would be damaged or silently ignored: ndarrays, PIL modes with a palette or more than
             8 bits, integer tensors other than uint8.
         ValueError: normalised pixels or floats in 0..255, a label where the image should be, channels that do not fit.
@@ -99,7 +96,6 @@ class VAEAugment(Pretrained, v2.Transform):
         per_frame: bool = False,
         resize: bool = True,
         on_geometry: OnGeometry = "passthrough",
-        backend: Backend = "torch",
     ) -> None:
         super().__init__()
         if not isinstance(vae, VAE):
@@ -117,14 +113,12 @@ class VAEAugment(Pretrained, v2.Transform):
             gain = _checked("gain", gain, high=math.inf)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
-        if backend not in get_args(Backend):
-            raise ValueError(f"backend must be one of {get_args(Backend)}, got {backend!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
         self.source: str | None = None
         self.revision: str | None = None
         self._fit: fitted.Fitted | None = None
         self._residual_before_fit = residual
-        self._replicas = Replicas(vae, backend)  # not a registered submodule: see there
+        self._replicas = Replicas(vae)  # not a registered submodule: see there
         self._bank = bank
         self._is_default_jitter = jitter is None
         self._mover = Mover.of(Noise() if jitter is None else jitter, gain, self.vae, bank)
@@ -145,7 +139,6 @@ class VAEAugment(Pretrained, v2.Transform):
         per_frame: bool = False,
         resize: bool = True,
         on_geometry: OnGeometry = "passthrough",
-        backend: Backend = "torch",
         revision: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -185,7 +178,6 @@ class VAEAugment(Pretrained, v2.Transform):
             per_frame=per_frame,
             resize=resize,
             on_geometry=on_geometry,
-            backend=backend,
         )
         augment.source, augment.revision = str(name), weights.commit
         augment._record = {"gains": gains, "pool": pool, "metrics": weights.metrics}
@@ -358,8 +350,7 @@ class VAEAugment(Pretrained, v2.Transform):
         source = f"{self.source!r}, " if self.source else ""
         if self.revision is not None:
             source += f"revision={self.revision!r}, "
-        backend = "" if self._replicas.backend == "torch" else f", backend={self._replicas.backend!r}"
-        return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}{backend}"
+        return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         # a plain tensor of fewer than three dimensions is a label, not the image
@@ -419,19 +410,31 @@ class VAEAugment(Pretrained, v2.Transform):
 
     def _replaced_batch(self, images: Any, classes: Tensor) -> Any:
         """Images or clips in one tensor, as `vary_all` does one by one, for a part of its time."""
-        assert self._fit is not None
-        generator, c = _generator(), self._replicas.master.config
+        generator = _generator()
         chosen = (torch.rand(len(images), generator=generator, dtype=torch.float32) < self._p).nonzero()[:, 0]
         if not len(chosen):
             return images
         pixels, rebuild = unpack(images)
         places = sent(chosen, pixels.device)
-        x, restore = to_model(pixels.index_select(0, places), c.channels, c.size, self.resize)
+        part = pixels.index_select(0, places)
+        if isinstance(images, tv_tensors.Video):
+            new = self._replaced(tv_tensors.Video(part), classes[chosen], generator).as_subclass(Tensor)
+        else:
+            new = self._replaced(part, classes[chosen], generator)
+        return rebuild(pixels.index_copy(0, places, new))
+
+    def _replaced(self, images: Any, classes: Tensor, generator: torch.Generator | None) -> Any:
+        """Images by new ones of their classes; of a clip the frames move together toward one, unless `per_frame`."""
+        assert self._fit is not None
+        c = self._replicas.master.config
+        x, restore = to_model(images, c.channels, c.size, self.resize)
         if self._is_identity:
             return images
-        wanted = classes[chosen].repeat_interleave(len(x) // len(chosen))  # each frame of a clip
-        y = self._toward(x, self._fit.jitter.draw(wanted, generator))
-        return rebuild(pixels.index_copy(0, places, restore(y, is_change=self.residual)))
+        is_clip = isinstance(images, tv_tensors.Video)
+        frames = len(x) // len(classes)
+        if is_clip and self.per_frame:
+            classes, frames = classes.repeat_interleave(frames), 1
+        return restore(self._toward(x, self._fit.jitter.draw(classes, generator), frames))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """All randomness, for each leading shape: which images are varied (a mask), and the noise or the jitter's seed."""
@@ -473,8 +476,7 @@ class VAEAugment(Pretrained, v2.Transform):
         """Single images, each varied on its own, in one pass of the network; they may differ in kind and size.
 
         What one call per image does, `p` drawn for each, at the price of a batch. With `labels`, after `fit`, each is
-        replaced by a new image of its label, in its own kind and size; not the clips, if there are any. `SyntheticDataset`
-        uses both.
+        replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
         """
         generator = _generator()
         chosen = torch.rand(len(images), generator=generator, dtype=torch.float32) < self.p
@@ -486,26 +488,38 @@ class VAEAugment(Pretrained, v2.Transform):
         x, counts, restore = all_to_model([images[i] for i in positions], config.channels, config.size, self.resize)
         if self._is_identity:
             return out
-        if any(isinstance(images[i], tv_tensors.Video) for i in positions):  # the frames of a clip move together
-            for i in positions:
-                out[i] = self._vary_image(images[i], self._drawn(math.prod(lead_shape(images[i])), generator))
-            return out
+        classes = None
         if labels is not None and self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
-            wanted = [labels[i] for i, count in zip(positions, counts, strict=True) for _ in range(count)]
-            y = self._toward(x, self._fit.jitter.draw(self._fit.index(wanted), generator))
-        else:
+            classes = self._fit.index([labels[i] for i in positions])
+        if any(isinstance(images[i], tv_tensors.Video) for i in positions):  # the frames of a clip move together
+            for n, i in enumerate(positions):
+                if classes is None:
+                    out[i] = self._vary_image(images[i], self._drawn(math.prod(lead_shape(images[i])), generator))
+                else:
+                    out[i] = self._replaced(images[i], classes[n : n + 1], generator)
+            return out
+        if classes is None:
             y = self._vary(x, 1, self._drawn(len(x), generator))
-        for position, varied in zip(positions, restore(y, is_change=self.residual), strict=True):
+        else:
+            assert self._fit is not None
+            y = self._toward(x, self._fit.jitter.draw(classes.repeat_interleave(torch.tensor(counts)), generator))
+        is_change = self.residual and classes is None
+        for position, varied in zip(positions, restore(y, is_change=is_change), strict=True):
             out[position] = varied
         return out
 
     @torch.no_grad()
-    def _toward(self, x: Tensor, target: Tensor) -> Tensor:
-        """x -> the images of these latents, at strength 1 wholly, below it part of the way in the latent."""
+    def _toward(self, x: Tensor, target: Tensor, frames: int = 1) -> Tensor:
+        """x -> the images of these latents, at strength 1 wholly, below it part of the way in the latent.
+
+        `frames` consecutive images move as their mean does.
+        """
         target = sent(target, x.device)
-        if self.strength != 1:
+        if frames != 1 or self.strength != 1:
             mean = self._replicas.fastest(x.device).whitened_mean(x)
-            target = torch.lerp(mean, target, self.strength)
+            of_clip = mean.unflatten(0, (-1, frames)).mean(1)  # (B / frames, L)
+            move = (self.strength * (target - of_clip)).repeat_interleave(frames, 0)
+            target = mean + move
         return self._decoded(target)
 
     def _decoded(self, z: Tensor) -> Tensor:
@@ -519,7 +533,7 @@ class VAEAugment(Pretrained, v2.Transform):
         c = self._replicas.master.config
         if isinstance(drawn, Tensor) and self.residual and is_model_bytes(image, c.channels, c.size):
             pixels, rebuild = unpack(image)
-            return rebuild(self._replicas.on_cpu.vary_bytes(pixels, drawn, self._strength * self._mover.gain))
+            return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self._mover.gain))
         x, restore = to_model(image, c.channels, c.size, self.resize)
         frames = image.shape[-4] if isinstance(image, tv_tensors.Video) and not self.per_frame else 1
         return restore(self._vary(x, frames, drawn), is_change=self.residual)

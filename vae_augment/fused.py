@@ -19,7 +19,7 @@ from .vae import VAE, Posterior, WindowConv, windows
 
 Affine = tuple[Tensor, Tensor]  # bias (out,), weight (in, out): what addmm takes
 CHUNK = 256  # images at a time: more leave the processor's cache, and thousands take up to twice the time
-GPU_CHUNK = 4096  # where memory is the limit: a quarter of a gigabyte
+GPU_CHUNK = 4096  # there memory is the limit: half a gigabyte with the bundled weights
 
 
 class FusedVAE:

@@ -75,7 +75,8 @@ class Mover:
 
     @torch.no_grad()
     def _own(self, mean: Tensor, std: Tensor, seed: int) -> Tensor:
-        before, mean, std = mean, mean.clone(), std.clone()  # a jitter may work in place
+        # a jitter may work in place, and view them
+        before, mean, std = mean, *(x.clone(memory_format=torch.contiguous_format) for x in (mean, std))
         if self._takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
         else:

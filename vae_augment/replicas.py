@@ -1,16 +1,13 @@
 """The network of a transform, kept out of torch's module tree."""
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .fused import FusedVAE
-from .onnx_vae import OnnxVAE
 from .vae import VAE
-
-Backend = Literal["torch", "onnx"]  # of the CPU
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -21,31 +18,26 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def sent(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on this device; a GPU's work that is under way is not waited for."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
+    """A tensor on this device; on its way from the CPU, a GPU's work that is under way is not waited for."""
+    return x.pin_memory().to(device, non_blocking=True) if x.is_cpu and device.type == "cuda" else x.to(device)
 
 
 class Replicas:
-    """A frozen VAE on the CPU, what computes it there and, made on demand, its copies on other devices.
+    """A frozen VAE on the CPU and, made on demand, its copies on other devices.
 
     A plain object on purpose: as a registered submodule the network would leak into the user's optimiser, `state_dict`
     and `repr`, and follow `.train()`. Only the CPU copy is pickled, so transforms travel to workers of any start method.
     """
 
-    def __init__(self, vae: VAE, backend: Backend = "torch") -> None:
+    def __init__(self, vae: VAE) -> None:
         self.master = copy.deepcopy(vae).cpu().float().eval().requires_grad_(False)
-        self.backend = backend
-        self._build()
-
-    def _build(self) -> None:
-        self.fused = FusedVAE(self.master)
-        self.on_cpu = self.fused if self.backend == "torch" else OnnxVAE(self.fused)
         self._copies: dict[torch.device, VAE | FusedVAE] = {}
+        self.fused = FusedVAE(self.master)
 
-    def fastest(self, device: torch.device) -> VAE | FusedVAE | OnnxVAE:
-        """What computes images soonest on this device: the network, or the same as matrices or in ONNX Runtime."""
+    def fastest(self, device: torch.device) -> VAE | FusedVAE:
+        """What computes images soonest on this device: the network, or the same as matrices."""
         if device.type == "cpu":
-            return self.on_cpu
+            return self.fused
         if device not in self._copies:
             # matrices were measured on CPUs and GPUs of CUDA alone
             is_known = device.type == "cuda"
@@ -53,8 +45,8 @@ class Replicas:
         return self._copies[device]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"master": self.master, "backend": self.backend}
+        return {"master": self.master}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.master, self.backend = state["master"], state["backend"]
-        self._build()
+        self.master, self._copies = state["master"], {}
+        self.fused = FusedVAE(self.master)
