@@ -1,6 +1,6 @@
 """The published protocol of this very mechanism: encode a training image, jitter its latent, decode, keep the label.
 
-    python -m benchmarks.exemplar_protocol --data mnist --arms none ours --seeds 0 1 2     about an hour a seed on one thread
+    python -m benchmarks.exemplar_protocol --data mnist --arms none ours --seeds 0 1 2     20 minutes to an hour a seed on one thread
 
 Exemplar VAE (Norouzi, Fleet & Norouzi, NeurIPS 2020): all labels, first 50,000 training images for the VAE and the
 classifier, an MLP 784-1024-1024-10, SGD with momentum 0.9, learning rate 0.1 falling linearly to a hundredth, batch 100,
@@ -12,9 +12,10 @@ Ours is noise in the latent space toward where an image's latent lies after smal
 `vae_augment.deform`: shifts by a pixel, ten degrees, a tenth of the size, shear, brightness), and on garments also toward the
 training images of its class that it resembles most in the graph of a `LatentBank` of them; on garments what is decoded gets
 noise of 0.1 a pixel, as a sample of a Gaussian likelihood has. At each epoch three variations are made of an image, and the
-one that the classifier finds hardest is used (Gong et al., "MaxUp", CVPR 2021). Three differences, then: theirs takes one
-variation; their classifier and VAE do not know which pixels are neighbours, where our VAE is convolutional, and deformations
-know it too; they compute in float64, here matrices are multiplied in bfloat16 where the CPU does that, on a GPU in TF32.
+one that the classifier finds hardest is used (Gong et al., "MaxUp", CVPR 2021). What differs, then: theirs takes one
+variation, moved by noise alike in all directions; their classifier and VAE do not know which pixels are neighbours, where our
+VAE is convolutional, and deformations know it too; they compute in float64, here matrices are multiplied in bfloat16 where
+the CPU does that, on a GPU in TF32.
 `none` must land near their figure without, or the harness is wrong. Networks of several seeds are trained side by side, on
 the variations of one VAE; their shuffling and noise depend on which seeds these are.
 

@@ -14,7 +14,7 @@ SPATIAL = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)
 
 
 @pytest.fixture(autouse=True)
-def waiting_is_told():
+def sync_debug_mode_goes_back():
     yield
     torch.cuda.set_sync_debug_mode("default")
 

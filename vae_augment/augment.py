@@ -416,11 +416,7 @@ class VAEAugment(Pretrained, v2.Transform):
             return images
         pixels, rebuild = unpack(images)
         places = sent(chosen, pixels.device)
-        part = pixels.index_select(0, places)
-        if isinstance(images, tv_tensors.Video):
-            new = self._replaced(tv_tensors.Video(part), classes[chosen], generator).as_subclass(Tensor)
-        else:
-            new = self._replaced(part, classes[chosen], generator)
+        new, _ = unpack(self._replaced(rebuild(pixels.index_select(0, places)), classes[chosen], generator))
         return rebuild(pixels.index_copy(0, places, new))
 
     def _replaced(self, images: Any, classes: Tensor, generator: torch.Generator | None) -> Any:
@@ -430,9 +426,8 @@ class VAEAugment(Pretrained, v2.Transform):
         x, restore = to_model(images, c.channels, c.size, self.resize)
         if self._is_identity:
             return images
-        is_clip = isinstance(images, tv_tensors.Video)
         frames = len(x) // len(classes)
-        if is_clip and self.per_frame:
+        if self.per_frame:
             classes, frames = classes.repeat_interleave(frames), 1
         return restore(self._toward(x, self._fit.jitter.draw(classes, generator), frames))
 
