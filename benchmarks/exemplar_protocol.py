@@ -1,6 +1,6 @@
 """The published protocol of this very mechanism: encode a training image, jitter its latent, decode, keep the label.
 
-    python -m benchmarks.exemplar_protocol --data mnist --arms none ours --seeds 0 1 2     20 minutes to an hour a seed on one thread
+    python -m benchmarks.exemplar_protocol --data mnist --arms none ours --seeds 0 1 2   20 to 60 minutes a seed on one thread
 
 Exemplar VAE (Norouzi, Fleet & Norouzi, NeurIPS 2020): all labels, first 50,000 training images for the VAE and the
 classifier, an MLP 784-1024-1024-10, SGD with momentum 0.9, learning rate 0.1 falling linearly to a hundredth, batch 100,
