@@ -30,6 +30,7 @@ of the garments themselves, the hardest of three, had 8.05 (one seed). `--valida
 import argparse
 import datetime
 import json
+import math
 import os
 import tempfile
 import time
@@ -39,12 +40,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample, normalize
 
 from train import data as datasets
 from train import device as devices
-from vae_augment import VAE, LatentBank
+from vae_augment import VAE
+from vae_augment.alike import neighbours_of_all
 from vae_augment.deform import deformed
+from vae_augment.fused import FusedVAE
 from vae_augment.replicas import computes_bf16
 
 from .accuracy import commit, machine
@@ -53,58 +56,107 @@ from .pretrain import pretrain
 RESULTS = Path(__file__).parent / "exemplar_protocol.jsonl"
 TRAINING, BATCH, EPOCHS, PIXELS = 50_000, 100, 100, 784
 BF16 = computes_bf16(torch.device("cpu"))
-NEIGHBOURS = 10
+HARDEST_OF = 3
 PART = 1000  # images varied at a time
 
 Networks = list[Tensor]  # of R seeds: weights (R, inside, outside) and biases (R, 1, outside), layer after layer
 
 
 @dataclass(frozen=True)
+class Warp:
+    """How images themselves are deformed, each by its own draw, evenly up to so much: a classical policy."""
+
+    pixels: int  # whole ones, as by RandomCrop(28, padding=pixels)
+    degrees: float = 0.0
+    scale: float = 0.0
+    shear: float = 0.0  # degrees
+
+
+@dataclass(frozen=True)
 class Jitter:
-    """How latents move, and how many variations the hardest is chosen from.
+    """How latents move.
 
     Args:
         scale: of the noise, over all directions together, in their mean length.
-        neighbours: also toward the images of its class that an image resembles most.
-        noise: std of what is added to each pixel, in [0, 1].
+        deformations: toward the latents of small deformations of the image.
+        neighbours: also toward so many images of its class that it resembles most.
+        noise: std of what is then added to each pixel, in [0, 1].
     """
 
     scale: float
-    neighbours: bool
-    noise: float
-    hardest_of: int = 3
+    deformations: bool = False
+    neighbours: int = 0
+    noise: float = 0.0
 
 
-OURS = {"mnist": Jitter(2.0, False, 0.0), "fashion-mnist": Jitter(1.2, True, 0.1)}
+WARPS = {
+    "mnist": {"crop": Warp(1), "affine": Warp(2, 10, 0.1, 10)},
+    "fashion-mnist": {"crop": Warp(1), "affine": Warp(1, 3, 0.03)},
+}
+OURS = {
+    "mnist": Jitter(2.0, deformations=True),
+    "fashion-mnist": Jitter(1.2, deformations=True, neighbours=10, noise=0.1),
+}
+AFTER_WARP = Jitter(0.9, neighbours=5)
+ARMS = ("none", "crop", "affine", "ours", "crop+ours", "affine+ours")
+
+Change = Callable[[Tensor, Tensor], Tensor]  # images (B, 1, 28, 28) in [0, 1], and which of all they are -> new ones
+
+
+def warped(x: Tensor, warp: Warp) -> Tensor:
+    """Images `(B, 1, 28, 28)` in [0, 1], black outside."""
+
+    def even(most: float) -> Tensor:
+        return (torch.rand(len(x), device=x.device) * 2 - 1) * most
+
+    right, down = torch.randint(-warp.pixels, warp.pixels + 1, (2, len(x)), device=x.device) * (2 / x.shape[-1])
+    angle, factor = (even(warp.degrees) * math.pi / 180), 1 / (1 + even(warp.scale))
+    shear = (even(warp.shear) * math.pi / 180).tan()
+    cos, sin = angle.cos() * factor, angle.sin() * factor
+    matrix = torch.stack([cos, shear - sin, right, sin, cos, down], 1).view(-1, 2, 3)
+    return grid_sample(x, affine_grid(matrix, list(x.shape), align_corners=False), align_corners=False)
 
 
 @torch.no_grad()
-def variations(vae: VAE, images: Tensor, labels: Tensor, jitter: Jitter, device: torch.device) -> Callable[[], Tensor]:
-    """What varies all training images afresh, uint8 `(N, 784)`, given as `(N, 1, 28, 28)`."""
-    vae, parts = vae.cpu(), images.split(PART)
-    kinds = [torch.stack([vae.whitened_mean(kind) for kind in deformed(part.float() / 255)], 1) for part in parts]
-    mean, *ends = torch.cat(kinds).unbind(1)  # of the images, then under each deformation
+def jitters(vae: VAE, images: Tensor, labels: Tensor, jitter: Jitter, device: torch.device) -> Change:
+    """What moves the latents of images, or of warps of these, and keeps what the decoder does not know of them."""
+    vae = vae.cpu()
+    kinds = [
+        torch.stack([vae.whitened_mean(kind) for kind in deformed(part.float() / 255)], 1)
+        for part in images.split(PART)
+    ]
+    mean, *deformations = torch.cat(kinds).unbind(1)
+    ends = deformations if jitter.deformations else []
     if jitter.neighbours:
-        near = torch.empty(len(images), NEIGHBOURS, dtype=torch.int64)
+        near = torch.empty(len(images), jitter.neighbours, dtype=torch.int64)
         for own in ((labels == c).nonzero()[:, 0] for c in range(10)):
-            near[own] = own[LatentBank.from_images(vae, images[own]).neighbours[:, :NEIGHBOURS].long()]
+            angles = normalize(vae.unwhiten(mean[own]))
+            near[own] = own[neighbours_of_all(vae, images[own], angles)[:, : jitter.neighbours]]
         ends += mean[near].unbind(1)
     toward = torch.stack([(end - mean).half() for end in ends], 1).to(device)  # (N, directions, L)
-    decoded = torch.cat([vae.decode_whitened(part) for part in mean.split(PART)])
-    detail = (images.float() / 255 - decoded).half().to(device)
-    mean, vae, scale = mean.to(device), vae.to(device), jitter.scale / toward.shape[1] ** 0.5
+    fused, count = FusedVAE(vae).to(device), toward.shape[1]
+
+    def jittered(x: Tensor, places: Tensor) -> Tensor:
+        eps = torch.randn(len(x), 1, count, device=device)
+        move = (eps @ toward[places].float())[:, 0]
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+            x = x + fused.decoded_change(fused.whitened_mean(x), move, jitter.scale / count**0.5)
+        return x + jitter.noise * torch.randn_like(x) if jitter.noise else x
+
+    return jittered
+
+
+def variations(images: Tensor, changes: list[Change]) -> Callable[[], Tensor]:
+    """What varies all training images `(N, 784)` afresh, both uint8."""
 
     @torch.no_grad()
     def varied() -> Tensor:
-        out = torch.empty(len(mean), PIXELS, dtype=torch.uint8, device=device)
-        for part in torch.arange(len(mean), device=device).split(PART):
-            eps = scale * torch.randn(len(part), 1, toward.shape[1], device=device)
-            z = mean[part] + (eps @ toward[part].float())[:, 0]
-            with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-                pixels = vae.decode_whitened(z) + detail[part]
-            if jitter.noise:
-                pixels += jitter.noise * torch.randn_like(pixels)
-            out[part] = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).flatten(1)
+        out = torch.empty_like(images)
+        for places in torch.arange(len(images), device=images.device).split(PART):
+            x = images[places].view(-1, 1, 28, 28).float() / 255
+            for change in changes:
+                x = change(x, places)
+            out[places] = (x.clamp(0, 1) * 255).round().to(torch.uint8).flatten(1)
         return out
 
     return varied
@@ -159,7 +211,6 @@ def train(
     seeds: list[int],
     width: int,
     epochs: int,
-    hardest_of: int,
 ) -> Networks:
     """The published settings; `varied_images` makes a new variation of each image, several times at every epoch."""
     nets = networks(seeds, width, images.device)
@@ -169,7 +220,7 @@ def train(
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = 0.1 * (1 - 0.99 * epoch / epochs)
-        varied = None if varied_images is None else hardest(nets, varied_images, labels, hardest_of)
+        varied = None if varied_images is None else hardest(nets, varied_images, labels, HARDEST_OF)
         order = torch.stack([torch.randperm(len(images), device=images.device) for _ in seeds])
         for batch in order.split(BATCH, dim=1):  # (R, B)
             x, y = images[batch], labels[batch]
@@ -195,7 +246,7 @@ def errors(nets: Networks, images: Tensor, labels: Tensor) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="mnist", choices=sorted(OURS))
-    parser.add_argument("--arms", nargs="+", default=["none", "ours"], choices=["none", "ours"])
+    parser.add_argument("--arms", nargs="+", default=["none", "ours"], choices=ARMS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--width", type=int, default=1024, help="units a hidden layer")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="other than 100 writes nothing")
@@ -204,25 +255,33 @@ def main() -> None:
     parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    device, jitter = devices.pick(options.device), OURS[options.data]
+    device = devices.pick(options.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high")
     data = datasets.load(options.data, 1, 28, options.root)
     labels = datasets.TORCHVISION[options.data](str(datasets.root_folder(options.root)), train=True).targets
-    images = data.train[:TRAINING]
+    images, own_labels = data.train[:TRAINING], labels[:TRAINING]
     test, test_labels = (
         (data.train[TRAINING:], labels[TRAINING:]) if options.validate else (data.test, data.test_labels)
     )
     assert test_labels is not None
-    x, y = images.flatten(1).to(device), labels[:TRAINING].to(device)
+    x, y = images.flatten(1).to(device), own_labels.to(device)
+    vae: VAE | None = None
     for arm in options.arms:
-        started, revision, varied = time.perf_counter(), commit(), None
-        if arm == "ours":
-            with tempfile.TemporaryDirectory() as folder:
-                vae = pretrain(options.data, images, Path(folder))
-            varied = variations(vae, images, labels[:TRAINING], jitter, device)
-        nets = train(x, y, varied, options.seeds, options.width, options.epochs, jitter.hardest_of)
+        started, revision = time.perf_counter(), commit()
+        policy, ours = WARPS[options.data].get(arm.removesuffix("+ours")), arm.endswith("ours")
+        jitter = (AFTER_WARP if policy else OURS[options.data]) if ours else None
+        changes: list[Change] = []
+        if policy:
+            changes.append(lambda x, _, policy=policy: warped(x, policy))
+        if jitter:
+            if vae is None:
+                with tempfile.TemporaryDirectory() as folder:
+                    vae = pretrain(options.data, images, Path(folder))
+            changes.append(jitters(vae, images, own_labels, jitter, device))
+        varied = variations(x, changes) if changes else None
+        nets = train(x, y, varied, options.seeds, options.width, options.epochs)
         for seed, error in zip(
             options.seeds, errors(nets, test.flatten(1).to(device), test_labels.to(device)), strict=True
         ):
@@ -233,7 +292,9 @@ def main() -> None:
                 "of seeds": options.seeds,
                 "error": error,
                 "test": "validation" if options.validate else "test",
-                **(asdict(jitter) if arm == "ours" else {}),
+                "policy": asdict(policy) if policy else None,
+                "jitter": asdict(jitter) if jitter else None,
+                "hardest_of": HARDEST_OF if changes else None,
                 "width": options.width,
                 "epochs": options.epochs,
                 "seconds of all seeds": round(time.perf_counter() - started),
