@@ -2,10 +2,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.functional import pad
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import affine
 
 from benchmarks import own_images, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
-from benchmarks.exemplar_protocol import OURS, hardest, losses, networks, variations
+from benchmarks.exemplar_protocol import (
+    AFTER_WARP,
+    OURS,
+    WARPS,
+    Warp,
+    hardest,
+    jitters,
+    losses,
+    networks,
+    variations,
+    warped,
+)
 from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
 from tests.conftest import IMAGES
 from vae_augment import VAE
@@ -99,10 +113,24 @@ def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
         assert torch.equal(loss[3], loss[:3].amax(0))
 
 
-@pytest.mark.parametrize("data", ["mnist", "fashion-mnist"])
-def test_variations_of_the_protocol_are_new_images_like_their_own(data):
-    vae, labels = VAE.from_pretrained("fashion-mnist"), torch.arange(500) // 50
-    varied = variations(vae, IMAGES, labels, OURS[data], torch.device("cpu"))
-    first, second, x = (part.view(500, -1).float() / 255 for part in (varied(), varied(), IMAGES))
+@pytest.mark.parametrize("jitter", [*OURS.values(), AFTER_WARP])
+def test_variations_of_the_protocol_are_new_images_like_their_own(jitter):
+    vae, labels, images = VAE.from_pretrained("fashion-mnist"), torch.arange(500) // 50, IMAGES.clone()
+    images[1] = images[0]  # copies have neighbours, too
+    varied = variations(images.flatten(1), [jitters(vae, images, labels, jitter, torch.device("cpu"))])
+    first, second, x = (part.view(500, -1).float() / 255 for part in (varied(), varied(), images))
     assert not torch.equal(first, second)
     assert 0.02 < (first - x).square().mean().sqrt() < 0.7 * (x - x.roll(1, 0)).square().mean().sqrt()
+
+
+def test_warps_of_the_protocol_are_those_of_torchvision():
+    x = IMAGES[:200].float() / 255
+    crops = torch.stack([pad(x, [1] * 4)[..., i : i + 28, j : j + 28] for i in range(3) for j in range(3)])
+    torch.manual_seed(0)
+    apart = (warped(x, WARPS["mnist"]["crop"]) - crops).abs().amax((2, 3, 4))  # (9, 200)
+    assert apart.amin(0).max() < 1e-5
+    assert len(apart.argmin(0).unique()) == 9
+    turned = warped(x[:1].expand(50, -1, -1, -1), Warp(0, degrees=20))
+    angles = torch.linspace(-20, 20, 161).tolist()
+    likeliest = [affine(x[0], angle, [0, 0], 1.0, [0.0, 0.0], InterpolationMode.BILINEAR) for angle in angles]
+    assert (turned[:, None] - torch.stack(likeliest)).square().mean((2, 3, 4)).amin(1).max() < 1e-3
