@@ -65,7 +65,7 @@ def main() -> None:
         augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(*few, strict=True)))
         replaced = torch.rand(PREPARED) < 0.7  # the fewer labels, the more samples; half for 50 a class
         x = x.clone()
-        x[replaced] = (augment.sample(y[replaced]) * 255).to(torch.uint8)
+        x[replaced] = (augment.sample(y[replaced]) * 255).round().to(torch.uint8)
         print(f"draw {draw}: RandAugment {alone:.1f} %, RandAugment + ours {accuracy(train(x, y), *rest):.1f} %")
 
 

@@ -1,17 +1,19 @@
 import pickle
+import warnings
 from typing import NamedTuple
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from torchvision import transforms as v1
 from torchvision import tv_tensors
-from torchvision.datasets import ImageFolder, VisionDataset, wrap_dataset_for_transforms_v2
+from torchvision.datasets import ImageFolder, LFWPairs, VisionDataset, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import IMAGES
-from vae_augment import SyntheticDataset, VAEAugment
+from tests.conftest import FEW, IMAGES
+from vae_augment import LatentBank, SyntheticDataset, VAEAugment
 from vae_augment.sample import fashion_sample
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -448,3 +450,73 @@ def test_bundled_weights_serve_a_quick_dataset():
     dataset = SyntheticDataset(Garments(), ratio=0.1, augment=VAEAugment.from_pretrained("fashion-mnist"))
     assert len(dataset) == 550
     assert dataset[549][0].mode == "L"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_lists_that_are_changed_in_place_are_followed(workers):
+    class Listed(Garments):
+        def __init__(self):
+            super().__init__(TO_TENSOR)
+            self.order, self.targets = list(range(100)), [0] * 500
+
+        def __getitem__(self, index):
+            return super().__getitem__(self.order[index])
+
+        def __len__(self):
+            return len(self.order)
+
+    base = Listed()
+    dataset = SyntheticDataset(base, ratio=1, augment=lambda image: image)
+    loader = DataLoader(dataset, 50, num_workers=workers)
+    next(iter(loader))
+    base.targets[:] = [7] * 500
+    base.order.reverse()
+    images, labels = zip(*loader, strict=True)
+    assert torch.cat(labels).tolist() == [7] * 200
+    real, synthetic = torch.cat(images).split(100)
+    assert torch.equal(synthetic, real[[dataset.source(100 + i) for i in range(100)]])
+
+
+def test_a_subset_may_count_from_the_end_and_change_its_indices():
+    parts = ConcatDataset([[(IMAGES[i], i) for i in (0, 1)], [(IMAGES[i], i) for i in (5, 6, 7)]])
+    subset = Subset(parts, [-1, -3, -5, 1])
+    dataset = SyntheticDataset(subset, ratio=1, augment=lambda image: image)
+    for indices in ([-1, -3, -5, 1], [0, 1, 2, 3]):
+        subset.indices = indices
+        assert [dataset[4 + i][1] for i in range(4)] == [dataset[dataset.source(4 + i)][1] for i in range(4)]
+
+
+def test_both_images_of_a_pair_are_transformed():
+    class Pairs(LFWPairs):  # its own __getitem__, of images that are there
+        def __init__(self):
+            VisionDataset.__init__(self, "", transform=TO_TENSOR)
+            self.data, self.pair_names, self.targets = [(0, 1)] * 3, ["a"] * 3, [0, 1, 0]
+
+        def _loader(self, path):
+            return F.to_pil_image(IMAGES[path])
+
+        def __len__(self):
+            return 3
+
+    dataset = SyntheticDataset(Pairs(), ratio=1, augment=lambda image: image)
+    assert [type(part) for part in dataset[4]] == [type(part) for part in dataset[0]]
+
+
+def test_pictures_that_lie_on_their_side_are_told(fitted, tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for i, (image, label) in enumerate(FEW):
+        (tmp_path / str(label)).mkdir(exist_ok=True)
+        F.to_pil_image(image).save(tmp_path / str(label) / f"{i}.jpg", exif=turned)
+    few, augment = ImageFolder(tmp_path), VAEAugment(fitted.vae, bank=fitted.bank)
+    for read in (
+        lambda: augment.fit(few),
+        lambda: SyntheticDataset(few, augment=VAEAugment(fitted.vae, bank=fitted.bank)),
+        lambda: LatentBank.from_images(fitted.vae, few),
+    ):
+        with pytest.warns(UserWarning, match=r"EXIF orientation.*exif_transpose"):
+            read()
+    upright = ImageFolder(tmp_path, loader=lambda file: ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LatentBank.from_images(fitted.vae, upright)

@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import FEW, IMAGES, LABELS, nearest_class
-from vae_augment import VAEAugment
+from tests.conftest import FEW, IMAGES, LABELS, nearest_class, pixels
+from vae_augment import LocalNoise, Noise, SyntheticDataset, VAEAugment
 
 
 def test_in_a_pipeline_an_image_is_replaced_by_one_of_its_class(fitted):
@@ -160,3 +160,49 @@ def test_a_lone_image_with_its_label_is_replaced_as_in_a_batch(fitted, kind):
         assert torch.equal(*outs)
         replaced += not torch.equal(outs[0], IMAGES[0])
     assert 0 < replaced < 10
+
+
+BESIDE = {
+    "PIL mask": {"image": F.to_pil_image(IMAGES[0]), "mask": F.to_pil_image(IMAGES[1]), "label": 9},
+    "mask": (IMAGES[0], 9, torch.zeros(28, 28)),
+    "clip": (tv_tensors.Image(IMAGES[0]), 9, tv_tensors.Video(IMAGES[:3])),
+}
+
+
+@pytest.mark.parametrize("sample", BESIDE.values(), ids=BESIDE)
+def test_what_shows_where_things_are_in_the_old_image_is_refused(fitted, sample):
+    with pytest.raises(ValueError, match=r"another .* would not fit"):
+        fitted(sample)
+    samples = [(image, label, torch.zeros(28, 28)) for image, label in FEW]
+    with pytest.warns(UserWarning, match="another Tensor, which would not fit"):
+        assert SyntheticDataset(samples, augment=VAEAugment(fitted.vae, bank=fitted.bank)).augment.classes is None
+
+
+def test_features_beside_an_image_pass(fitted):
+    _, label, feature = fitted((IMAGES[0], 9, torch.zeros(28)))
+    assert (label, feature.shape) == (9, (28,))
+
+
+def test_several_leading_dimensions_have_a_label_each(fitted):
+    torch.manual_seed(0)
+    flat, _ = fitted(IMAGES[:6], LABELS[:6])
+    torch.manual_seed(0)
+    images, labels = fitted(IMAGES[:6].view(2, 3, 1, 28, 28), LABELS[:6].view(2, 3))
+    assert torch.equal(images.flatten(0, 1), flat)
+    assert labels.shape == (2, 3)
+
+
+def test_a_label_before_its_image_is_told(fitted):
+    with pytest.raises(ValueError, match="put the image before it"):
+        fitted({"label": LABELS[:4], "image": IMAGES[:4]})
+
+
+def test_another_default_device_does_not_matter(fitted, image):
+    others = [VAEAugment.from_pretrained("fashion-mnist", jitter=jitter, p=0.5) for jitter in (Noise(), LocalNoise())]
+    for augment in (fitted, *others):
+        varied = []
+        for device in ("cpu", "meta"):
+            torch.manual_seed(0)
+            with torch.device(device):
+                varied.append(augment(image))
+        assert torch.equal(*map(pixels, varied))

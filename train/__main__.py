@@ -69,9 +69,9 @@ def _main(given: list[str]) -> None:
         options = _parser(_starting_recipe(name, arguments)).parse_args(arguments)
         recipe = _recipe(options)
         if options.size not in (None, recipe.vae.size):
-            raise ValueError(
-                f"--size {options.size} is not the {recipe.vae.size} of --config: write --vae.size {options.size}"
-            )
+            is_new = options.resume is None
+            remedy = f"--config: write --vae.size {options.size}" if is_new else "the run, which keeps it"
+            raise ValueError(f"--size {options.size} is not the {recipe.vae.size} of {remedy}")
         # of the card, for its reader, who has no checkpoint to resume from
         command = f"{_launcher()} {shlex.join(given if options.resume is None else ['--config', 'training.yaml'])}"
         if options.resume is not None:
@@ -79,7 +79,9 @@ def _main(given: list[str]) -> None:
             options.out = options.resume
         if options.push_to_hub is not None:
             hub.check_repo_id(options.push_to_hub)
-        folder = _path(options.out) if options.out else _new_folder(name or datasets.short_name(recipe.data) or "run")
+        folder = (
+            _path(options.out) if options.out else _new_folder(name or datasets.short_name(recipe.data) or recipe.data)
+        )
         if processes.is_first() and not (options.resume or options.overwrite):
             _check_empty(folder)
         run(recipe, folder, options.root, options.wandb, command, options.push_to_hub, options.resume is not None)
@@ -149,6 +151,8 @@ def _starting_recipe(name: str | None, arguments: list[str]) -> Recipe:
         return RECIPES["sample"]
     if given.data is not None:
         datasets.check_name(given.data)  # before its size is judged
+        if name is not None and given.data.startswith(datasets.OF_ONES_OWN):
+            raise ValueError(f"the recipe {name} is one for its own images, not for {given.data}: leave {name} out")
     data, size = given.data or "", int(given.size) if re.fullmatch(r"-?\d+", given.size or "") else None
     if name is not None or not data.startswith(datasets.OF_ONES_OWN):
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]
@@ -177,6 +181,8 @@ def _new_folder(name: str) -> Path:
 
 
 def _check_empty(folder: Path) -> None:
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
         raise ValueError(
             f"{folder} is not empty, and a new run would replace files there: name another folder with --out, go on with "
@@ -270,11 +276,11 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         known = [action.dest for action in self._actions]
-        parts = [name.removeprefix("vae.") for name in known]
+        meant = {name.removeprefix("vae."): name for name in known} | {name: name for name in known}
         words = [word.replace("-", "_") for word in re.findall(r"(?:--|')([\w.-]+)", message)]
         for word in words:
-            if close := difflib.get_close_matches(word, known + parts, n=1, cutoff=0.7):
-                message += f"\nDid you mean {close[0]!r}?"
+            if close := difflib.get_close_matches(word, meant, n=1, cutoff=0.7):
+                message += f"\nDid you mean {meant[close[0]]!r}?"
         super().error(message, ex)
 
 

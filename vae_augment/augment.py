@@ -21,6 +21,7 @@ from .classes import ClassLatents
 from .image import (
     all_to_model,
     as_pixels,
+    beside,
     geometry_among,
     is_image,
     is_model_bytes,
@@ -365,7 +366,9 @@ class VAEAugment(Pretrained, v2.Transform):
             count = math.prod(lead_shape(image)) if is_model_bytes(image, c.channels, c.size) else 0
             if count == 1 or (count and self._p == 1):
                 generator = _generator()  # asked for the same numbers, in the same order, as by make_params
-                chosen = self._p == 1 or bool(torch.rand((), generator=generator, dtype=torch.float32) < self._p)
+                chosen = self._p == 1 or bool(
+                    torch.rand((), generator=generator, dtype=torch.float32, device="cpu") < self._p
+                )
                 drawn = self._drawn(count, generator)
                 return self._vary_image(image, drawn) if chosen else image
         if self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
@@ -379,7 +382,10 @@ class VAEAugment(Pretrained, v2.Transform):
         assert self._fit is not None
         self.check_inputs(leaves)
         image, join = split_image(sample)
-        lead, c = lead_shape(image), self._replicas.master.config
+        c = self._replicas.master.config
+        if isinstance(image, Tensor) and image.ndim < 3:
+            to_model(image, c.channels, c.size)  # refuses it: a label before its image
+        lead = lead_shape(image)
         labels = labels_of(sample, lead)
         if labels is None:
             raise TypeError(
@@ -388,7 +394,7 @@ class VAEAugment(Pretrained, v2.Transform):
                 "before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
             )
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
-        if kinds := geometry_among(leaves):
+        if kinds := beside(image, leaves):
             raise ValueError(
                 f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
                 "transform that was not fitted"
@@ -396,28 +402,30 @@ class VAEAugment(Pretrained, v2.Transform):
         if not lead:
             is_plain = self._strength == 1 and is_model_bytes(image, c.channels, c.size)
             return join(self._replaced_bytes(image, classes) if is_plain else self.vary_all([image], labels)[0])
-        return join(self._replaced_batch(image, classes))
+        return join(self._replaced_batch(image, len(lead), classes))
 
     def _replaced_bytes(self, image: Any, classes: Tensor) -> Any:
         """A lone image in the model's own shape; `vary_all`, which reads it too, takes half as long again."""
         assert self._fit is not None
         generator = _generator()
-        if not torch.rand(1, generator=generator, dtype=torch.float32) < self._p:
+        if not torch.rand(1, generator=generator, dtype=torch.float32, device="cpu") < self._p:
             return image
         y = self._decoded(self._fit.jitter.draw(classes, generator))
         pixels, rebuild = unpack(image)
         return rebuild(as_pixels(y.mul_(255), torch.uint8).view_as(pixels))
 
-    def _replaced_batch(self, images: Any, classes: Tensor) -> Any:
-        """Images or clips in one tensor, as `vary_all` does one by one, for a part of its time."""
+    def _replaced_batch(self, images: Any, lead: int, classes: Tensor) -> Any:
+        """Images or clips in one tensor of so many leading dimensions, as `vary_all` does one by one, for a part of its time."""
         generator = _generator()
-        chosen = (torch.rand(len(images), generator=generator, dtype=torch.float32) < self._p).nonzero()[:, 0]
+        chosen = (torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu") < self._p).nonzero()[
+            :, 0
+        ]
         if not len(chosen):
             return images
         pixels, rebuild = unpack(images)
-        places = sent(chosen, pixels.device)
-        new, _ = unpack(self._replaced(rebuild(pixels.index_select(0, places)), classes[chosen], generator))
-        return rebuild(pixels.index_copy(0, places, new))
+        flat, places = pixels.flatten(0, lead - 1), sent(chosen, pixels.device)
+        new, _ = unpack(self._replaced(rebuild(flat.index_select(0, places)), classes[chosen], generator))
+        return rebuild(flat.index_copy(0, places, new).view(pixels.shape))
 
     def _replaced(self, images: Any, classes: Tensor, generator: torch.Generator | None) -> Any:
         """Images by new ones of their classes; of a clip the frames move together toward one, unless `per_frame`."""
@@ -436,7 +444,11 @@ class VAEAugment(Pretrained, v2.Transform):
         generator = _generator()
         apply, drawn = {}, {}
         for shape in dict.fromkeys(map(lead_shape, flat_inputs)):
-            some = None if self._p == 1 else torch.rand(shape, generator=generator, dtype=torch.float32) < self._p
+            some = (
+                None
+                if self._p == 1
+                else torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < self._p
+            )
             apply[shape], drawn[shape] = some, self._drawn(math.prod(shape), generator)
         return {"apply": apply, "drawn": drawn}
 
@@ -462,7 +474,7 @@ class VAEAugment(Pretrained, v2.Transform):
             drawn = drawn[apply.flatten()]
         varied = pixels.clone()
         if isinstance(inpt, tv_tensors.Video):
-            varied[chosen] = self._vary_image(tv_tensors.Video(part), drawn).as_subclass(Tensor)
+            varied[chosen] = self._vary_image(tv_tensors.wrap(part, like=inpt), drawn).as_subclass(Tensor)
             return tv_tensors.wrap(varied, like=inpt)
         varied[chosen] = self._vary_image(part, drawn)
         return tv_tensors.wrap(varied, like=inpt) if isinstance(inpt, tv_tensors.Image) else varied
@@ -474,7 +486,7 @@ class VAEAugment(Pretrained, v2.Transform):
         replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
         """
         generator = _generator()
-        chosen = torch.rand(len(images), generator=generator, dtype=torch.float32) < self.p
+        chosen = torch.rand(len(images), generator=generator, dtype=torch.float32, device="cpu") < self.p
         out = list(images)
         positions = chosen.nonzero()[:, 0].tolist()
         if not positions:
@@ -497,7 +509,9 @@ class VAEAugment(Pretrained, v2.Transform):
             y = self._vary(x, 1, self._drawn(len(x), generator))
         else:
             assert self._fit is not None
-            y = self._toward(x, self._fit.jitter.draw(classes.repeat_interleave(torch.tensor(counts)), generator))
+            y = self._toward(
+                x, self._fit.jitter.draw(classes.repeat_interleave(torch.tensor(counts, device="cpu")), generator)
+            )
         is_change = self.residual and classes is None
         for position, varied in zip(positions, restore(y, is_change=is_change), strict=True):
             out[position] = varied

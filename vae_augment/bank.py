@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
 from .distinct import distinct
-from .image import to_model
+from .image import is_turned, to_model, warn_of_turned
 from .linear import told_apart
 from .outline import outlines
 from .raw import raw_reader
@@ -63,6 +63,10 @@ class LatentBank:
         Raises:
             TypeError, ValueError: fewer than two images, a size that no bank has, or no images.
         """
+        if not isinstance(vae, VAE):
+            raise TypeError(
+                f"a bank is made by a VAE, got {type(vae).__name__}: VAE.from_pretrained(name), or augment.vae"
+            )
         size = operator.index(size)
         chosen = _chosen(vae, images, size)
         latents = torch.cat([vae.encode(unit(part)).mean for part in chosen.split(CHUNK)])
@@ -197,7 +201,12 @@ def _chosen(vae: VAE, images: Any, size: int) -> Tensor:
             return chosen[distinct(chosen)]
         parts = [to_model(part, c.channels, c.size)[0] for part in chosen.split(CHUNK)]
     else:
-        parts = [to_model(split_image(reader.read(i)[0])[0], c.channels, c.size)[0] for i in places.tolist()]
+        parts, turned = [], 0
+        for i in places.tolist():
+            image, _ = split_image(reader.read(i)[0])
+            turned += is_turned(image)
+            parts.append(to_model(image, c.channels, c.size)[0])
+        warn_of_turned(turned, "pool's images")
     if len(seen := torch.cat(parts)) != count:
         raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
     seen.clamp_(0, 1)

@@ -143,9 +143,11 @@ class ClassDifferences:
         return _draw(self.ends, self._counts, classes, generator)
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        any_image = torch.randint(len(self.latents), (len(mean),), generator=generator)
+        any_image = torch.randint(len(self.latents), (len(mean),), generator=generator, device="cpu")
         a, b = any_image, self.draw(torch.searchsorted(self.ends, any_image, right=True), generator)
-        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32).to(mean)
+        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32, device="cpu").to(
+            mean
+        )
         return mean + self.reach * t * (self.latents[b] - self.latents[a]).to(mean)
 
     def __repr__(self) -> str:
@@ -159,6 +161,6 @@ def _counts(ends: Tensor) -> Tensor:
 
 def _draw(ends: Tensor, counts: Tensor, classes: Tensor, generator: Generator | None) -> Tensor:
     """A random place within each class: int64 `(B,)`."""
-    part = torch.rand(len(classes), generator=generator, dtype=torch.float32)
+    part = torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu")
     count = counts.index_select(0, classes)  # for one class, a third of the time of counts[classes]
     return ends.index_select(0, classes) - count + (part * count).long()

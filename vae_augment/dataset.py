@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from . import hub
 from .augment import VAEAugment
-from .image import geometry_among, to_model
+from .image import beside, is_turned, to_model, warn_of_turned
 from .raw import Reader, raw_reader
 from .sample_parts import kinds_of, label_of, split_image
 
@@ -44,7 +44,8 @@ class SyntheticDataset(Dataset[Any]):
             weights that reconstruct these images best.
         balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
-        seed: an integer gives the same synthetic image at an index every time; None a fresh one, from torch's generator.
+        seed: an integer gives the same synthetic image at an index every time, if `augment` draws from torch's generator, as
+            torchvision's transforms do; None a fresh one.
 
     Raises:
         TypeError: `base` has no length or no indexing.
@@ -174,7 +175,7 @@ class SyntheticDataset(Dataset[Any]):
     def _fitted(self, augment: VAEAugment, look: Reader) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
         config, by_class = augment.vae.config, dict[int | str, list[Any]]()
-        read = self._order[:MOST_READ].tolist()
+        read, turned = self._order[:MOST_READ].tolist(), 0
         for index in read:
             sample = look.read(index)[0]
             if (label := label_of(sample)) is None:
@@ -187,6 +188,7 @@ class SyntheticDataset(Dataset[Any]):
             if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
                 return augment
             if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
+                turned += is_turned(image)
                 # as small as the fit sees it: thousands of photographs would fill the memory
                 own.append((to_model(image, config.channels, config.size)[0][0], label))
         if len(by_class) < 2:
@@ -194,9 +196,10 @@ class SyntheticDataset(Dataset[Any]):
         if len(by_class) == len(read):
             _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
             return augment
-        if kinds := geometry_among(tree_leaves(sample)):
+        if kinds := beside(image, tree_leaves(sample)):
             _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
             return augment
+        warn_of_turned(turned, "labelled images")
         return copy.copy(augment).fit([pair for own in by_class.values() for pair in own])
 
     def _balanced_sources(self, look: Reader) -> list[int]:

@@ -9,7 +9,11 @@ PART = ".part"
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, then replace `path`: an interruption leaves the old file whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    except OSError as error:  # names a file of which the user knows nothing
+        error.filename = str(path)
+        raise
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

@@ -95,7 +95,9 @@ class Fitted:
             raise ValueError(f"a sample of a class needs a label, an integer or a string, got {bad!r}")
         if unknown := sorted(set(wanted) - set(self.labels), key=str):
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
-        return torch.tensor([self.labels.index(label) for label in wanted if label is not None], dtype=torch.int64)
+        return torch.tensor(
+            [self.labels.index(label) for label in wanted if label is not None], dtype=torch.int64, device="cpu"
+        )
 
 
 def _spread_over(

@@ -150,7 +150,8 @@ def push(
         ConnectionError: the server refused or could not be reached; nothing is committed unless the message names a commit.
     """
     check_repo_id(repo_id)
-    load_folder(Path(folder))
+    folder = Path(folder).expanduser()
+    load_folder(folder)
     from huggingface_hub import HfApi
 
     from . import __version__
@@ -163,7 +164,7 @@ def push(
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            operations=_changes(api, repo_id, revision, Path(folder)),
+            operations=_changes(api, repo_id, revision, folder),
             commit_message=commit_message,
             revision=revision,
         )

@@ -4,6 +4,7 @@ Model space is what the VAE reads and writes: float32 `(B, C, S, S)` in [0, 1]. 
 RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with any leading dimensions.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ the image's own resolution. Both return the kind, size and dtype of the image it
 
 # Interpolation on floats overshoots by a few per cent; normalised or 0..255 images overshoot by far more.
 TOLERANCE = 0.25
+ORIENTATION, TURNED = 0x0112, range(2, 9)  # EXIF; 1 is upright
 SMALL = 4096  # values, fewer than which cost less than the calls
 
 PIL_REMEDY = {
@@ -46,6 +48,37 @@ def geometry_among(leaves: Iterable[Any]) -> list[str]:
     return sorted(
         {type(item).__name__ for item in leaves if isinstance(item, tv_tensors.TVTensor) and not is_image(item)}
     )
+
+
+def beside(image: Any, leaves: Iterable[Any]) -> list[str]:
+    """What a sample holds that shows where things are in its image, and would not fit another one: geometry, other images,
+    and plain tensors of its height and width, as masks are; kinds, sorted.
+    """
+    side = _height_width(image)
+    others = [item for item in leaves if item is not image and is_image(item)]
+    maps = {
+        f"another {type(item).__name__}" for item in others if not is_pure_tensor(item) or _height_width(item) == side
+    }
+    return sorted({*geometry_among(leaves), *maps})
+
+
+def _height_width(image: Any) -> tuple[int, ...]:
+    return (image.height, image.width) if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
+
+
+def is_turned(image: Any) -> bool:
+    """Whether it is a PIL image whose EXIF orientation says that it is to be turned, which torchvision's data sets ignore."""
+    return isinstance(image, PIL.Image.Image) and image.getexif().get(ORIENTATION, 1) in TURNED
+
+
+def warn_of_turned(count: int, what: str) -> None:
+    if count:
+        warnings.warn(
+            f"{count} of the {what} say by their EXIF orientation that they are to be turned, and are read as they lie. python "
+            "-m train turns its images upright: read these so, too, as by ImageFolder(path, loader=lambda file: "
+            'ImageOps.exif_transpose(Image.open(file)).convert("RGB")) with ImageOps and Image of PIL',
+            stacklevel=4,
+        )
 
 
 def is_model_bytes(image: Any, channels: int, size: int) -> bool:

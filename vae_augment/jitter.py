@@ -44,9 +44,11 @@ class Noise:
     def draw(self, shape: Sequence[int], generator: Generator | None = None) -> Tensor:
         """The noise alone, of latents of this shape; float32, drawn on the CPU."""
         if len(shape) == 2:
-            noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
             return noise if self.scale == 1 else noise.mul_(self.scale)
-        coarse = torch.randn(shape[0] * shape[1], self.coarse**2, generator=generator, dtype=torch.float32)
+        coarse = torch.randn(
+            shape[0] * shape[1], self.coarse**2, generator=generator, dtype=torch.float32, device="cpu"
+        )
         return self.scale * (coarse @ _interpolation(self.coarse, *shape[2:])).view(*shape)
 
 
@@ -114,8 +116,10 @@ class Interpolate(_TowardNeighbours):
 
     def _step(self, mean: Tensor, generator: Generator | None) -> Tensor:
         neighbours = self._neighbours(mean)
-        pick = torch.randint(neighbours.shape[1], (len(mean),), generator=generator).to(mean.device)
-        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32).to(mean)
+        pick = torch.randint(neighbours.shape[1], (len(mean),), generator=generator, device="cpu").to(mean.device)
+        t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32, device="cpu").to(
+            mean
+        )
         return t * (neighbours[torch.arange(len(mean), device=mean.device), pick] - mean)
 
 
@@ -142,7 +146,7 @@ class LocalNoise(_TowardNeighbours):
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         toward = self._neighbours(mean) - mean.unsqueeze(1)  # (B, k, *latent_shape)
-        eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32).to(mean)
+        eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32, device="cpu").to(mean)
         move: Tensor = torch.einsum("bk,bk...->b...", eps, toward)
         return mean + self.scale / math.sqrt(toward.shape[1]) * move
 
@@ -161,4 +165,4 @@ def _interpolation(coarse: int, height: int, width: int) -> Tensor:
 
 def _randn_like(mean: Tensor, generator: Generator | None) -> Tensor:
     # drawn on the CPU in float32 whatever mean is: one seed, one image, on every device
-    return torch.randn(mean.shape, generator=generator, dtype=torch.float32).to(mean)
+    return torch.randn(mean.shape, generator=generator, dtype=torch.float32, device="cpu").to(mean)

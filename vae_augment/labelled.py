@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .image import to_model
+from .image import is_turned, to_model, warn_of_turned
 from .raw import raw_reader
 from .sample_parts import kinds_of, label_of, split_image
 
@@ -22,7 +22,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         ValueError: no samples, or one of several images, as a video.
     """
     reader = raw_reader(dataset, aside=True)
-    images, labels, seen = [], [], set()
+    images, labels, seen, turned = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)
         label = label_of(sample)
@@ -31,7 +31,9 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
                 f"sample {index}, {kinds_of(sample)}, has no label: expected (image, label, ...) with an integer or a string; of "
                 "tensors of images and labels make TensorDataset(images, labels)"
             )
-        x, _ = to_model(split_image(sample)[0], channels, size)
+        image, _ = split_image(sample)
+        turned += is_turned(image)
+        x, _ = to_model(image, channels, size)
         if len(x) != 1:
             raise ValueError(f"sample {index} holds {len(x)} images: expected one image and its label")
         x = x.detach().clamp(0, 1).cpu().contiguous()  # floats that an interpolation left a little outside
@@ -41,4 +43,5 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
             labels.append(label)
     if not images:
         raise ValueError("there are no labelled images")
+    warn_of_turned(turned, "labelled images")
     return torch.cat(images), labels

@@ -56,7 +56,7 @@ class Mover:
         """What decides how latents of this shape move: their noise, or with `is_seed` or another jitter a seed."""
         if type(self.jitter) is Noise and not is_seed:  # one derived from it moves as its own __call__ says
             return self.jitter.draw(shape, generator)
-        return int(torch.randint(2**62, (), generator=generator))
+        return int(torch.randint(2**62, (), generator=generator, device="cpu"))
 
     def move(self, mean: Tensor, std: Tensor | None, drawn: Drawn) -> Tensor:
         """Where the jitter takes latents, as seen from them."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
-from torchvision.datasets.vision import StandardTransform, VisionDataset
+from torchvision.datasets.vision import StandardTransform
 
 from .sample_parts import split_image
 
@@ -46,10 +46,10 @@ def raw_reader(dataset: Any, aside: bool = False) -> "Reader":
 
 class SubsetReader:
     def __init__(self, subset: Subset[Any], aside: bool) -> None:
-        self.inner, self.indices = raw_reader(subset.dataset, aside), subset.indices
+        self.inner, self.subset = raw_reader(subset.dataset, aside), subset
 
     def read(self, index: int) -> tuple[Any, Finish]:
-        return self.inner.read(self.indices[index])
+        return self.inner.read(self.subset.indices[index])
 
 
 class ConcatReader:
@@ -58,6 +58,8 @@ class ConcatReader:
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
+        if index < 0:  # from a Subset that counts from the end
+            index += self.ends[-1]
         part = bisect_right(self.ends, index)
         return self.parts[part].read(index - (self.ends[part - 1] if part else 0))
 
@@ -65,8 +67,8 @@ class ConcatReader:
 class LeafReader:
     """Reads a copy of the data set whose transform does nothing, or without a transform to leave out the data set itself.
 
-    The copy is made anew when the data set was given another attribute, as new targets, and in each process: a file that
-    it opens at its first read is then no other process's.
+    The copy is made anew when the data set was given another attribute, as new targets, or another item at this index in
+    a list, and in each process: a file that it opens at its first read is then no other process's.
     """
 
     def __init__(self, leaf: Any, aside: bool) -> None:
@@ -74,14 +76,15 @@ class LeafReader:
         self._is_alike: bool | None = None
         self._raw: Any = None
         self._seen: dict[str, Any] = {}
+        self._lists: dict[str, list[Any]] = {}
         self._process = 0
 
     def read(self, index: int) -> tuple[Any, Finish]:
         if not _can_be_copied(self.leaf):
             return self.leaf[index], _identity
         if self._is_read_raw():
-            return self._copied(lambda leaf: _with_transform(leaf, _identity))[index], self.finish
-        return (self._copied(_copy) if self.aside else self.leaf)[index], _identity
+            return self._copied(lambda leaf: _with_transform(leaf, _identity), index)[index], self.finish
+        return (self._copied(_copy, index) if self.aside else self.leaf)[index], _identity
 
     def finish(self, sample: Any) -> Any:
         """The data set's transform as it is now: users may replace it after wrapping."""
@@ -96,18 +99,24 @@ class LeafReader:
         if not _has_transform(self.leaf):
             return False
         if self._is_alike is None:
-            self._is_alike = _is_torchvisions(self.leaf) or _finishes_alike(self.leaf)
+            self._is_alike = _finishes_alike(self.leaf)
         return self._is_alike
 
-    def _copied(self, make: Callable[[Any], Any]) -> Any:
-        now, process = self.leaf.__dict__, os.getpid()
-        is_same = now.keys() == self._seen.keys() and all(value is self._seen[name] for name, value in now.items())
-        if self._raw is None or process != self._process or not is_same:
-            self._raw, self._seen, self._process = make(self.leaf), dict(now), process
+    def _copied(self, make: Callable[[Any], Any], index: int) -> Any:
+        if self._raw is None or os.getpid() != self._process or not self._is_as_copied(index):
+            now = self.leaf.__dict__
+            self._raw, self._seen, self._process = make(self.leaf), dict(now), os.getpid()
+            self._lists = {name: value.copy() for name, value in now.items() if isinstance(value, list)}
         return self._raw
 
+    def _is_as_copied(self, index: int) -> bool:
+        now = self.leaf.__dict__
+        if now.keys() != self._seen.keys() or any(value is not self._seen[name] for name, value in now.items()):
+            return False
+        return all(_has_same(old, now[name], index) for name, old in self._lists.items())
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_raw": None, "_seen": {}}
+        return self.__dict__ | {"_raw": None, "_seen": {}, "_lists": {}}
 
 
 Reader = LeafReader | SubsetReader | ConcatReader
@@ -117,9 +126,8 @@ def _has_transform(leaf: Any) -> bool:
     return callable(getattr(leaf, "transform", None)) or getattr(leaf, "transforms", None) is not None
 
 
-def _is_torchvisions(leaf: Any) -> bool:
-    """Whether torchvision's own code makes the samples: it ends with the transforms."""
-    return isinstance(leaf, VisionDataset) and type(leaf).__getitem__.__module__.startswith("torchvision.")
+def _has_same(old: list[Any], new: list[Any], index: int) -> bool:
+    return len(old) == len(new) and (not -len(old) <= index < len(old) or old[index] is new[index])
 
 
 class _Witness:
@@ -134,10 +142,10 @@ class _Witness:
 
 
 def _finishes_alike(leaf: Any) -> bool:
-    """Whether a data set of the user's own calls its transform once, on the image alone, and returns what that returns.
+    """Whether a data set calls its transform once, on the image alone, and returns what that returns.
 
-    If not (it transforms image and boxes together, makes two views, or works on after the transform), it cannot be read
-    without it, and is read as it is.
+    If not (it transforms image and boxes together, makes two views or pairs, as LFWPairs, or works on after the transform),
+    it cannot be read without it, and is read as it is.
     """
     # three, since it may do so to some samples only
     return bool(len(leaf)) and all(_finishes_alike_at(index, leaf) for index in (0, len(leaf) // 2, len(leaf) - 1))

@@ -44,7 +44,9 @@ def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
         part = [part]
     elif isinstance(part, Tensor | np.ndarray):
         part = part.reshape(-1).tolist() if part.shape in (lead, (*lead, 1)) else None
-    if len(lead) > 1 or not isinstance(part, tuple | list) or len(part) != math.prod(lead):
+    elif len(lead) > 1:  # a list has one dimension
+        part = None
+    if not isinstance(part, tuple | list) or len(part) != math.prod(lead):
         return None
     labels = [plain_label(label) for label in part]
     return None if None in labels else labels  # type: ignore[return-value]
