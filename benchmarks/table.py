@@ -82,7 +82,7 @@ def track_table(cells: Cells) -> str:
         for data, n in _cells_of(cells, track):
             best = BEST[data]
             same = track if track == "C" else "B"  # A and C-set label the images of B; policy and oracle know no VAE
-            alone = cells[same, data, n, best]
+            alone = cells.get((track, data, n, best)) or cells[same, data, n, best]
             draws = "" if len(alone) == DRAWS else f" ({len(alone)} draws)"
             row = f"| {track} | {data} | {n}{draws} | {best} {mean(alone):.2f} | "
             row += f"{difference(cells[track, data, n, f'{best}+ours'], alone)} | "
