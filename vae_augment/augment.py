@@ -366,9 +366,7 @@ class VAEAugment(Pretrained, v2.Transform):
             count = math.prod(lead_shape(image)) if is_model_bytes(image, c.channels, c.size) else 0
             if count == 1 or (count and self._p == 1):
                 generator = _generator()  # asked for the same numbers, in the same order, as by make_params
-                chosen = self._p == 1 or bool(
-                    torch.rand((), generator=generator, dtype=torch.float32, device="cpu") < self._p
-                )
+                chosen = self._p == 1 or bool(self._some((), generator))
                 drawn = self._drawn(count, generator)
                 return self._vary_image(image, drawn) if chosen else image
         if self._fit is not None and isinstance(self._fit.jitter, ClassLatents):
@@ -408,7 +406,7 @@ class VAEAugment(Pretrained, v2.Transform):
         """A lone image in the model's own shape; `vary_all`, which reads it too, takes half as long again."""
         assert self._fit is not None
         generator = _generator()
-        if not torch.rand(1, generator=generator, dtype=torch.float32, device="cpu") < self._p:
+        if not self._some((1,), generator):
             return image
         y = self._decoded(self._fit.jitter.draw(classes, generator))
         pixels, rebuild = unpack(image)
@@ -417,9 +415,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def _replaced_batch(self, images: Any, lead: int, classes: Tensor) -> Any:
         """Images or clips in one tensor of so many leading dimensions, as `vary_all` does one by one, for a part of its time."""
         generator = _generator()
-        chosen = (torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu") < self._p).nonzero()[
-            :, 0
-        ]
+        chosen = self._some((len(classes),), generator).nonzero()[:, 0]
         if not len(chosen):
             return images
         pixels, rebuild = unpack(images)
@@ -444,13 +440,13 @@ class VAEAugment(Pretrained, v2.Transform):
         generator = _generator()
         apply, drawn = {}, {}
         for shape in dict.fromkeys(map(lead_shape, flat_inputs)):
-            some = (
-                None
-                if self._p == 1
-                else torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < self._p
-            )
+            some = None if self._p == 1 else self._some(shape, generator)
             apply[shape], drawn[shape] = some, self._drawn(math.prod(shape), generator)
         return {"apply": apply, "drawn": drawn}
+
+    def _some(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        """Each with probability p."""
+        return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu") < self._p
 
     def _drawn(self, count: int, generator: torch.Generator | None) -> Drawn:
         """What decides how the latents of so many images move: their noise, or the seed of another jitter."""
@@ -486,7 +482,7 @@ class VAEAugment(Pretrained, v2.Transform):
         replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
         """
         generator = _generator()
-        chosen = torch.rand(len(images), generator=generator, dtype=torch.float32, device="cpu") < self.p
+        chosen = self._some((len(images),), generator)
         out = list(images)
         positions = chosen.nonzero()[:, 0].tolist()
         if not positions:
