@@ -40,7 +40,7 @@ from torchvision.transforms import v2
 
 from train import data as datasets
 from vae_augment import VAE, LatentBank, VAEAugment
-from vae_augment.replicas import computes_bf16
+from vae_augment.vae import computes_bf16
 
 from .pretrain import pretrain
 

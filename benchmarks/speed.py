@@ -29,9 +29,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
-from vae_augment.fused import FusedVAE
-from vae_augment.replicas import computes_bf16
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
+from vae_augment.vae import FusedVAE, computes_bf16
 
 RESULTS = Path(__file__).parent / "speed.json"
 PLOT = Path(__file__).parent / "speed.png"

@@ -29,7 +29,7 @@ from train.data import Data
 from train.log import Log
 from train.loop import train
 from train.recipes import RECIPES
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import AffineStem, WindowConv, decoder, encoder
 
 from .peers import _silent

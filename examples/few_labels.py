@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 STEPS, BATCH, PREPARED = 500, 64, 4000
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 
 def three_dimensions(mean: Tensor, std: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.utils import make_grid
 
 from vae_augment import Interpolate, VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 torch.manual_seed(0)
 images, _ = fashion_sample()  # uint8 (500, 1, 28, 28), ten classes in turn

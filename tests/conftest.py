@@ -16,7 +16,7 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, VAEAugment, VAEConfig
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 IMAGES, LABELS = fashion_sample()
 # ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it

@@ -22,7 +22,7 @@ from benchmarks.exemplar_protocol import (
 )
 from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
 from tests.conftest import IMAGES
-from vae_augment import VAE
+from vae_augment import VAE, load_weights
 
 
 def test_every_figure_has_ten_draws_with_the_same_labelled_images():
@@ -90,8 +90,8 @@ def test_flops_are_those_that_torch_counts():
     from torch.utils.flop_counter import FlopCounterMode
 
     from benchmarks.speed import SMALL_RGB, decoder_flops, encoder_flops
-    from vae_augment import VAE, VAEConfig
-    from vae_augment.fused import FusedVAE
+    from vae_augment import VAEConfig
+    from vae_augment.vae import FusedVAE
 
     for config in (VAEConfig(), VAEConfig(patch=7, width=32), SMALL_RGB):
         fused = FusedVAE(VAE(config))
@@ -115,7 +115,7 @@ def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
 
 @pytest.mark.parametrize("jitter", [*OURS.values(), AFTER_WARP])
 def test_variations_of_the_protocol_are_new_images_like_their_own(jitter):
-    vae, labels, images = VAE.from_pretrained("fashion-mnist"), torch.arange(500) // 50, IMAGES.clone()
+    vae, labels, images = load_weights("fashion-mnist").vae, torch.arange(500) // 50, IMAGES.clone()
     images[1] = images[0]  # copies have neighbours, too
     varied = variations(images.flatten(1), [jitters(vae, images, labels, jitter, torch.device("cpu"))])
     first, second, x = (part.view(500, -1).float() / 255 for part in (varied(), varied(), images))

@@ -8,8 +8,8 @@ import torch
 from huggingface_hub import EvalResult, ModelCard
 
 from tests.conftest import IMAGES
-from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, hub
-from vae_augment.card import BEGIN, END, Card, model_card, read_card
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, hub, load_weights
+from vae_augment.hub.card import BEGIN, END, Card, model_card, read_card
 
 METRICS = {"test_psnr_db": 26.632, "test_knn_purity": 0.95, "train_seconds": 115.6}
 POOL = {"name": "MNIST training images", "images": 60000, "sha256": "0" * 64}
@@ -158,7 +158,7 @@ def test_save_pretrained_round_trips_transform_and_vae(tmp_path):
     assert (again.gains, again.pool, again.metrics) == (bundled.gains, bundled.pool, bundled.metrics)
     for name in ("model.safetensors", "bank.safetensors", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (hub.BUNDLED / "fashion-mnist" / name).read_bytes()
-    vae = VAE.from_pretrained(tmp_path / "a")
+    vae = load_weights(tmp_path / "a").vae
     (tmp_path / "a" / "README.md").write_text(read_card(tmp_path / "a") + "\nMine.\n")
     vae.save_pretrained(tmp_path / "a", repo_id="me/garments")
     assert hub.load(tmp_path / "a").bank is None
@@ -167,7 +167,7 @@ def test_save_pretrained_round_trips_transform_and_vae(tmp_path):
     assert card.endswith("\nMine.\n")
     assert 'from_pretrained("me/garments")' in card
     for key, value in bundled.vae.state_dict().items():
-        assert torch.equal(VAE.from_pretrained(tmp_path / "a").state_dict()[key], value)
+        assert torch.equal(load_weights(tmp_path / "a").vae.state_dict()[key], value)
 
 
 def test_the_gain_that_was_solved_is_saved(vae, tmp_path):

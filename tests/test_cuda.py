@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vae_augment import VAE, LocalNoise, VAEAugment, VAEConfig
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 IMAGES, LABELS = fashion_sample()

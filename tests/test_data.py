@@ -11,11 +11,12 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
 from train import data as datasets
-from train import hugging_face, image_files
+from train import hugging_face
 from train.__main__ import main
 from train.recipes import for_images
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
+from vae_augment.images import files as image_files
 from vae_augment.strength import RHO
 
 

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 NORMALISE = v2.Compose([TO_TENSOR, v2.Normalize([0.3], [0.3])])

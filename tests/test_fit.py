@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES, LABELS, nearest_class
 from vae_augment import Interpolate, LatentBank, SyntheticDataset, VAEAugment, WeightsError, hub
-from vae_augment.sample import FASHION_CLASSES
-from vae_augment.spread import spread_labels
+from vae_augment.demo_data import FASHION_CLASSES
+from vae_augment.pool.label_spreading import spread_labels
 
 
 def test_samples_are_new_images_of_the_class(fitted):
@@ -198,7 +198,7 @@ def test_a_fit_needs_little_memory():
 import re
 from pathlib import Path
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 def kilobytes(name):
     return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

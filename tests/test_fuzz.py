@@ -17,8 +17,8 @@ import torch
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEConfig, Weights, WeightsError, hub
-from vae_augment.card import Card, model_card
-from vae_augment.folder import config_checksum
+from vae_augment.hub.card import Card, model_card
+from vae_augment.hub.format import config_checksum
 
 COUNT = 2000
 SLOWEST = 5.0  # seconds for one folder

@@ -11,11 +11,11 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
 from vae_augment import Interpolate, LatentBank, VAEAugment, hub
-from vae_augment.deform import deformed
-from vae_augment.distinct import distinct
-from vae_augment.outline import outlines
-from vae_augment.sample import fashion_sample
-from vae_augment.spread import _normalised_graph, agreement, shared_neighbours, spread_labels
+from vae_augment.demo_data import fashion_sample
+from vae_augment.pool.hog import outlines
+from vae_augment.pool.label_spreading import _normalised_graph, agreement, shared_neighbours, spread_labels
+from vae_augment.pool.near_duplicates import distinct
+from vae_augment.pool.perturbations import deformed
 
 LABELS = fashion_sample()[1]
 

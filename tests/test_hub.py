@@ -16,7 +16,7 @@ import torch
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
-from vae_augment.folder import config_checksum
+from vae_augment.hub.format import config_checksum
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def test_files_are_readable_by_others_and_nothing_temporary_stays(folder):
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    from vae_augment.files import replace_file
+    from vae_augment.atomic import atomic_write
 
-    replace_file(tmp_path / "a", b"old")
+    atomic_write(tmp_path / "a", b"old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
-        replace_file(tmp_path / "a", b"new")
+        atomic_write(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
 

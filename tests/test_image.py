@@ -4,7 +4,7 @@ import torch
 from torchvision import tv_tensors
 
 from tests.conftest import IMAGES, colour, grey, pixels, same_kind
-from vae_augment.image import lead_shape, to_model
+from vae_augment.images import lead_shape, to_model
 
 
 def test_model_space_is_float32_in_0_1(image):

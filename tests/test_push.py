@@ -8,13 +8,13 @@ import pytest
 from tests.hub_client import Client, Done, client
 from tests.hub_server import Hub, serve
 from vae_augment import hub as weights_hub
-from vae_augment.card import END, Card
+from vae_augment.hub.card import END, Card
 
 FASHION = weights_hub.BUNDLED / "fashion-mnist"
 FINGERPRINT = """
 import hashlib, torch
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 augment = VAEAugment.from_pretrained({arguments})
 torch.manual_seed(0)
 print(hashlib.sha256(augment(fashion_sample()[0][:8]).numpy().tobytes()).hexdigest())
@@ -127,7 +127,7 @@ def test_methods_of_the_vae_and_the_transform(side, fingerprint):
     edited = card.replace("apache-2.0", "mit").replace(END, f"{END}\n\nEdited on the web.")
     side.server.commit(side.repo, "main", {"README.md": edited.encode(), "notes.txt": b"mine"})
     second = side.process.run(
-        f"vae = VAE.from_pretrained({side.repo!r}, cache_dir={side.cache!r}); "
+        f"vae = load_weights({side.repo!r}, cache_dir={side.cache!r}).vae; "
         f"print(vae.save_pretrained({side.cache + '/saved'!r}, push_to_hub=True, repo_id={side.repo!r}, tag='net'))"
     )
     assert second.error == ""
@@ -137,8 +137,8 @@ def test_methods_of_the_vae_and_the_transform(side, fingerprint):
     assert (card.after, card.front["license"]) == ("Edited on the web.", "mit")
     assert "not measured" in card.block
     loaded = side.process.run(
-        f"net = VAE.from_pretrained({side.repo!r}, revision='net', cache_dir={side.cache!r}).state_dict(); "
-        "own = VAE.from_pretrained('fashion-mnist').state_dict(); "
+        f"net = load_weights({side.repo!r}, revision='net', cache_dir={side.cache!r}).vae.state_dict(); "
+        "own = load_weights('fashion-mnist').vae.state_dict(); "
         "print(len(own), all(torch.equal(net[key], own[key]) for key in own))"
     )
     assert loaded.error == ""

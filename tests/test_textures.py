@@ -7,10 +7,9 @@ import torch
 from conftest import FEW, IMAGES, LABELS
 from torch.nn.functional import normalize
 
-from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, hub
-from vae_augment.folder import WeightsError
-from vae_augment.linear import most_confident, told_apart, with_linear_classifier
-from vae_augment.textures import Textures
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, WeightsError, hub, load_weights
+from vae_augment.pool.patch_features import Textures
+from vae_augment.pool.ridge import most_confident, told_apart, with_linear_classifier
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_textures_that_do_not_fit_are_refused(spatial, tmp_path):
 @pytest.fixture(scope="module")
 def flat():
     """The shipped VAE of garments, and a bank of the shipped sample: compared by latents, and by textures."""
-    vae = VAE.from_pretrained("fashion-mnist")
+    vae = load_weights("fashion-mnist").vae
     return vae, LatentBank.from_images(vae, IMAGES)
 
 

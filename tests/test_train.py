@@ -19,7 +19,8 @@ from train.__main__ import main
 from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_average, warmup
 from train.recipes import RECIPES, Recipe
-from vae_augment import VAE, VAEAugment, VAEConfig, hub
+from vae_augment import VAE, VAEAugment, VAEConfig, hub, load_weights
+from vae_augment.vae import Whitened
 
 SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
 FILES = {
@@ -110,7 +111,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(trained, tmp_path, monkeypatch
         main(["--config", "run/training.yaml", "--size", "56"])
     assert "--vae.size 56" in str(ended.value.code)
     python_m_train("sample", *SHORT, "--out", "run", "--overwrite", cwd=tmp_path)
-    assert VAE.from_pretrained(folder).latent_shape == (4,)
+    assert load_weights(folder).vae.latent_shape == (4,)
 
 
 @pytest.mark.parametrize("first", [["--lr", "2e-4"], []])
@@ -260,7 +261,7 @@ def test_a_folder_named_like_bundled_weights_is_told_apart(tmp_path, monkeypatch
     main(["sample", *SHORT, "--out", "mnist", "--wandb", "disabled", "--overwrite"])
     assert "use it: VAEAugment.from_pretrained('./mnist')" in capsys.readouterr().out
     assert 'from_pretrained("./mnist")' in (tmp_path / "mnist" / "README.md").read_text()
-    assert VAE.from_pretrained("./mnist").latent_shape == (4,)
+    assert load_weights("./mnist").vae.latent_shape == (4,)
     main(["--resume=~/mnist", "--out", "mnist", "--wandb", "disabled"])
     assert "python -m train --config training.yaml" in (tmp_path / "mnist" / "README.md").read_text()
 
@@ -321,7 +322,7 @@ def test_average_moves_toward_the_weights(vae):
 def test_latent_statistics_whiten_the_training_images(vae):
     vae = VAE(vae.config)
     set_latent_statistics(vae, IMAGES)
-    mean, std = vae.whiten(vae.encode(IMAGES / 255))
+    mean, std = Whitened(vae).encode_whitened(IMAGES / 255)
     assert torch.allclose(mean.mean(0), torch.zeros(8), atol=1e-4)
     assert torch.allclose(mean.var(0, correction=0) + std.square().mean(0), torch.ones(8), atol=1e-4)
 

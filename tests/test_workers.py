@@ -88,7 +88,7 @@ LEAK = """
 import resource, torch
 from torchvision.transforms.v2 import functional as F
 from vae_augment import VAEAugment
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
 
 torch.set_num_threads(1)
 augment = VAEAugment.from_pretrained("fashion-mnist")

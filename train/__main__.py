@@ -32,8 +32,9 @@ except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
 from vae_augment import LatentBank, VAEConfig, Weights, hub
-from vae_augment.files import remove_parts, replace_file
+from vae_augment.atomic import atomic_write, remove_parts
 from vae_augment.strength import solve_gains
+from vae_augment.vae import Whitened
 
 from . import checkpoint, processes
 from . import data as datasets
@@ -236,7 +237,7 @@ def run(
     # what an older run left must not pass for this run's; what this one left stays until it is replaced
     for name in () if resume else ("config.json", checkpoint.NAME, checkpoint.BEST, RUN_ID):
         (folder / name).unlink(missing_ok=True)
-    replace_file(folder / "training.yaml", text.encode())
+    atomic_write(folder / "training.yaml", text.encode())
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, state["step"] if state else 0) as log:
         started = time.perf_counter()
         vae = train(recipe, data, log, folder, state)
@@ -258,7 +259,7 @@ def run(
             )
         elif len(data.test) > 10 and quality["active_units"] < 0.2 * recipe.vae.latent_dim:
             log.say("warning: fewer than a fifth of the latent dimensions are active; lower beta or set free_bits")
-        log.histogram(recipe.steps, "latents", vae.whitened_mean(images))
+        log.histogram(recipe.steps, "latents", Whitened(vae).whitened_mean(images))
         metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
         metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
         weights = Weights(vae, bank, gains, data.pool(), metrics)

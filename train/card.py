@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vae_augment import Weights
-from vae_augment.card import model_card, read_card
+from vae_augment.hub import model_card, read_card
 
 
 def run_card(weights: Weights, name: str, folder: Path, recipe: str, command: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from vae_augment.files import replace_file
+from vae_augment.atomic import atomic_write
 
 NAME = "checkpoint.pt"
 BEST = "best.pt"  # weights only
@@ -17,7 +17,7 @@ def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
     """Tensors, numbers and containers of them only, so that it loads with weights_only=True."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT} | state, buffer)
-    replace_file(folder / name, buffer.getvalue())
+    atomic_write(folder / name, buffer.getvalue())
 
 
 def load(folder: Path, name: str = NAME) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
-from vae_augment.image import to_model
-from vae_augment.sample import fashion_sample
+from vae_augment.demo_data import fashion_sample
+from vae_augment.images import files as image_files
+from vae_augment.images import to_model
 
-from . import hugging_face, image_files
+from . import hugging_face
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
 OF_ONES_OWN = ("folder:", "hf:")  # any images at any size

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .image_files import GREY_MODES
+from vae_augment.images.files import GREY_MODES
 
 
 def open_dataset(name: str) -> tuple[Any, str, str | None]:

@@ -14,7 +14,7 @@ from PIL.Image import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from vae_augment.files import replace_file
+from vae_augment.atomic import atomic_write
 
 FINISH_TIMEOUT = 300  # seconds that the end of a run waits for W&B; without a limit, a dead server holds it for hours
 RUN_ID = "wandb_run"  # file with the id of the W&B run, by which a resumed run goes on
@@ -37,7 +37,7 @@ class Log:
     ) -> None:
         path = folder / "metrics.jsonl"
         kept = [line for line in _lines(path) if _is_kept(json.loads(line), done, steps)] if done else []
-        replace_file(path, "".join(kept).encode())
+        atomic_write(path, "".join(kept).encode())
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         # off a terminal the bar would be thousands of lines; the lines of `write` remain
         self._bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
@@ -144,7 +144,7 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
                 resume="allow",
                 settings=wandb.Settings(finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT))),
             )
-            replace_file(name, run.id.encode())
+            atomic_write(name, run.id.encode())
             run.define_metric("step")
             run.define_metric("*", step_metric="step")  # our own axis
             for metric, best in (("test/psnr_db", "max"), ("test/nats", "min"), ("total", "min")):

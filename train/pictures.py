@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from vae_augment import VAE, VAEAugment
+from vae_augment.vae import Whitened
 
 COLUMNS = 16
 
@@ -32,7 +33,7 @@ def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Te
             found[name] = augment(x)
     if not vae.config.spatial:
         eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
-        found["prior_samples"] = vae.decode(vae.unwhiten(eps))
+        found["prior_samples"] = vae.decode(Whitened(vae).unwhiten(eps))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from vae_augment import VAEConfig
-from vae_augment.bank import LARGEST_BANK
+from vae_augment.pool import LARGEST_BANK
 
 
 @dataclass(frozen=True)

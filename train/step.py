@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_augment import VAE
-from vae_augment.replicas import computes_bf16
+from vae_augment.vae import computes_bf16
 
 from . import processes
 from .loss import statistics

@@ -1,10 +1,11 @@
 """VAE augmentation for torchvision pipelines: `VAEAugment.from_pretrained("fashion-mnist")`."""
 
-from .augment import VAEAugment
-from .bank import LatentBank
 from .dataset import SyntheticDataset
-from .folder import Weights, WeightsError
+from .hub import Weights, WeightsError
+from .hub import load as load_weights
 from .jitter import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
+from .pool import LatentBank
+from .transform import VAEAugment
 from .vae import VAE, Posterior, VAEConfig
 
 __version__ = "0.1.0"
@@ -23,4 +24,5 @@ __all__ = [
     "VAEConfig",
     "Weights",
     "WeightsError",
+    "load_weights",
 ]

@@ -8,9 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from .bank import LatentBank
-from .linear import most_confident, with_linear_classifier
-from .vae import VAE
+from .pool import LatentBank
+from .pool.ridge import most_confident, with_linear_classifier
+from .vae import Codec, Whitened
 
 CHUNK = 500  # images encoded at a time
 # What tells that a pool does not hold a class: its labelled images, three at least, are this unfamiliar on average, or somewhat
@@ -48,7 +48,7 @@ class ClassLatents:
     @torch.no_grad()
     def from_bank(
         cls,
-        vae: VAE,
+        vae: Codec,
         bank: LatentBank,
         images: Tensor,
         links: Sequence[Tensor],
@@ -71,7 +71,7 @@ class ClassLatents:
             pool, known = normalize(textures.points.float()), normalize(textures.of(images))
             scores = with_linear_classifier(scores, pool, known, labels)
         confidence, predicted = scores.max(1)
-        mean = torch.cat([vae.encode(part).mean for part in images.split(CHUNK)])
+        mean = torch.cat([vae.encode(part)[0] for part in images.split(CHUNK)])
         own = (mean - vae.latent_mean) / vae.latent_std
         parts, members = [], []
         for c in range(classes):
@@ -125,7 +125,7 @@ class ClassDifferences:
 
     @classmethod
     @torch.no_grad()
-    def from_images(cls, vae: VAE, images: Tensor, labels: Tensor, classes: int) -> Self:
+    def from_images(cls, vae: Codec, images: Tensor, labels: Tensor, classes: int) -> Self:
         """float32 images `(N, C, S, S)` in [0, 1] and their classes, int64 `(N,)`.
 
         Latents of images like the VAE's training images have mean square 1. Those of others lie farther out, where decoded
@@ -133,7 +133,7 @@ class ClassDifferences:
         divided by its square.
         """
         order = labels.argsort(stable=True)
-        latents = torch.cat([vae.whitened_mean(part) for part in images[order].split(CHUNK)])
+        latents = torch.cat([Whitened(vae).whitened_mean(part) for part in images[order].split(CHUNK)])
         ends = torch.bincount(labels, minlength=classes).cumsum(0)
         far_out = max(1.0, float(latents.square().mean()))
         return cls(latents.half(), ends, images[order].half(), cls.reach / far_out**2)

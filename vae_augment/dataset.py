@@ -16,10 +16,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from . import hub
-from .augment import VAEAugment
-from .image import beside, is_turned, to_model, warn_of_turned
-from .raw import Reader, raw_reader
-from .sample_parts import kinds_of, label_of, split_image
+from .images import (
+    Reader,
+    is_turned,
+    kinds_of,
+    label_of,
+    spatial_companions,
+    split_image,
+    to_model,
+    untransformed,
+    warn_of_turned,
+)
+from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
@@ -70,7 +78,7 @@ class SyntheticDataset(Dataset[Any]):
         fit: bool = True,
         seed: int | None = None,
     ) -> None:
-        self._reader, look = raw_reader(base), raw_reader(base, aside=True)
+        self._reader, look = untransformed(base), untransformed(base, aside=True)
         if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
         if augment is not None and not callable(augment):
@@ -78,7 +86,7 @@ class SyntheticDataset(Dataset[Any]):
         if seed is not None:
             seed = operator.index(seed)
         self.base, self.ratio, self.seed = base, ratio, seed
-        self._count = len(base)  # type: ignore[arg-type]  # raw_reader asked for it
+        self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
         self._synthetic = round(ratio * self._count)
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
@@ -174,7 +182,7 @@ class SyntheticDataset(Dataset[Any]):
 
     def _fitted(self, augment: VAEAugment, look: Reader) -> VAEAugment:
         """A copy of the transform, fitted to labelled images spread over `base`; itself, if those have no two classes."""
-        config, by_class = augment.vae.config, dict[int | str, list[Any]]()
+        config, by_class = augment.vae, dict[int | str, list[Any]]()
         read, turned = self._order[:MOST_READ].tolist(), 0
         for index in read:
             sample = look.read(index)[0]
@@ -196,7 +204,7 @@ class SyntheticDataset(Dataset[Any]):
         if len(by_class) == len(read):
             _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
             return augment
-        if kinds := beside(image, tree_leaves(sample)):
+        if kinds := spatial_companions(image, tree_leaves(sample)):
             _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
             return augment
         warn_of_turned(turned, "labelled images")
@@ -225,14 +233,13 @@ class SyntheticDataset(Dataset[Any]):
         some = [look.read(i * self._count // 16)[0] for i in range(min(16, self._count))]
         images = [split_image(sample)[0] for sample in some]
         vaes = {name: hub.load(name).vae for name in hub.bundled()}
-        shapes = {name: vae.config for name, vae in vaes.items()}
         quality = {
-            name: _psnr(vaes[name], images)
-            for name, config in shapes.items()
+            name: _psnr(config, images)
+            for name, config in vaes.items()
             if all(_shape(image) == (config.channels, config.size, config.size) for image in images)
         }
         if not quality or max(quality.values()) < LEAST_PSNR:
-            listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in shapes.items())
+            listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in vaes.items())
             best = f", at best {max(quality.values()):.1f} dB PSNR" if quality else ""
             raise ValueError(
                 f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: pass "
@@ -271,5 +278,5 @@ def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:
 
 @torch.no_grad()
 def _psnr(vae: Any, images: list[Any]) -> float:
-    x = torch.cat([to_model(image, vae.config.channels, vae.config.size)[0] for image in images])
-    return -10 * math.log10(max(float((vae.decode(vae.encode(x).mean) - x).square().mean()), 1e-12))
+    x = torch.cat([to_model(image, vae.channels, vae.size)[0] for image in images])
+    return -10 * math.log10(max(float((vae.decode(vae.encode(x)[0]) - x).square().mean()), 1e-12))

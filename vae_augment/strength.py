@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from .jitter import Extrapolate, Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
-from .vae import VAE
+from .vae import Codec, Whitened
 
 RHO = 0.04
 LARGEST_GAIN = 16.0
@@ -47,7 +47,7 @@ def without_neighbours(gains: Mapping[str, float]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def solve_gain(vae: VAE, jitter: Jitter, images: Tensor, rho: float = RHO) -> float:
+def solve_gain(vae: Codec, jitter: Jitter, images: Tensor, rho: float = RHO) -> float:
     """The gain at which `jitter` changes decoded images by `rho`, by bisection.
 
     Args:
@@ -57,14 +57,14 @@ def solve_gain(vae: VAE, jitter: Jitter, images: Tensor, rho: float = RHO) -> fl
     Returns:
         The factor on the jitter's displacement, at most 16 (a VAE whose decoder ignores its latent has none).
     """
-    posterior = vae.encode(images)
-    mean, std = vae.whiten(posterior)
+    net = Whitened(vae)
+    mean, std = net.encode_whitened(images)
     move = jitter(mean, std, generator=Generator().manual_seed(0)) - mean
-    before = vae.decode(posterior.mean)
+    before = vae.decode(vae.encode(images)[0])
     between = (images - images.roll(1, 0)).square().mean()
 
     def change(gain: float) -> Tensor:
-        return (vae.decode(vae.unwhiten(mean + gain * move)) - before).square().mean()
+        return (net.decode_whitened(mean + gain * move) - before).square().mean()
 
     low, high = 0.0, LARGEST_GAIN
     for _ in range(16):
@@ -73,7 +73,7 @@ def solve_gain(vae: VAE, jitter: Jitter, images: Tensor, rho: float = RHO) -> fl
     return round((low + high) / 2, 4)
 
 
-def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[str, float]:
+def solve_gains(vae: Codec, images: Tensor, bank: Tensor | None = None) -> dict[str, float]:
     """The gains of every jitter that these weights can serve; `bank`: whitened latents, or None."""
     jitters: list[Jitter] = [Noise(), PosteriorSample()]
     if bank is not None and len(bank):
@@ -82,14 +82,14 @@ def solve_gains(vae: VAE, images: Tensor, bank: Tensor | None = None) -> dict[st
 
 
 @torch.no_grad()
-def bank_images(vae: VAE, whitened: Tensor, count: int = 256) -> Tensor:
+def bank_images(vae: Codec, whitened: Tensor, count: int = 256) -> Tensor:
     """Decoded latents of a bank, in a random order that is always the same."""
     chosen = torch.randperm(len(whitened), generator=Generator().manual_seed(0))[:count]
-    return vae.decode(vae.unwhiten(whitened[chosen]))
+    return Whitened(vae).decode_whitened(whitened[chosen])
 
 
 @torch.no_grad()
-def prior_images(vae: VAE, count: int = 256) -> Tensor:
+def prior_images(vae: Codec, count: int = 256) -> Tensor:
     """Decoded samples of the aggregate posterior, to calibrate on when no images are at hand."""
     eps = torch.randn(count, *vae.latent_shape, generator=Generator().manual_seed(0), dtype=torch.float32)
-    return vae.decode(vae.unwhiten(eps))
+    return Whitened(vae).decode_whitened(eps)

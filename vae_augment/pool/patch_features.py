@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate, normalize
 
-from .alike import unit
+from ..images import as_floats
 
 SIDE = 32  # images are compared at this many pixels a side
 PATCH, WORDS = 8, 100  # pixels a side of a patch, and how many kinds; 200 kinds label 0.5 points of CIFAR-10 better
@@ -91,7 +91,7 @@ class Textures:
 
 def _small(images: Tensor) -> Tensor:
     """`SIDE` pixels a side, in [0, 1]."""
-    x = unit(images)
+    x = as_floats(images)
     if x.shape[-1] == SIDE:
         return x
     return interpolate(x, size=SIDE, mode="bilinear", antialias=True, align_corners=False)

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .bank import LARGEST_BANK, LatentBank
-from .files import replace_file
-from .textures import DIMENSIONS, Textures
-from .vae import VAE, VAEConfig
+from ..atomic import atomic_write
+from ..pool import LARGEST_BANK, LatentBank
+from ..pool.patch_features import DIMENSIONS, Textures
+from ..vae import VAE, VAEConfig
+from .weights import Weights, WeightsError
 
 FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
@@ -34,31 +34,6 @@ DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 LARGEST_CONFIG = 1_000_000  # bytes
 GRAPHS = ("neighbours", "texture_neighbours")  # of a bank
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
-
-
-class WeightsError(ValueError):
-    """A weights folder that is damaged, inconsistent, or written by a newer version."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A loaded weights folder.
-
-    Args:
-        vae: the network, in eval mode, on the CPU.
-        bank: latents of the pool it was trained on, or None.
-        gains: for each calibrated jitter, its factor at strength 1.
-        pool: what it was trained on: name, number of images, sha256 of their pixels.
-        metrics: measured on the test set, with units in the names.
-        commit: sha of the Hub's commit that was loaded; None for weights from elsewhere. It is not saved.
-    """
-
-    vae: VAE
-    bank: LatentBank | None = None
-    gains: Mapping[str, float] = field(default_factory=dict)
-    pool: Mapping[str, str | int] = field(default_factory=dict)
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    commit: str | None = None
 
 
 def load_folder(folder: Path) -> Weights:
@@ -85,7 +60,7 @@ def load_folder(folder: Path) -> Weights:
     return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
 
 
-def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
+def save_folder(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
 
     `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
@@ -110,7 +85,7 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
         "format_version": FORMAT_VERSION,
         "vae": weights.vae.config.to_dict(),
         "gains": dict(weights.gains),
-        "pool": dict(weights.pool),
+        "pool": dict(weights.provenance),
         "metrics": dict(weights.metrics),
     }
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
@@ -119,7 +94,7 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
     contents["README.md"] = card.encode()
     contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
     for name, content in contents.items():
-        replace_file(folder / name, content)
+        atomic_write(folder / name, content)
     if weights.bank is None:  # of the weights that were here before
         (folder / "bank.safetensors").unlink(missing_ok=True)
 

@@ -15,28 +15,30 @@ from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from . import fitted, hub
-from .bank import LatentBank
+from . import fit as fitted
+from . import hub
 from .classes import ClassLatents
-from .image import (
+from .hub import Pretrained
+from .images import (
     all_to_model,
     as_pixels,
-    beside,
     geometry_among,
     is_image,
     is_model_bytes,
     is_pure_tensor,
+    kinds_of,
+    labels_of,
     lead_shape,
+    spatial_companions,
+    split_image,
     to_model,
     unpack,
 )
 from .jitter import Jitter, Noise
-from .mover import Drawn, Mover
-from .pretrained import Pretrained
-from .replicas import Replicas, sent
-from .sample_parts import kinds_of, labels_of, split_image
+from .latent_move import Drawn, Mover
+from .pool import LatentBank
 from .strength import gain_name, is_calibrated, without_neighbours
-from .vae import VAE
+from .vae import Codec, FrozenVAE, check_codec, to_device
 
 OTHER_IMAGES = "other images"  # what a bank holds that its user brought
 OnGeometry = Literal["passthrough", "warn", "error"]
@@ -86,7 +88,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
     def __init__(
         self,
-        vae: VAE,
+        vae: Codec,
         *,
         strength: float = 1.0,
         p: float = 1.0,
@@ -99,10 +101,7 @@ class VAEAugment(Pretrained, v2.Transform):
         on_geometry: OnGeometry = "passthrough",
     ) -> None:
         super().__init__()
-        if not isinstance(vae, VAE):
-            raise TypeError(
-                f"vae must be a vae_augment.VAE, got {type(vae).__name__}; to load one by name: from_pretrained"
-            )
+        check_codec(vae)
         if bank is not None and not isinstance(bank, LatentBank):
             raise TypeError(
                 f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
@@ -119,7 +118,7 @@ class VAEAugment(Pretrained, v2.Transform):
         self.revision: str | None = None
         self._fit: fitted.Fitted | None = None
         self._residual_before_fit = residual
-        self._replicas = Replicas(vae)  # not a registered submodule: see there
+        self._replicas = FrozenVAE(vae)  # not a registered submodule: see there
         self._bank = bank
         self._is_default_jitter = jitter is None
         self._mover = Mover.of(Noise() if jitter is None else jitter, gain, self.vae, bank)
@@ -163,7 +162,7 @@ class VAEAugment(Pretrained, v2.Transform):
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        gains, pool = weights.gains, weights.pool
+        gains, pool = weights.gains, weights.provenance
         if bank is not None:  # a stored gain of neighbours is that of the stored bank's
             gains, pool = without_neighbours(gains), {**pool, "bank": OTHER_IMAGES}
         if gain is None and (jitter is None or is_calibrated(jitter)):
@@ -181,7 +180,7 @@ class VAEAugment(Pretrained, v2.Transform):
             on_geometry=on_geometry,
         )
         augment.source, augment.revision = str(name), weights.commit
-        augment._record = {"gains": gains, "pool": pool, "metrics": weights.metrics}
+        augment._record = {"gains": gains, "provenance": pool, "metrics": weights.metrics}
         return augment
 
     @property
@@ -213,9 +212,9 @@ class VAEAugment(Pretrained, v2.Transform):
         self._p = _checked("p", value, high=1.0)
 
     @property
-    def vae(self) -> VAE:
+    def vae(self) -> Codec:
         """The frozen model, on the CPU."""
-        return self._replicas.master
+        return self._replicas.codec
 
     @property
     def bank(self) -> LatentBank | None:
@@ -266,7 +265,7 @@ class VAEAugment(Pretrained, v2.Transform):
             ValueError: there are fewer than two classes.
 
         Example:
-            >>> from vae_augment.sample import fashion_sample
+            >>> from vae_augment.demo_data import fashion_sample
             >>> images, labels = fashion_sample()
             >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
             >>> augment.sample([9, 9, 0]).shape
@@ -283,7 +282,7 @@ class VAEAugment(Pretrained, v2.Transform):
         """
         if self._fit is None:
             raise RuntimeError("there is nothing to save: call fit(labelled) first")
-        fitted.save(path, self._fit, self.vae)
+        hub.save_fit(path, self._fit, self.vae)
 
     def load_fit(self, path: str | os.PathLike[str]) -> Self:
         """Be as after the `fit` that was saved; the labelled images and the bank are not needed.
@@ -297,7 +296,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
         Example:
             >>> import tempfile
-            >>> from vae_augment.sample import fashion_sample
+            >>> from vae_augment.demo_data import fashion_sample
             >>> images, labels = fashion_sample()
             >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
             >>> with tempfile.TemporaryDirectory() as folder:
@@ -306,7 +305,7 @@ class VAEAugment(Pretrained, v2.Transform):
             >>> again.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(fitted.load(path, self.vae))
+        self._set_fit(hub.load_fit(path, self.vae))
         return self
 
     def _set_fit(self, fit: fitted.Fitted) -> None:
@@ -331,7 +330,7 @@ class VAEAugment(Pretrained, v2.Transform):
             raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
         wanted = labels.tolist() if isinstance(labels, Tensor) else list(labels)
         if not wanted:
-            c = self.vae.config
+            c = self.vae
             return torch.empty(0, c.channels, c.size, c.size, dtype=torch.float32)
         classes, known, generator = self._fit.index(wanted), self._fit.jitter, _generator()
         if isinstance(known, ClassLatents):
@@ -362,7 +361,7 @@ class VAEAugment(Pretrained, v2.Transform):
     def forward(self, *inputs: Any) -> Any:
         """As any v2 transform; lone bytes in the model's own shape take a shorter way, for a part of a small image's time."""
         if len(inputs) == 1 and self._strength > 0 and type(self) is VAEAugment:
-            image, c = inputs[0], self._replicas.master.config
+            image, c = inputs[0], self._replicas
             count = math.prod(lead_shape(image)) if is_model_bytes(image, c.channels, c.size) else 0
             if count == 1 or (count and self._p == 1):
                 generator = _generator()  # asked for the same numbers, in the same order, as by make_params
@@ -380,7 +379,7 @@ class VAEAugment(Pretrained, v2.Transform):
         assert self._fit is not None
         self.check_inputs(leaves)
         image, join = split_image(sample)
-        c = self._replicas.master.config
+        c = self._replicas
         if isinstance(image, Tensor) and image.ndim < 3:
             to_model(image, c.channels, c.size)  # refuses it: a label before its image
         lead = lead_shape(image)
@@ -392,7 +391,7 @@ class VAEAugment(Pretrained, v2.Transform):
                 "before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
             )
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
-        if kinds := beside(image, leaves):
+        if kinds := spatial_companions(image, leaves):
             raise ValueError(
                 f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
                 "transform that was not fitted"
@@ -419,14 +418,14 @@ class VAEAugment(Pretrained, v2.Transform):
         if not len(chosen):
             return images
         pixels, rebuild = unpack(images)
-        flat, places = pixels.flatten(0, lead - 1), sent(chosen, pixels.device)
+        flat, places = pixels.flatten(0, lead - 1), to_device(chosen, pixels.device)
         new, _ = unpack(self._replaced(rebuild(flat.index_select(0, places)), classes[chosen], generator))
         return rebuild(flat.index_copy(0, places, new).view(pixels.shape))
 
     def _replaced(self, images: Any, classes: Tensor, generator: torch.Generator | None) -> Any:
         """Images by new ones of their classes; of a clip the frames move together toward one, unless `per_frame`."""
         assert self._fit is not None
-        c = self._replicas.master.config
+        c = self._replicas
         x, restore = to_model(images, c.channels, c.size, self.resize)
         if self._is_identity:
             return images
@@ -450,7 +449,7 @@ class VAEAugment(Pretrained, v2.Transform):
 
     def _drawn(self, count: int, generator: torch.Generator | None) -> Drawn:
         """What decides how the latents of so many images move: their noise, or the seed of another jitter."""
-        return self._mover.draw((count, *self._replicas.master.config.latent_shape), generator, is_seed=self.per_frame)
+        return self._mover.draw((count, *self._replicas.latent_shape), generator, is_seed=self.per_frame)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """The varied image; with equal params the same image, bit for bit."""
@@ -459,12 +458,12 @@ class VAEAugment(Pretrained, v2.Transform):
         if isinstance(inpt, Tensor) and not inpt.numel():
             return inpt
         if self._is_identity or (apply is not None and not apply.any()):
-            to_model(inpt, self.vae.config.channels, self.vae.config.size, self.resize)  # mistakes are still told
+            to_model(inpt, self.vae.channels, self.vae.size, self.resize)  # mistakes are still told
             return inpt
         if apply is None or apply.all():
             return self._vary_image(inpt, drawn)
         pixels = inpt.as_subclass(Tensor)
-        chosen = tuple(sent(places, pixels.device) for places in apply.nonzero(as_tuple=True))
+        chosen = tuple(to_device(places, pixels.device) for places in apply.nonzero(as_tuple=True))
         part = pixels[chosen]  # (..., [T,] C, H, W) -> (B, [T,] C, H, W)
         if isinstance(drawn, Tensor):
             drawn = drawn[apply.flatten()]
@@ -487,7 +486,7 @@ class VAEAugment(Pretrained, v2.Transform):
         positions = chosen.nonzero()[:, 0].tolist()
         if not positions:
             return out
-        config = self.vae.config
+        config = self.vae
         x, counts, restore = all_to_model([images[i] for i in positions], config.channels, config.size, self.resize)
         if self._is_identity:
             return out
@@ -519,23 +518,23 @@ class VAEAugment(Pretrained, v2.Transform):
 
         `frames` consecutive images move as their mean does.
         """
-        target = sent(target, x.device)
+        target = to_device(target, x.device)
         if frames != 1 or self.strength != 1:
-            mean = self._replicas.fastest(x.device).whitened_mean(x)
+            mean = self._replicas.on(x.device).whitened_mean(x)
             of_clip = mean.unflatten(0, (-1, frames)).mean(1)  # (B / frames, L)
             move = (self.strength * (target - of_clip)).repeat_interleave(frames, 0)
             target = mean + move
         return self._decoded(target)
 
     def _decoded(self, z: Tensor) -> Tensor:
-        return self._replicas.fastest(z.device).decode_whitened(z)
+        return self._replicas.on(z.device).decode_whitened(z)
 
     @property
     def _is_identity(self) -> bool:
         return self.strength == 0 and (self.residual if self._fit is None else self._residual_before_fit)
 
     def _vary_image(self, image: Any, drawn: Drawn) -> Any:
-        c = self._replicas.master.config
+        c = self._replicas
         if isinstance(drawn, Tensor) and self.residual and is_model_bytes(image, c.channels, c.size):
             pixels, rebuild = unpack(image)
             return rebuild(self._replicas.fused.vary_bytes(pixels, drawn, self._strength * self._mover.gain))
@@ -547,7 +546,7 @@ class VAEAugment(Pretrained, v2.Transform):
         """x -> decode(z'), for the residual decode(z') - decode(z); `frames` consecutive images share one move."""
         if x.requires_grad:  # detached, not inference_mode: the user's network trains on these pixels
             x = x.detach()
-        net = self._replicas.fastest(x.device)
+        net = self._replicas.on(x.device)
         mean, std = net.encode_whitened(x) if self._mover.reads_std else (net.whitened_mean(x), None)
         amount = self._strength * self._mover.gain
         if amount == 1 and frames == 1 and not self.residual and isinstance(drawn, int):
@@ -587,7 +586,7 @@ class VAEAugment(Pretrained, v2.Transform):
         warnings.warn(message, stacklevel=3)
 
 
-def _check_is_of(bank: LatentBank, vae: VAE) -> None:
+def _check_is_of(bank: LatentBank, vae: Codec) -> None:
     remedy = (
         "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
     )

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from vae_augment.image import to_model
+from .convert import to_model
 
 MOST_BROKEN = 0.01  # part of the images; with more, the data set itself is broken
 SHOWN = 5  # of their names

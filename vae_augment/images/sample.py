@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .image import is_image, is_pure_tensor
+from .kinds import is_image, is_pure_tensor
 
 
 def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:

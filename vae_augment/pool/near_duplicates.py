@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .alike import CHUNK, unit
+from ..images import as_floats
+from .latent_hog import CHUNK
 
 # Of the distance between two random images. Of the pools of MNIST and Fashion-MNIST at most 4 of 10,000 images are nearer
 # to another one; a JPEG of quality 75, noise of eight grey levels and a twentieth less light mostly are.
@@ -29,7 +30,7 @@ def distinct(images: Tensor) -> Tensor:
     side = images.shape[-1]
     block = next(k for k in range(math.ceil(side / THUMBNAIL), side + 1) if side % k == 0)
     # no two images are farther apart as thumbnails than in full
-    small = torch.cat([avg_pool2d(unit(part), block).flatten(1) for part in images.split(CHUNK)])
+    small = torch.cat([avg_pool2d(as_floats(part), block).flatten(1) for part in images.split(CHUNK)])
     small -= small.mean(0)
     kept: list[int] = []
     for start in range(0, len(images), CHUNK):
@@ -58,4 +59,4 @@ def _apart(images: Tensor) -> Tensor:
 
 def _rms(a: Tensor, b: Tensor) -> Tensor:
     """Root mean square difference of pixels, `(B,)`."""
-    return (unit(a) - unit(b)).flatten(1).square().mean(1).sqrt()
+    return (as_floats(a) - as_floats(b)).flatten(1).square().mean(1).sqrt()

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .deform import deformed
-from .outline import outlines
-from .vae import VAE
+from ..images import as_floats
+from ..vae import Codec
+from .hog import outlines
+from .perturbations import deformed
 
 CHUNK = 500  # images, and rows of the similarity matrix, at a time: 20 MB for a pool of 10,000
 NEIGHBOURS = 13  # with 20, labels are 0.1 points truer on garments and a bank of 10,000 takes 140 kB more
@@ -14,7 +15,7 @@ CANDIDATES = 100  # of which an image's neighbours are chosen
 REACH = 8  # the neighbour whose distance is the unit of an image's others
 
 
-def most_alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor, scale: Tensor, k: int) -> Tensor:
+def most_alike(vae: Codec, x: Tensor, directions: Tensor, drawn: Tensor, scale: Tensor, k: int) -> Tensor:
     """Images -> those of a pool that are most like any deformation of each, the nearest first: int64 `(B, k)`.
 
     Latents of such a VAE move apart when a digit is shifted by two pixels. Compared like this, ten labelled MNIST images
@@ -30,7 +31,7 @@ def most_alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor, scale: Te
     return apart.topk(min(k, len(directions)), dim=1, largest=False).indices
 
 
-def neighbours_of_all(vae: VAE, images: Tensor, directions: Tensor) -> Tensor:
+def neighbours_of_all(vae: Codec, images: Tensor, directions: Tensor) -> Tensor:
     """For each image of a pool, those whose latents and outlines are both like its own, the nearest first: int64 `(N, k)`.
 
     The two err on different images: with the outlines, ten labelled images a class label 80.1 % of Fashion-MNIST's pool
@@ -39,10 +40,10 @@ def neighbours_of_all(vae: VAE, images: Tensor, directions: Tensor) -> Tensor:
     the middle of each image's own and the pool's mean, since the own alone cost digits 0.4 points.
     """
     count = len(images)
-    drawn = torch.cat([outlines(unit(part)) for part in images.split(CHUNK)])
+    drawn = torch.cat([outlines(as_floats(part)) for part in images.split(CHUNK)])
     candidates, distances, reach = [], [], []  # (B, n), (B, n, 2), (B, 2)
     for i, part in enumerate(images.split(CHUNK)):
-        alike = _alike(vae, unit(part), directions, drawn)
+        alike = _alike(vae, as_floats(part), directions, drawn)
         rows = torch.arange(len(part))
         for one in alike:
             one[rows, i * CHUNK + rows] = -2  # not its own neighbour
@@ -57,11 +58,11 @@ def neighbours_of_all(vae: VAE, images: Tensor, directions: Tensor) -> Tensor:
     return near.gather(1, apart.topk(min(NEIGHBOURS, near.shape[1]), dim=1, largest=False).indices)
 
 
-def _alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+def _alike(vae: Codec, x: Tensor, directions: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     """Cosines of images to a pool's latents and to its outlines, each that of the best deformation: `(B, N)` twice."""
     views = list(deformed(x))
     seen = [
-        (torch.cat([normalize(vae.encode(view).mean.flatten(1)) for view in views]), directions),
+        (torch.cat([normalize(vae.encode(view)[0].flatten(1)) for view in views]), directions),
         (torch.cat([outlines(view) for view in views]), drawn),
     ]
     latents, lines = torch.empty((2, len(x), len(directions)), dtype=torch.float32).unbind()
@@ -69,8 +70,3 @@ def _alike(vae: VAE, x: Tensor, directions: Tensor, drawn: Tensor) -> tuple[Tens
         for out, part in zip(alike.split(CHUNK, dim=1), pool.split(CHUNK), strict=True):
             torch.amax((of_views @ part.float().T).view(len(views), len(x), -1), 0, out=out)
     return latents, lines
-
-
-def unit(images: Tensor) -> Tensor:
-    """uint8 pixels, or floats in [0, 1], -> float32 in [0, 1]."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()

@@ -6,12 +6,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
 from .jitter import Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
-from .replicas import sent
+from .pool import LatentBank
 from .strength import bank_images, is_calibrated, prior_images, reference, solve_gain
-from .vae import VAE
+from .vae import Codec, to_device
 
 Drawn = Tensor | int  # noise of latents, or a jitter's seed
 
@@ -33,7 +32,7 @@ class Mover:
         self.reads_std = isinstance(jitter, PosteriorSample) or not self._is_ours
 
     @classmethod
-    def of(cls, jitter: Jitter, gain: float | None, vae: VAE, bank: LatentBank | None) -> Self:
+    def of(cls, jitter: Jitter, gain: float | None, vae: Codec, bank: LatentBank | None) -> Self:
         """The jitter with the bank it needs; a gain of None is solved on the spot, 1 for a jitter of one's own.
 
         Raises:
@@ -60,7 +59,7 @@ class Mover:
 
     def move(self, mean: Tensor, std: Tensor | None, drawn: Drawn) -> Tensor:
         """Where the jitter takes latents, as seen from them."""
-        return sent(drawn, mean.device) if isinstance(drawn, Tensor) else self.target(mean, std, drawn) - mean
+        return to_device(drawn, mean.device) if isinstance(drawn, Tensor) else self.target(mean, std, drawn) - mean
 
     def target(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
         """Whitened posteriors, `std` only if it is read -> what the jitter returns.

@@ -14,16 +14,20 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 from torch.utils._pytree import tree_map_only
 
-from .image import as_pixels
-from .vae import VAE, Posterior, WindowConv, windows
+from ..images import as_pixels
+from .codec import Posterior
+from .config import VAEConfig
+from .layers import WindowConv, windows
+from .model import VAE
 
 Affine = tuple[Tensor, Tensor]  # bias (out,), weight (in, out): what addmm takes
 CHUNK = 256  # images at a time: more leave the processor's cache, and thousands take up to twice the time
+LARGEST_MATRIX = 8_000_000  # values of the decoder's first matrix, which grows with latent dimensions times pixels
 GPU_CHUNK = 4096  # there memory is the limit: half a gigabyte with the bundled weights
 
 
 class FusedVAE:
-    """What a frozen VAE computes, between images and whitened latents; see the methods of `VAE` of the same names.
+    """What `Whitened(vae)` computes: a frozen VAE between images and whitened latents.
 
     Inside, an image is a row of its pixels, and a spatial latent a row of its cells, each with its channels: `(B, h h L)`.
     """
@@ -53,6 +57,12 @@ class FusedVAE:
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
         self.not_and_moved = torch.tensor([[0.0], [1.0]], dtype=torch.float32)
         self.chunk = CHUNK
+
+    @staticmethod
+    def is_small(config: VAEConfig) -> bool:
+        """Whether the matrices stay small: layers folded into one can hold far more values than the layers do."""
+        seen = 9 * config.latent_dim if config.spatial else config.latent_dim * config.grid**2
+        return seen * config.width <= LARGEST_MATRIX
 
     def to(self, device: torch.device) -> "FusedVAE":
         """The same on this device."""

@@ -7,7 +7,7 @@ from pathlib import Path
 PART = ".part"
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write to a temporary name in the same folder, then replace `path`: an interruption leaves the old file whole."""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)

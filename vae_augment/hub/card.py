@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from .folder import Weights
+from .weights import Weights
 
 BEGIN = "<!-- vae-augment: written by the program from here; what you write outside of these two lines is kept -->"
 END = "<!-- vae-augment: end -->"
@@ -162,7 +162,7 @@ def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, 
         EvalResult(
             task_type="unconditional-image-generation",
             dataset_type=dataset or "imagefolder",  # the Hub's name for images of one's own
-            dataset_name=str(weights.pool.get("name", "unnamed")).removesuffix(" training images"),
+            dataset_name=str(weights.provenance.get("name", "unnamed")).removesuffix(" training images"),
             dataset_split="test",
             metric_type=metric,
             metric_name=title,
@@ -206,7 +206,7 @@ def _introduction(weights: Weights, name: str) -> str:
     config = weights.vae.config
     latent = "x".join(str(n) for n in config.latent_shape)
     parameters = sum(p.numel() for p in weights.vae.parameters())
-    title = f": {weights.pool['name']}" if "name" in weights.pool else ""
+    title = f": {weights.provenance['name']}" if "name" in weights.provenance else ""
     return f"""# VAE for augmentation{title}
 
 A small variational autoencoder ({parameters:,} parameters, latent of {latent}) of
@@ -232,7 +232,7 @@ def _quality(weights: Weights) -> str:
 
 
 def _origin(weights: Weights) -> str:
-    pool, bank = weights.pool, weights.bank
+    pool, bank = weights.provenance, weights.bank
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
         of = pool.get("bank", "the pool")

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .image import is_turned, to_model, warn_of_turned
-from .raw import raw_reader
-from .sample_parts import kinds_of, label_of, split_image
+from .convert import to_model
+from .kinds import is_turned, warn_of_turned
+from .sample import kinds_of, label_of, split_image
+from .untransformed import untransformed
 
 
 def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
@@ -21,7 +22,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         TypeError: a sample without an image or a label.
         ValueError: no samples, or one of several images, as a video.
     """
-    reader = raw_reader(dataset, aside=True)
+    reader = untransformed(dataset, aside=True)
     images, labels, seen, turned = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)

@@ -1,30 +1,21 @@
 """What a fit learns from labelled images; kept as one safetensors file, with the classes' labels in its header."""
 
-import json
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from .bank import LatentBank
 from .classes import ClassDifferences, ClassLatents
-from .files import replace_file
-from .folder import LARGEST_CONFIG, WeightsError
-from .labelled import read_labelled
-from .sample_parts import plain_label
-from .vae import VAE
+from .images import plain_label, read_labelled
+from .pool import LatentBank
+from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
 Labels = tuple[int | str, ...]
-KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
 UNKNOWN_TO_BANK = (
     "the bank of latents does not know images like these, so that samples are variations of the labelled images, not new "
     "ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or weights "
@@ -58,7 +49,7 @@ class Fitted:
     labels: Labels
 
     @classmethod
-    def learn(cls, vae: VAE, bank: LatentBank | None, labelled: Any, keep: float | None) -> Self:
+    def learn(cls, vae: Codec, bank: LatentBank | None, labelled: Any, keep: float | None) -> Self:
         """From a data set of labelled images; see `VAEAugment.fit`.
 
         Raises:
@@ -66,7 +57,7 @@ class Fitted:
         """
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        images, labels = read_labelled(labelled, vae.config.channels, vae.config.size)
+        images, labels = read_labelled(labelled, vae.channels, vae.size)
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
@@ -101,7 +92,7 @@ class Fitted:
 
 
 def _spread_over(
-    bank: LatentBank, vae: VAE, images: Tensor, labels: Tensor, names: Labels, keep: float | None
+    bank: LatentBank, vae: Codec, images: Tensor, labels: Tensor, names: Labels, keep: float | None
 ) -> ClassLatents | None:
     """Latents of the bank by class; None, and a warning, if it does not know such images, or does not tell their classes."""
     familiarity, classes = bank.familiarity(vae, images), len(names)
@@ -114,7 +105,7 @@ def _spread_over(
     if len(labels) >= ENOUGH_TO_JUDGE * classes:
         right = bank.agreement(links, labels, classes)
         if right < _least_agreement(bank, len(labels), classes):
-            is_old = vae.config.spatial and bank.textures is None
+            is_old = len(vae.latent_shape) == 3 and bank.textures is None
             warnings.warn(
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {right:.0%} of the "
                 "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
@@ -150,89 +141,3 @@ def _least_agreement(bank: LatentBank, count: int, classes: int) -> float:
         return chance + LEAST_AGREEMENT * (1 - chance)
     standard_error = math.sqrt(chance * (1 - chance) / count)  # of guesses
     return chance + max(LEAST_AGREEMENT_BY_TEXTURES * (1 - chance), standard_error)
-
-
-def save(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
-    """Write the file; interrupted, it leaves the old one."""
-    kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
-    header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
-    if isinstance(fit.jitter, ClassDifferences):
-        header["reach"] = repr(fit.jitter.reach)
-    tensors = {name: getattr(fit.jitter, name).contiguous() for name in _tensor_names(kind)}
-    replace_file(Path(path).expanduser(), safetensors.torch.save(tensors, metadata=header))
-
-
-def load(path: str | os.PathLike[str], vae: VAE) -> Fitted:
-    """Read the file for this VAE.
-
-    Raises:
-        FileNotFoundError: there is none.
-        WeightsError: it is damaged, or was fitted with another VAE.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no fitted classes at {path}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
-    kind = header.get("kind", "")
-    if kind not in KINDS or set(tensors) != set(_tensor_names(kind)):
-        raise WeightsError(f"{path} was not written by VAEAugment.save_fit")
-    if header.get("vae") != vae.fingerprint():
-        raise WeightsError(f"{path} was fitted with other weights than these: load those, or fit again")
-    labels = _read_labels(path, header.get("labels", ""))
-    _check(path, tensors, len(labels), vae)
-    extra: dict[str, Any] = {}
-    if kind == "differences":
-        try:
-            extra["reach"] = float(header["reach"])
-        except (KeyError, ValueError):
-            raise WeightsError(f"{path} has no number as reach in its header") from None
-    return Fitted(KINDS[kind](**tensors, **extra), labels)
-
-
-def _tensor_names(kind: str) -> tuple[str, ...]:
-    return ("latents", "ends", "members", "labelled", "labels") if kind == "latents" else ("latents", "ends", "images")
-
-
-def _read_labels(path: Path, text: str) -> Labels:
-    try:
-        labels = json.loads(text) if len(text) <= LARGEST_CONFIG else None
-    except (ValueError, RecursionError):
-        labels = None
-    if not isinstance(labels, list) or len(labels) < 2 or not all(type(label) in (int, str) for label in labels):
-        raise WeightsError(f"{path} does not list its labels, integers or strings")
-    return tuple(labels)
-
-
-def _check(path: Path, tensors: dict[str, Tensor], classes: int, vae: VAE) -> None:
-    """Refuse what would fail, or draw from another class, at the first sample."""
-    ends, latents = tensors["ends"], tensors["latents"]
-    sized = {"latents": vae.latent_shape, "labelled": vae.latent_shape, "images": _image_shape(vae)}
-    for name, shape in sized.items():
-        tensor = tensors.get(name)
-        if tensor is not None and not (tensor.dtype == torch.float16 and tensor.shape[1:] == shape):
-            raise WeightsError(f"{path}: {name} must be float16 (N, {shape}), got {tensor.dtype} {tuple(tensor.shape)}")
-        if tensor is not None and not tensor.isfinite().all():
-            raise WeightsError(f"{path}: {name} holds values that are not finite")
-    whole = [tensors[name] for name in ("ends", "members", "labels") if name in tensors]
-    if any(tensor.dtype != torch.int64 or tensor.ndim != 1 for tensor in whole) or len(ends) != classes:
-        raise WeightsError(f"{path}: ends, members and labels must be int64 vectors, with one end for each label")
-    counts = ends.diff(prepend=ends.new_zeros(1))
-    if not (counts > 0).all() or int(ends[-1]) != len(latents):
-        raise WeightsError(f"{path}: ends must rise to the number of latents, {len(latents)}, got {ends.tolist()}")
-    if "images" in tensors and len(tensors["images"]) != len(latents):
-        raise WeightsError(f"{path}: {len(tensors['images'])} images for {len(latents)} latents")
-    if "labels" in tensors:
-        known, of = tensors["labelled"], tensors["labels"]
-        if len(known) != len(of) or not len(of) or not (int(of.min()) >= 0 and int(of.max()) < classes):
-            raise WeightsError(f"{path}: labels must be from 0 to {classes - 1}, one for each labelled latent")
-        if len(tensors["members"]) != len(latents):
-            raise WeightsError(f"{path}: {len(tensors['members'])} members for {len(latents)} latents")
-
-
-def _image_shape(vae: VAE) -> tuple[int, ...]:
-    return (vae.config.channels, vae.config.size, vae.config.size)

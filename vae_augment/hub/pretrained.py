@@ -3,24 +3,49 @@
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .folder import Weights
+from .card import model_card, read_card
+from .format import save_folder
+from .load import name_of
+from .remote import check_repo_id, push
+from .weights import Weights
+
+
+def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = None) -> None:
+    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
+
+    Args:
+        folder: made if there is none.
+        card: text of README.md. None: it is written from the weights; what was written into an old one by hand is kept.
+
+    Raises:
+        ValueError: values that are not finite in float16; nothing is written.
+
+    Example:
+        >>> import tempfile
+        >>> from vae_augment import VAE, VAEConfig, Weights, load_weights
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(folder, Weights(VAE(VAEConfig(latent_dim=8))))
+        ...     load_weights(folder).vae.latent_shape
+        (8,)
+    """
+    folder = Path(folder).expanduser()
+    save_folder(folder, weights, model_card(weights, name_of(folder), old=read_card(folder)) if card is None else card)
 
 
 class Pretrained:
     """Gives its subclass both methods; the subclass says what its weights are.
 
     Not huggingface_hub's `ModelHubMixin`, whose defaults load tensors that do not fit, write no checksums, and keep an
-    old card. What the methods need is imported in them, since the network itself is one of the subclasses.
+    old card.
     """
 
-    def _weights(self) -> "Weights":
+    def _weights(self) -> Weights:
         raise NotImplementedError
 
     def save_pretrained(
-        self, folder: str | os.PathLike[str], *, push_to_hub: bool = False, repo_id: str | None = None, **push: Any
+        self, folder: str | os.PathLike[str], *, push_to_hub: bool = False, repo_id: str | None = None, **options: Any
     ) -> str | None:
         """Write a weights folder, which `from_pretrained` reads: config, tensors in float16, bank if there is one, card.
 
@@ -31,7 +56,7 @@ class Pretrained:
             folder: made if there is none; interrupted, no file in it is half written.
             push_to_hub: put the folder on the Hub, too.
             repo_id: `user/repo`; also what the card tells its reader to load.
-            push: further arguments of `push_to_hub`.
+            options: further arguments of `push_to_hub`.
 
         Returns:
             The commit's sha if it was pushed, else None.
@@ -41,24 +66,21 @@ class Pretrained:
 
         Example:
             >>> import tempfile
-            >>> from vae_augment import VAE, VAEConfig
+            >>> from vae_augment import VAEAugment
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     VAE(VAEConfig(latent_dim=8)).save_pretrained(folder)
-            ...     VAE.from_pretrained(folder).latent_shape
-            (8,)
+            ...     VAEAugment.from_pretrained("mnist").save_pretrained(folder)
+            ...     VAEAugment.from_pretrained(folder).vae.latent_shape
+            (48,)
         """
-        from . import hub
-        from .card import model_card, read_card
-
-        if push and not push_to_hub:
-            raise TypeError(f"only with push_to_hub=True: {', '.join(push)}")
+        if options and not push_to_hub:
+            raise TypeError(f"only with push_to_hub=True: {', '.join(options)}")
         if push_to_hub and repo_id is None:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
-            hub.check_repo_id(repo_id)
+            check_repo_id(repo_id)
         folder, weights = Path(folder).expanduser(), self._weights()
-        hub.save(folder, weights, model_card(weights, repo_id or hub.name_of(folder), old=read_card(folder)))
-        return hub.push(folder, repo_id, **push) if push_to_hub and repo_id is not None else None
+        save_folder(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
+        return push(folder, repo_id, **options) if push_to_hub and repo_id is not None else None
 
     def push_to_hub(
         self,
@@ -90,17 +112,15 @@ class Pretrained:
         Raises:
             ConnectionError: the server refused or could not be reached; the message says what to do.
         """
-        from . import hub
-
-        hub.check_repo_id(repo_id)
+        check_repo_id(repo_id)
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, repo_id=repo_id)
-            return hub.push(
+            return push(
                 folder,
                 repo_id,
                 private=private,
                 token=token,
-                revision=branch,
+                branch=branch,
                 tag=tag,
                 commit_message=commit_message,
                 endpoint=endpoint,

@@ -11,12 +11,12 @@ import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from torchvision.datasets.vision import StandardTransform
 
-from .sample_parts import split_image
+from .sample import split_image
 
 Finish = Callable[[Any], Any]
 
 
-def raw_reader(dataset: Any, aside: bool = False) -> "Reader":
+def untransformed(dataset: Any, aside: bool = False) -> "Reader":
     """A reader for any map-style data set; `reader.read(index)` -> (raw sample, finish).
 
     `finish(sample)` is what the data set would have returned: data sets with a `transform` or `transforms`, as all of
@@ -46,7 +46,7 @@ def raw_reader(dataset: Any, aside: bool = False) -> "Reader":
 
 class SubsetReader:
     def __init__(self, subset: Subset[Any], aside: bool) -> None:
-        self.inner, self.subset = raw_reader(subset.dataset, aside), subset
+        self.inner, self.subset = untransformed(subset.dataset, aside), subset
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.subset.indices[index])
@@ -54,7 +54,7 @@ class SubsetReader:
 
 class ConcatReader:
     def __init__(self, concat: ConcatDataset[Any], aside: bool) -> None:
-        self.parts = [raw_reader(part, aside) for part in concat.datasets]
+        self.parts = [untransformed(part, aside) for part in concat.datasets]
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
@@ -82,7 +82,7 @@ class LeafReader:
     def read(self, index: int) -> tuple[Any, Finish]:
         if not _can_be_copied(self.leaf):
             return self.leaf[index], _identity
-        if self._is_read_raw():
+        if self._is_read_untransformed():
             return self._copied(lambda leaf: _with_transform(leaf, _identity), index)[index], self.finish
         return (self._copied(_copy, index) if self.aside else self.leaf)[index], _identity
 
@@ -95,7 +95,7 @@ class LeafReader:
         image, join = split_image(sample)
         return join(transform(image))
 
-    def _is_read_raw(self) -> bool:
+    def _is_read_untransformed(self) -> bool:
         if not _has_transform(self.leaf):
             return False
         if self._is_alike is None:

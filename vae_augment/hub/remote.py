@@ -1,88 +1,20 @@
-"""Finding weights by name: bundled with the package, in a local folder, or on the Hugging Face Hub, and pushing them there."""
+"""The Hugging Face Hub: fetching a repository's weights, and pushing a folder there."""
 
 import difflib
 import os
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from .bundled import bundled
 from .card import Card, read_card
-from .folder import DOCUMENTS, FILES, Weights, WeightsError, load_folder, save
+from .format import DOCUMENTS, FILES, load_folder
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-__all__ = [
-    "BUNDLED",
-    "DOCUMENTS",
-    "FILES",
-    "Weights",
-    "WeightsError",
-    "bundled",
-    "check_repo_id",
-    "load",
-    "load_folder",
-    "name_of",
-    "push",
-    "save",
-]
 
-BUNDLED = Path(__file__).parent / "weights"
-
-
-def bundled() -> list[str]:
-    """Names of the weights that come with the package."""
-    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
-
-
-def load(
-    name: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-) -> Weights:
-    """Load a bundled name, a local folder or a Hub id `user/repo`, whole or not at all.
-
-    Args:
-        name: a name of `bundled()` comes first, then a folder, then the Hub; the first two touch no network. A folder that
-            has a bundled name is meant by `"./mnist"`, or by a `Path`, for which an existing folder comes first.
-        revision: of the Hub: a branch, a tag or, for repeatable results, a commit's sha; default main.
-        token: of the Hub; default that of `hf auth login`, False sends none.
-        cache_dir: where what comes from the Hub is kept; default $HF_HUB_CACHE.
-        local_files_only: take what is in the cache, as `HF_HUB_OFFLINE=1` does for a whole process.
-        force_download: fetch again what is in the cache.
-
-    Raises:
-        FileNotFoundError: no such weights, a file is missing, or the Hub could not be asked; the message says which.
-        WeightsError: the files are damaged, do not fit together, or are of a newer version.
-    """
-    text, folder = os.fspath(name), Path(name).expanduser()
-    if text in bundled() and (isinstance(name, str) or not folder.is_dir()):
-        return load_folder(BUNDLED / text)
-    if folder.is_dir():
-        return load_folder(folder)
-    if not _is_hub_id(name):
-        raise FileNotFoundError(_not_found(name))
-    folder = _fetch(str(name), revision, token, cache_dir, local_files_only, force_download)
-    try:
-        return replace(load_folder(folder), commit=folder.name)
-    except (FileNotFoundError, WeightsError) as error:
-        raise type(error)(
-            f"{name} of the Hub, commit {folder.name}: {error}. If the cache is damaged: force_download=True"
-        ) from None
-
-
-def name_of(folder: Path) -> str:
-    """What `load` takes for this folder."""
-    text = folder.as_posix()
-    return f"./{text}" if text in bundled() else text
-
-
-def _fetch(
+def fetch(
     repo_id: str,
     revision: str | None,
     token: str | bool | None,
@@ -93,7 +25,7 @@ def _fetch(
     """The cache's folder of one commit, so that config and weights fit together even while the branch moves."""
     from huggingface_hub import snapshot_download
 
-    from . import __version__
+    from .. import __version__
 
     try:
         folder = snapshot_download(
@@ -110,7 +42,7 @@ def _fetch(
     # the client's errors have no base of their own: OSError, those of its HTTP library, RuntimeError of its Xet library
     except Exception as error:
         raise FileNotFoundError(
-            f"{_not_found(repo_id)}; as a Hub id it could not be fetched: {error}\n{_remedy(error)}"
+            f"{not_found(repo_id)}; as a Hub id it could not be fetched: {error}\n{_remedy(error)}"
         ) from error
     return Path(folder)
 
@@ -121,7 +53,7 @@ def push(
     *,
     private: bool | None = None,
     token: str | bool | None = None,
-    revision: str | None = None,
+    branch: str | None = None,
     tag: str | None = None,
     commit_message: str = "Weights for vae-augment",
     endpoint: str | None = None,
@@ -138,7 +70,7 @@ def push(
         repo_id: `user/repo`.
         private: of a new repository; None: as the account's default. An existing one is left as it is.
         token: default: that of `hf auth login`.
-        revision: branch to commit to, made from main if there is none; default main.
+        branch: to commit to, made from main if there is none; default main.
         tag: name to give the commit.
         endpoint: of another server than huggingface.co; default $HF_ENDPOINT.
 
@@ -154,19 +86,19 @@ def push(
     load_folder(folder)
     from huggingface_hub import HfApi
 
-    from . import __version__
+    from .. import __version__
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
     done = "nothing is committed"
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision is not None:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        if branch is not None:
+            api.create_branch(repo_id, branch=branch, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            operations=_changes(api, repo_id, revision, folder),
+            operations=_changes(api, repo_id, branch, folder),
             commit_message=commit_message,
-            revision=revision,
+            revision=branch,
         )
         if tag is not None:
             done = f"commit {commit.oid} is made, but not tagged {tag!r}"
@@ -177,12 +109,12 @@ def push(
 
 
 def _changes(
-    api: "HfApi", repo_id: str, revision: str | None, folder: Path
+    api: "HfApi", repo_id: str, branch: str | None, folder: Path
 ) -> list["CommitOperationAdd | CommitOperationDelete"]:
     """What makes the repository hold this folder: one list, for one commit."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    there = set(api.list_repo_files(repo_id, revision=revision))
+    there = set(api.list_repo_files(repo_id, revision=branch))
     contents: dict[str, Path | bytes] = {
         name: folder / name for name in (*FILES, *DOCUMENTS) if (folder / name).is_file()
     }
@@ -191,7 +123,7 @@ def _changes(
         own = own.renamed(repo_id)
         if "README.md" in there:
             with TemporaryDirectory() as cache:
-                path = api.hf_hub_download(repo_id, "README.md", revision=revision, cache_dir=cache)
+                path = api.hf_hub_download(repo_id, "README.md", revision=branch, cache_dir=cache)
                 own = own.keeping(Card.parse(read_card(Path(path).parent)))
         contents["README.md"] = str(own).encode()
     gone = there & {*FILES, *DOCUMENTS} - set(contents)
@@ -202,11 +134,11 @@ def _changes(
 
 def check_repo_id(repo_id: str) -> None:
     """Raises ValueError if this is no Hub id of the form user/repo."""
-    if not _is_hub_id(repo_id):
+    if not is_repo_id(repo_id):
         raise ValueError(f"a Hub id is of the form user/repo, got {repo_id!r}")
 
 
-def _is_hub_id(name: str | os.PathLike[str]) -> bool:
+def is_repo_id(name: str | os.PathLike[str]) -> bool:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -219,7 +151,7 @@ def _is_hub_id(name: str | os.PathLike[str]) -> bool:
     return True
 
 
-def _not_found(name: str | os.PathLike[str]) -> str:
+def not_found(name: str | os.PathLike[str]) -> str:
     close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (

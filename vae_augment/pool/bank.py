@@ -9,16 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .alike import CHUNK, REACH, most_alike, neighbours_of_all, unit
-from .distinct import distinct
-from .image import is_turned, to_model, warn_of_turned
-from .linear import told_apart
-from .outline import outlines
-from .raw import raw_reader
-from .sample_parts import split_image
-from .spread import agreement, spread_labels
-from .textures import Textures
-from .vae import VAE
+from ..images import as_floats, is_turned, split_image, to_model, untransformed, warn_of_turned
+from ..vae import Codec, check_codec
+from .hog import outlines
+from .label_spreading import agreement, spread_labels
+from .latent_hog import CHUNK, REACH, most_alike, neighbours_of_all
+from .near_duplicates import distinct
+from .patch_features import Textures
+from .ridge import told_apart
 
 LARGEST_BANK = 10_000
 BESIDE_LATENTS = 64  # dimensions of textures that are a second opinion; 128 label garments and digits no better
@@ -50,7 +48,7 @@ class LatentBank:
 
     @classmethod
     @torch.no_grad()
-    def from_images(cls, vae: VAE, images: Any, size: int = LARGEST_BANK) -> Self:
+    def from_images(cls, vae: Codec, images: Any, size: int = LARGEST_BANK) -> Self:
         """A bank of at most `size` of these images, evenly spaced, without copies of one another, also re-encoded ones.
 
         10,000 images of 28x28 pixels take about 45 seconds of one core. Of a clip give some frames, not all: where things
@@ -63,14 +61,11 @@ class LatentBank:
         Raises:
             TypeError, ValueError: fewer than two images, a size that no bank has, or no images.
         """
-        if not isinstance(vae, VAE):
-            raise TypeError(
-                f"a bank is made by a VAE, got {type(vae).__name__}: VAE.from_pretrained(name), or augment.vae"
-            )
+        check_codec(vae)
         size = operator.index(size)
         chosen = _chosen(vae, images, size)
-        latents = torch.cat([vae.encode(unit(part)).mean for part in chosen.split(CHUNK)])
-        if vae.config.spatial:
+        latents = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
+        if len(vae.latent_shape) == 3:
             textures = Textures.learn(chosen)
             return cls(latents.half(), textures.neighbours().short(), textures, of_vae=vae.fingerprint())
         neighbours = neighbours_of_all(vae, chosen, normalize(latents.flatten(1))).short()
@@ -89,14 +84,14 @@ class LatentBank:
         return (self.neighbours,) if self.texture_neighbours is None else (self.neighbours, self.texture_neighbours)
 
     @torch.no_grad()
-    def links(self, vae: VAE, images: Tensor) -> tuple[Tensor, ...]:
+    def links(self, vae: Codec, images: Tensor) -> tuple[Tensor, ...]:
         """For images, float32 `(M, C, S, S)` in [0, 1], the latents that they resemble most: int64 `(M, k)` for each graph."""
         if self.textures is None:
             return (self._links_by_latents(vae, images),)
         by_textures = self.textures.nearest(self.textures.of(images), self.graphs[-1].shape[1])
         return (by_textures,) if len(self.graphs) == 1 else (self._links_by_latents(vae, images), by_textures)
 
-    def _links_by_latents(self, vae: VAE, images: Tensor) -> Tensor:
+    def _links_by_latents(self, vae: Codec, images: Tensor) -> Tensor:
         """They are compared with the pool's images as far as the bank holds them: decoded."""
         directions = normalize(self.latents.float().flatten(1))
         drawn = torch.empty(len(self), outlines(images[:1]).shape[1], dtype=torch.float16)
@@ -109,7 +104,7 @@ class LatentBank:
         return torch.cat([most_alike(vae, part, directions, drawn, scale, k) for part in images.split(LINK_CHUNK)])
 
     @torch.no_grad()
-    def familiarity(self, vae: VAE, images: Tensor) -> Tensor:
+    def familiarity(self, vae: Codec, images: Tensor) -> Tensor:
         """How much images are like the pool's: which part of these is farther from its nearest, float32 `(M,)`.
 
         Of images of the pool's kind about half are above 0.5. Copies of an image within the pool do not count.
@@ -121,7 +116,7 @@ class LatentBank:
             pool, own = textures.points.float(), textures.of(images)
         else:
             pool = normalize(self.latents.float().flatten(1))
-            own = torch.cat([normalize(vae.encode(part).mean.flatten(1)) for part in images.split(LINK_CHUNK)])
+            own = torch.cat([normalize(vae.encode(part)[0].flatten(1)) for part in images.split(LINK_CHUNK)])
         same = SAME * pool.norm(dim=1).mean()
         if textures is not None:  # neighbours are those by angle: here to the nearest point, of as many as tell
             apart = torch.cdist(pool[:: max(1, len(pool) // SOME)], pool)
@@ -169,7 +164,7 @@ class LatentBank:
         joined = [torch.cat([graph.long(), linked]) for graph, linked in zip(self.graphs, links, strict=True)]
         return joined, torch.cat([labels.new_full((len(self),), -1), labels])
 
-    def whitened(self, vae: VAE, places: Tensor | None = None) -> Tensor:
+    def whitened(self, vae: Codec, places: Tensor | None = None) -> Tensor:
         """The latents, or those at some places, as jitters see them: float32 `(N, *latent_shape)`."""
         latents = self.latents if places is None else self.latents[places]
         return (latents.float() - vae.latent_mean) / vae.latent_std
@@ -186,14 +181,14 @@ def _alpha_for(labels: Tensor, classes: int) -> float:
     return 1 - 0.01 * min(max(len(labels) / classes / 5, 1), 5)
 
 
-def _chosen(vae: VAE, images: Any, size: int) -> Tensor:
+def _chosen(vae: Codec, images: Any, size: int) -> Tensor:
     """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
-    reader = None if isinstance(images, Tensor) else raw_reader(images, aside=True)
+    reader = None if isinstance(images, Tensor) else untransformed(images, aside=True)
     if not 2 <= size <= LARGEST_BANK or len(images) < 2:
         raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
-    c, count = vae.config, min(size, len(images))
+    c, count = vae, min(size, len(images))
     places = torch.arange(count) * len(images) // count
     if reader is None:
         chosen: Tensor = images[places].cpu()

@@ -1,0 +1,64 @@
+"""FrozenVAE: the network of a transform, kept out of torch's module tree."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .codec import Codec, Whitened
+from .fused import FusedVAE
+from .model import VAE
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether this device has bfloat16 instructions; one without emulates them, slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on this device; on its way from the CPU, a GPU's work that is under way is not waited for."""
+    return x.pin_memory().to(device, non_blocking=True) if x.is_cpu and device.type == "cuda" else x.to(device)
+
+
+class FrozenVAE:
+    """A frozen codec on the CPU and, made on demand, its copies on other devices.
+
+    A plain object on purpose: as a registered submodule the network would leak into the user's optimiser, `state_dict`
+    and `repr`, and follow `.train()`. Only the CPU copy is pickled, so transforms travel to workers of any start method.
+
+    Args:
+        codec: a copy of it is kept.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        assert isinstance(codec, nn.Module)
+        self._freeze(copy.deepcopy(codec).cpu().float().eval().requires_grad_(False))
+
+    def _freeze(self, codec: Any) -> None:
+        self.codec = codec
+        self.channels, self.size, self.latent_shape = codec.channels, codec.size, tuple(codec.latent_shape)
+        self.fused = FusedVAE(codec) if type(codec) is VAE and FusedVAE.is_small(codec.config) else None
+        self._copies: dict[torch.device, Whitened | FusedVAE] = {}
+
+    def on(self, device: torch.device) -> Whitened | FusedVAE:
+        """What computes images soonest on this device: the network, or the same as matrices."""
+        if device.type == "cpu" and self.fused is not None:
+            return self.fused
+        if device not in self._copies:
+            # matrices were measured on CPUs and GPUs of CUDA alone
+            is_fused = self.fused is not None and device.type == "cuda"
+            self._copies[device] = (
+                self.fused.to(device)  # type: ignore[union-attr]
+                if is_fused
+                else Whitened(copy.deepcopy(self.codec).to(device))
+            )
+        return self._copies[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"codec": self.codec}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._freeze(state["codec"])
