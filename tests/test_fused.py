@@ -8,9 +8,9 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, LABELS
 from tests.conftest import pixels as as_tensor
-from vae_augment import VAE, VAEAugment, VAEConfig, hub
+from vae_augment import VAE, VAEAugment, VAEConfig, hub, shortcuts
 from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import FusedVAE, Whitened
 
@@ -33,15 +33,15 @@ def test_equals_the_modules(config):
     fused = FusedVAE(vae)
     for count in (1, 3):
         x = torch.rand(count, config.channels, config.size, config.size)
-        expected, got = Whitened(vae).encode_whitened(x), fused.encode_whitened(x)
+        (mean, std), got = Whitened(vae).encode_whitened(x), fused.encode_whitened(x)
         assert got.mean.shape == (count, *vae.latent_shape)
-        torch.testing.assert_close(got.mean, expected.mean, atol=2e-5, rtol=1e-4)
-        torch.testing.assert_close(got.std, expected.std, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(got.mean, mean, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(got.std, std, atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(
-            fused.decode_whitened(got.mean), Whitened(vae).decode_whitened(expected.mean), atol=1e-5, rtol=0
+            fused.decode_whitened(got.mean), Whitened(vae).decode_whitened(mean), atol=1e-5, rtol=0
         )
         torch.testing.assert_close(fused.whitened_mean(x), Whitened(vae).whitened_mean(x), atol=2e-5, rtol=1e-4)
-        pair = expected.mean, torch.rand_like(expected.mean), 0.5
+        pair = mean, torch.rand_like(mean), 0.5
         torch.testing.assert_close(fused.decoded_change(*pair), Whitened(vae).decoded_change(*pair), atol=2e-5, rtol=0)
 
 
@@ -132,3 +132,41 @@ def test_matrices_are_not_pickled():
     before = len(pickle.dumps(augment))
     augment(IMAGES[0])
     assert len(pickle.dumps(augment)) == before
+
+
+def test_without_the_shortcuts_the_same_images_come_out(fitted, monkeypatch):
+    """Alone bit for bit, in batches within a rounding of the last grey level; the same random numbers are drawn."""
+    plain = VAEAugment.from_pretrained("fashion-mnist", p=0.7)
+    calls = [
+        lambda: plain(IMAGES[0]),
+        lambda: plain(F.to_pil_image(IMAGES[1])),
+        lambda: plain(IMAGES[:40]),
+        lambda: plain(IMAGES[:40], 3)[0],
+        lambda: fitted(IMAGES[0]),
+        lambda: fitted(IMAGES[0], 3)[0],
+        lambda: fitted(F.to_pil_image(IMAGES[1]), 3)[0],
+        lambda: fitted(IMAGES[:40], LABELS[:40])[0],
+    ]
+
+    def made():
+        for call in calls:
+            torch.manual_seed(5)
+            yield as_tensor(call()), torch.rand(())
+
+    short = list(made())
+    monkeypatch.setattr(shortcuts, "is_lone", lambda *given: False)
+    monkeypatch.setattr(shortcuts, "varied_bytes", lambda *given: None)
+    for (a, after), (b, then) in zip(short, made(), strict=True):
+        assert after == then
+        difference = (a.int() - b.int()).abs()
+        assert difference.max() <= (0 if a.ndim == 3 else 1)
+        assert (difference > 0).float().mean() < 0.01
+
+
+def test_a_vae_whose_matrices_would_be_huge_is_computed_by_its_modules():
+    config = VAEConfig(size=64, patch=1, latent_dim=512, width=16, neck=1)  # 4 MB of weights, 134 MB as one matrix
+    assert not FusedVAE.is_small(config)
+    augment = VAEAugment(VAE(config), gain=1.0)
+    assert augment._engine.net.fused is None
+    assert augment(torch.zeros(1, 64, 64, dtype=torch.uint8)).shape == (1, 64, 64)
+    assert all(FusedVAE.is_small(hub.load(name).vae.config) for name in hub.bundled())

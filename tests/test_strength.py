@@ -3,6 +3,7 @@ import torch
 
 from tests.conftest import IMAGES
 from vae_augment import Extrapolate, Interpolate, LatentBank, LocalNoise, Noise, PosteriorSample, VAEAugment, hub
+from vae_augment.engine import How
 from vae_augment.strength import RHO, solve_gain, solve_gains
 from vae_augment.vae import Whitened
 
@@ -13,9 +14,10 @@ def test_strength_1_is_the_same_visible_change_on_every_vae(name, jitter):
     """On images the gain was not solved on: a fifth of the distance between two images, about."""
     augment = VAEAugment.from_pretrained(name, jitter=jitter, strength=1.0)
     torch.manual_seed(0)
-    samples = augment.vae.decode(Whitened(augment.vae).unwhiten(augment._bank.whitened(augment.vae)[::20]))
+    samples = augment.vae.decode(Whitened(augment.vae).unwhiten(augment.bank.whitened(augment.vae)[::20]))
     x = IMAGES / 255 if name == "fashion-mnist" else samples
-    rho = augment._vary(x, 1, augment._drawn(len(x), None)).square().mean() / (x - x.roll(1, 0)).square().mean()
+    change = augment._engine.vary(x, augment._engine.plan(len(x), How(), None), How())
+    rho = change.square().mean() / (x - x.roll(1, 0)).square().mean()
     assert rho.sqrt().item() == pytest.approx(RHO**0.5, rel=0.15)
 
 

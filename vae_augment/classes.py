@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
+from .jitter import Traits
 from .pool import LatentBank
 from .pool.ridge import most_confident, with_linear_classifier
 from .vae import Codec, Whitened
@@ -37,6 +38,7 @@ class ClassLatents:
     members: Tensor
     labelled: Tensor
     labels: Tensor
+    traits: ClassVar = Traits(reads_std=False, makes_new=True, is_checked=False)
     _directions: Tensor = field(init=False, repr=False)
     _counts: Tensor = field(init=False, repr=False)
 
@@ -85,7 +87,7 @@ class ClassLatents:
         ends = torch.tensor([len(part) for part in parts]).cumsum(0)
         return cls(torch.cat(parts), ends, torch.cat(members), own.half(), labels)
 
-    def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
+    def draw_latents(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""
         return self.latents.index_select(0, _draw(self.ends, self._counts, classes, generator)).float()
 
@@ -94,7 +96,7 @@ class ClassLatents:
         return self.labels.index_select(0, (mean.cpu().flatten(1) @ self._directions.T).argmax(1))
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
-        return self.draw(self.nearest_class(mean), generator).to(mean)
+        return self.draw_latents(self.nearest_class(mean), generator).to(mean)
 
     def __repr__(self) -> str:
         return f"ClassLatents({len(self.latents)} latents of {len(self.ends)} classes)"
@@ -118,6 +120,7 @@ class ClassDifferences:
     ends: Tensor
     images: Tensor
     reach: float = 0.25
+    traits: ClassVar = Traits(reads_std=False, is_checked=False)
     _counts: Tensor = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -138,13 +141,17 @@ class ClassDifferences:
         far_out = max(1.0, float(latents.square().mean()))
         return cls(latents.half(), ends, images[order].half(), cls.reach / far_out**2)
 
-    def draw(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
+    def draw_images(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
+        """int64 `(B,)` -> a labelled image of each class, float32 `(B, C, S, S)`."""
+        return self.images[self._draw_places(classes, generator)].float()
+
+    def _draw_places(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """int64 `(B,)` -> the place of a labelled image of each class, int64 `(B,)`."""
         return _draw(self.ends, self._counts, classes, generator)
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         any_image = torch.randint(len(self.latents), (len(mean),), generator=generator, device="cpu")
-        a, b = any_image, self.draw(torch.searchsorted(self.ends, any_image, right=True), generator)
+        a, b = any_image, self._draw_places(torch.searchsorted(self.ends, any_image, right=True), generator)
         t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32, device="cpu").to(
             mean
         )

@@ -81,14 +81,15 @@ class Fitted:
             ValueError: a label that the fit has not seen.
         """
         wanted = [plain_label(label) for label in labels]
-        if None in wanted:
-            bad = labels[wanted.index(None)]
-            raise ValueError(f"a sample of a class needs a label, an integer or a string, got {bad!r}")
-        if unknown := sorted(set(wanted) - set(self.labels), key=str):
+        known = {label: place for place, label in enumerate(self.labels)}
+        places = [known.get(label, -1) for label in wanted]
+        if -1 in places:
+            if None in wanted:
+                bad = labels[wanted.index(None)]
+                raise ValueError(f"a sample of a class needs a label, an integer or a string, got {bad!r}")
+            unknown = sorted(set(wanted) - set(self.labels), key=str)
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
-        return torch.tensor(
-            [self.labels.index(label) for label in wanted if label is not None], dtype=torch.int64, device="cpu"
-        )
+        return torch.tensor(places, dtype=torch.int64, device="cpu")
 
 
 def _spread_over(

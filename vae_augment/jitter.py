@@ -6,19 +6,58 @@ jitters here was solved so that strength 1 is the same visible change on every V
 
 A jitter with a `generator` parameter is given a seeded `torch.Generator` and should draw from it, on the CPU: the same
 images then come out on every device. One without may use torch's global generator, which is seeded for the call.
+
+A class of jitters may describe itself by `Traits`, under the name `traits`.
 """
 
 import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate, normalize
 
 Jitter = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a class of jitters says of itself, as its attribute `traits`. The defaults hold for a jitter that says nothing.
+
+    Args:
+        needs_bank: it moves toward latents of a pool: a field `bank` is None until `with_bank(latents)` gives it
+            whitened ones, `(N, *latent_shape)`.
+        reads_std: False: its `std` may be None, which saves half of the encoder's last layer.
+        is_calibrated: its gain is solved, at its default settings: strength 1 is then the same visible change on every VAE.
+            Its parameters have defaults.
+        is_additive: its move does not depend on the image: `draw(shape, generator)` returns the move alone.
+        makes_new: it returns latents of new images, not of changed ones, so that `residual` means nothing for it.
+        is_checked: False: it takes a `generator`, leaves its arguments alone and returns finite latents of the shape
+            of `mean`, so that it is called as it is.
+    """
+
+    needs_bank: bool = False
+    reads_std: bool = True
+    is_calibrated: bool = False
+    is_additive: bool = False
+    makes_new: bool = False
+    is_checked: bool = True
+
+
+def traits_of(jitter: Jitter) -> Traits:
+    """The traits of a jitter's own class; not inherited, since a derived `__call__` may do anything."""
+    traits: Traits = vars(type(jitter)).get("traits", Traits())
+    return traits
+
+
+def at_defaults(jitter: Jitter) -> Jitter:
+    """A calibrated jitter with the settings that its gain is solved at, so that `Noise(2.0)` moves twice as far as `Noise()`."""
+    cls: Callable[[], Jitter] = type(jitter)
+    plain = cls()
+    return plain.with_bank(jitter.bank) if traits_of(jitter).needs_bank else plain  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -37,6 +76,8 @@ class Noise:
 
     scale: float = 1.0
     coarse: int = 3
+
+    traits: ClassVar = Traits(reads_std=False, is_calibrated=True, is_additive=True, is_checked=False)
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean + self.draw(mean.shape, generator).to(mean)
@@ -61,13 +102,20 @@ class PosteriorSample:
 
     temperature: float = 1.0
 
-    def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
+    traits: ClassVar = Traits(is_calibrated=True, is_checked=False)
+
+    def __call__(self, mean: Tensor, std: Tensor | None, generator: Generator | None = None) -> Tensor:
+        if std is None:
+            raise ValueError(f"{self!r} needs the posterior's std, which this autoencoder does not give: use Noise()")
         return mean + self.temperature * std * _randn_like(mean, generator)
+
+
+_OF_A_BANK = Traits(needs_bank=True, reads_std=False, is_calibrated=True, is_checked=False)
 
 
 @dataclass(frozen=True)
 class _TowardNeighbours:
-    """What the jitters that know a bank share: for each latent its k nearest of the bank, `(N, L)`, whitened.
+    """The part that jitters of a bank share: for each latent its k nearest of the bank, `(N, L)`, whitened.
 
     `VAEAugment` fills in the bank that came with its weights. Nearest is by cosine, where neighbours agree with the
     class more often than by distance.
@@ -111,6 +159,8 @@ class _TowardNeighbours:
 class Interpolate(_TowardNeighbours):
     """Part of the way to one of the k nearest latents of the bank: `z = mean + t * (neighbour - mean)`, t ~ U(0, 1)."""
 
+    traits: ClassVar = _OF_A_BANK
+
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean + self._step(mean, generator)
 
@@ -130,6 +180,8 @@ class Extrapolate(Interpolate):
     DeVries & Taylor, "Dataset Augmentation in Feature Space" (2017), found it more useful than interpolation.
     """
 
+    traits: ClassVar = _OF_A_BANK
+
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean - self._step(mean, generator)
 
@@ -144,11 +196,17 @@ class LocalNoise(_TowardNeighbours):
 
     scale: float = 1.0
 
+    traits: ClassVar = _OF_A_BANK
+
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         toward = self._neighbours(mean) - mean.unsqueeze(1)  # (B, k, *latent_shape)
         eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32, device="cpu").to(mean)
         move: Tensor = torch.einsum("bk,bk...->b...", eps, toward)
         return mean + self.scale / math.sqrt(toward.shape[1]) * move
+
+
+CALIBRATED: tuple[type, ...] = (Noise, PosteriorSample, Interpolate, Extrapolate, LocalNoise)
+"""The jitters whose gains training stores with the weights."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What strength means: the same visible change on every VAE, solved once and stored with the weights.
+"""Strength: the same visible change on every VAE, solved once and stored with the weights.
 
 The change is measured in the image, not in the latent: `rho = E||D(z') - D(z)||^2 / E||x_i - x_j||^2`, the squared
 change of a decoded image over that between two random images. Strength 1 is `rho = 0.04`: a root mean square change of
@@ -6,12 +6,11 @@ a fifth of the distance between two images. A latent distance means something el
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
 
-from .jitter import Extrapolate, Interpolate, Jitter, LocalNoise, Noise, PosteriorSample
+from .jitter import CALIBRATED, Jitter, traits_of
 from .vae import Codec, Whitened
 
 RHO = 0.04
@@ -23,32 +22,15 @@ def gain_name(jitter: Jitter) -> str:
     return type(jitter).__name__
 
 
-def reference(jitter: Jitter) -> Jitter:
-    """The jitter that the gain of this one is solved with: its scale, temperature or k at the default.
-
-    So a stored gain and one solved on the spot agree, and `Noise(2.0)` moves twice as far as `Noise()`.
-    """
-    if isinstance(jitter, LocalNoise):
-        return replace(jitter, k=LocalNoise().k, scale=LocalNoise().scale)
-    if isinstance(jitter, Interpolate):
-        return replace(jitter, k=Interpolate().k)
-    return PosteriorSample() if isinstance(jitter, PosteriorSample) else Noise()
-
-
-def is_calibrated(jitter: Jitter) -> bool:
-    """Whether the gain of this jitter is solved: those of `jitter.py`; a user's own moves as far as it says."""
-    return type(jitter) in (Noise, PosteriorSample, Interpolate, Extrapolate, LocalNoise)
-
-
 def without_neighbours(gains: Mapping[str, float]) -> dict[str, float]:
     """The gains that hold with any bank."""
-    toward = {cls.__name__ for cls in (Interpolate, Extrapolate, LocalNoise)}
-    return {name: gain for name, gain in gains.items() if name not in toward}
+    of_a_bank = {cls.__name__ for cls in CALIBRATED if cls.traits.needs_bank}  # type: ignore[attr-defined]
+    return {name: gain for name, gain in gains.items() if name not in of_a_bank}
 
 
 @torch.no_grad()
 def solve_gain(vae: Codec, jitter: Jitter, images: Tensor, rho: float = RHO) -> float:
-    """The gain at which `jitter` changes decoded images by `rho`, by bisection.
+    """Solve by bisection for the gain at which `jitter` changes decoded images by `rho`.
 
     Args:
         vae: in eval mode; `jitter`: one of `jitter.py`, at its own scale, temperature or k.
@@ -74,10 +56,15 @@ def solve_gain(vae: Codec, jitter: Jitter, images: Tensor, rho: float = RHO) -> 
 
 
 def solve_gains(vae: Codec, images: Tensor, bank: Tensor | None = None) -> dict[str, float]:
-    """The gains of every jitter that these weights can serve; `bank`: whitened latents, or None."""
-    jitters: list[Jitter] = [Noise(), PosteriorSample()]
-    if bank is not None and len(bank):
-        jitters += [Interpolate(bank=bank), Extrapolate(bank=bank), LocalNoise(bank=bank)]
+    """The gains of every calibrated jitter that these weights can serve; `bank`: whitened latents, or None."""
+    jitters: list[Jitter] = []
+    for cls in CALIBRATED:
+        jitter = cls()
+        if traits_of(jitter).needs_bank:
+            if bank is None or not len(bank):
+                continue
+            jitter = jitter.with_bank(bank)
+        jitters.append(jitter)
     return {gain_name(jitter): solve_gain(vae, jitter, images) for jitter in jitters}
 
 

@@ -2,6 +2,8 @@
 
 from .convert import Restore, all_to_model, as_floats, as_pixels, to_model, unpack
 from .kinds import (
+    check_has_image,
+    frames_of,
     geometry_among,
     is_image,
     is_model_bytes,
@@ -21,6 +23,8 @@ __all__ = [
     "all_to_model",
     "as_floats",
     "as_pixels",
+    "check_has_image",
+    "frames_of",
     "geometry_among",
     "is_image",
     "is_model_bytes",

@@ -49,8 +49,8 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
 
 def all_to_model(
     images: Sequence[Any], channels: int, size: int, resize: bool = True
-) -> tuple[Tensor, list[int], Callable[..., list[Any]]]:
-    """`to_model` of several images, end to end in one x: x, how many of it each image has, and restore, of a list.
+) -> tuple[Tensor, Callable[..., list[Any]]]:
+    """`to_model` of several images, end to end in one x, and restore, of a list.
 
     Images of one shape and type, as a data set has, are read and restored together, at the price of one.
     """
@@ -60,7 +60,6 @@ def all_to_model(
         x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
         return (
             x,
-            [len(x) // len(images)] * len(images),
             lambda y, is_change=False: [
                 rebuild(pixels) for (_, rebuild), pixels in zip(parts, restore_all(y, is_change).unbind(), strict=True)
             ],
@@ -69,7 +68,6 @@ def all_to_model(
     counts = [len(x) for x, _ in pairs]
     return (
         torch.cat([x for x, _ in pairs]),
-        counts,
         lambda y, is_change=False: [
             restore(part, is_change) for (_, restore), part in zip(pairs, y.split(counts), strict=True)
         ],

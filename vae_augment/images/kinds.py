@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -77,3 +78,25 @@ def lead_shape(image: Any) -> tuple[int, ...]:
     if not isinstance(image, Tensor):
         return ()
     return tuple(image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3])
+
+
+def frames_of(image: Any) -> int:
+    """Frames of each clip; 1 for what is no Video."""
+    return image.shape[-4] if isinstance(image, tv_tensors.Video) else 1
+
+
+def check_has_image(leaves: Iterable[Any]) -> None:
+    """Refuse a sample whose parts hold no image, rather than return it as it is.
+
+    Raises:
+        TypeError: an ndarray, or a lone object that is no image. A lone tensor is left to `to_model`, which names its shape.
+    """
+    leaves = list(leaves)
+    # a plain tensor of fewer than three dimensions is a label, not the image
+    if any(is_image(item) and (isinstance(item, PIL.Image.Image) or item.ndim > 2) for item in leaves):
+        return
+    if any(isinstance(item, np.ndarray) for item in leaves):
+        raise TypeError("VAEAugment does not read ndarrays: convert with v2.ToImage() before it")
+    if len(leaves) == 1 and not is_pure_tensor(leaves[0]):
+        kind = type(leaves[0])
+        raise TypeError(f"VAEAugment expects a PIL image or a tensor of pixels, got {kind.__module__}.{kind.__name__}")

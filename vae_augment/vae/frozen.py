@@ -38,7 +38,7 @@ class FrozenVAE:
         self._freeze(copy.deepcopy(codec).cpu().float().eval().requires_grad_(False))
 
     def _freeze(self, codec: Any) -> None:
-        self.codec = codec
+        self.codec: Codec = codec
         self.channels, self.size, self.latent_shape = codec.channels, codec.size, tuple(codec.latent_shape)
         self.fused = FusedVAE(codec) if type(codec) is VAE and FusedVAE.is_small(codec.config) else None
         self._copies: dict[torch.device, Whitened | FusedVAE] = {}
@@ -53,7 +53,7 @@ class FrozenVAE:
             self._copies[device] = (
                 self.fused.to(device)  # type: ignore[union-attr]
                 if is_fused
-                else Whitened(copy.deepcopy(self.codec).to(device))
+                else Whitened(copy.deepcopy(self.codec).to(device))  # type: ignore[attr-defined]
             )
         return self._copies[device]
 

@@ -1,0 +1,82 @@
+"""Arrows point down: which file may import which, imports inside functions counted."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = (
+    {"atomic", "images", "demo_data"},
+    {"vae", "jitter"},
+    {"strength", "pool"},
+    {"classes"},
+    {"fit", "latent_move"},
+    {"engine"},
+    {"shortcuts", "hub"},
+    {"apply"},
+    {"transform"},
+    {"dataset"},
+    {"__init__"},
+    {"__main__", "train"},
+    {"benchmarks", "examples"},
+)
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+LONGEST = 400  # lines of a file; most are under 300
+
+
+def files() -> Iterator[Path]:
+    for package in ("vae_augment", "train", "benchmarks"):
+        yield from sorted((ROOT / package).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path) for path in files()}
+
+
+def room_of(module: str) -> str:
+    """`vae_augment.pool.bank` -> pool; the package's own names come from its `__init__`."""
+    package, _, rest = module.partition(".")
+    return package if package != "vae_augment" else rest.partition(".")[0] or "__init__"
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Modules of ours that a file imports, wherever in it."""
+    module = module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = ".".join(parents[: len(parents) - node.level + 1]) if node.level else ""
+            source = ".".join(part for part in (base, node.module) if part)
+            names = [joined if (joined := f"{source}.{alias.name}") in MODULES else source for alias in node.names]
+        yield from (name for name in names if name in MODULES)
+
+
+@pytest.mark.parametrize("path", list(files()), ids=module_of)
+def test_imports_point_down_and_use_doors(path):
+    module, room = module_of(path), room_of(module_of(path))
+    for other in imports_of(path):
+        if (there := room_of(other)) == room:
+            continue
+        assert RANK[there] < RANK[room], f"{module} imports {other}"
+        inside = other.split(".")[0] == "vae_augment" and other.count(".") > 1
+        assert not inside, f"{module} imports {other}, past the door vae_augment.{there}"
+
+
+def test_no_import_cycle():
+    graph = {module_of(path): set(imports_of(path)) - {module_of(path)} for path in files()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
+
+
+@pytest.mark.parametrize("path", list(files()), ids=module_of)
+def test_a_file_is_no_longer_than_two_screens_of_a_subject(path):
+    assert len(path.read_text().splitlines()) <= LONGEST

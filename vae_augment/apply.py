@@ -1,0 +1,65 @@
+"""A plan carried out on images of any kind: read, computed by the engine, given back as what they were."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from . import shortcuts
+from .engine import Engine, How, Plan
+from .images import all_to_model, frames_of, lead_shape, to_model, unpack
+from .vae import to_device
+
+
+def apply_plan(engine: Engine, image: Any, plan: Plan, how: How) -> Any:
+    """An image, a batch or clips -> the same kind, those varied that the plan chose; the object itself if there are none."""
+    if isinstance(image, Tensor) and not image.numel():
+        return image
+    chosen = plan.chosen
+    if how.is_identity or (chosen is not None and not chosen.any()):
+        to_model(image, engine.net.channels, engine.net.size, how.resize)  # mistakes are still told
+        return image
+    if chosen is None or chosen.all():
+        return new_image(engine, image, plan, how)
+    pixels, rebuild = unpack(image)
+    flat = pixels.flatten(0, chosen.ndim - 1)
+    places = to_device(chosen.flatten().nonzero()[:, 0], pixels.device)
+    new, _ = unpack(new_image(engine, rebuild(flat.index_select(0, places)), plan, how))
+    return rebuild(flat.index_copy(0, places, new).view(pixels.shape))
+
+
+def new_image(engine: Engine, image: Any, plan: Plan, how: How) -> Any:
+    """An image, a batch or clips -> the same kind, all varied."""
+    if (new := shortcuts.varied_bytes(engine, image, plan, how)) is not None:
+        return new
+    x, restore = to_model(image, engine.net.channels, engine.net.size, how.resize)
+    y = engine.vary(x, plan, how, 1 if how.per_frame else frames_of(image))
+    return restore(y, is_change=how.residual and not plan.makes_new)
+
+
+def vary_list(
+    engine: Engine, images: Sequence[Any], classes: Tensor | None, how: How, generator: Generator | None
+) -> list[Any]:
+    """Single images and clips of any kinds and sizes -> all varied, images in one pass of the network.
+
+    Args:
+        classes: int64, one for each, of which new images are wanted; None: they are varied.
+    """
+    if how.is_identity:
+        return [apply_plan(engine, image, Plan(), how) for image in images]
+    if len(images) > 1 and any(frames_of(image) != 1 for image in images):  # the frames of each clip move together
+        of_each = [None] * len(images) if classes is None else classes.split(1)
+        pairs = zip(images, of_each, strict=True)
+        return [new for image, one in pairs for new in vary_list(engine, [image], one, how, generator)]
+    counts = [math.prod(lead_shape(image)) for image in images]
+    frames = frames_of(images[0])  # a clip is alone here
+    if classes is not None:
+        on_their_own = [count * frames if how.per_frame else count for count in counts]
+        classes = classes.repeat_interleave(torch.tensor(on_their_own, device="cpu"))
+    plan = engine.plan(sum(counts), how, generator, classes)
+    x, restore = all_to_model(images, engine.net.channels, engine.net.size, how.resize)
+    return restore(
+        engine.vary(x, plan, how, 1 if how.per_frame else frames), is_change=how.residual and not plan.makes_new
+    )
