@@ -256,10 +256,11 @@ def test_a_second_fit_is_like_a_first():
     augment = VAEAugment.from_pretrained("mnist")
     digits = augment.vae.decode(augment.bank.latents[:4].float())
     augment.fit(list(zip(digits, [0, 1] * 2, strict=True)))
-    assert not augment.residual
+    assert type(augment.jitter).__name__ == "ClassLatents"
     with pytest.warns(UserWarning, match="does not know"):
         augment.fit(FEW)
-    assert augment.residual
+    assert type(augment.jitter).__name__ == "ClassDifferences"
+    assert augment.residual, "it is what its user set, whatever was fitted"
 
 
 def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
