@@ -224,31 +224,29 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     @property
     def classes(self) -> tuple[Any, ...] | None:
-        """The labels that `fit` has seen, sorted; None before it."""
+        """Labels of the classes that `fit` has seen, sorted; None before it."""
         return None if self._fit is None else self._fit.labels
 
     def fit(self, labelled: Any, *, keep: float | None = None) -> Self:
-        """Learn the classes of a few labelled images: new images of a class, and a pipeline that draws from an image's own.
+        """Learn the classes of a few labelled images, so that new images of a class can be made.
 
-        The labels are spread over the bank of latents that came with the weights (label spreading on its graphs of
-        nearest neighbours, Zhou et al., 2004; over photographs a linear classifier of their textures votes beside it,
-        Coates et al., 2011), and the confident part of each class is kept. From then on an image is
-        replaced by a decoded latent of its class, at strength 1 wholly: mix it with real images (p=0.5, or
-        `SyntheticDataset`), and put a classical policy after it. Its class is its label, which a sample must have:
-        `augment(image, label)` or `augment(images, labels)`, also in dicts, as "label" or "labels". An image alone, as in
-        a v1 pipeline, is taken for one of the nearest labelled image's class, which is right for the labelled images as
-        they were shown, before any policy, and wrong for a quarter of the digits and most photographs that it has not seen.
-        100 images take about two seconds, each further hundred one to two.
+        The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
+        ridge regression on patch features votes too, Coates et al., AISTATS 2011), and the most confident part of each
+        class is kept. From then on an image is replaced by a decoded latent of its class, at strength 1 wholly: mix such
+        images with real ones (p=0.5, or `SyntheticDataset`), and put a classical policy after them.
 
-        Without a bank, or with one that holds no such images or over which labels do not spread (both are told by a
-        warning, the latter judged by cross-validation from three labels a class on), a labelled image's latent is moved
-        a little along a difference between two labelled images of one class (`ClassDifferences`).
+        An image's class is the label beside it: `augment(image, label)`, `augment(images, labels)`, or "label" or "labels"
+        in a dict. An image alone, as in a v1 pipeline, gets the class of the nearest labelled image. That is right for
+        the labelled images themselves, before any policy, and often wrong for others.
+
+        Two warnings tell when there is no bank to use: it holds no images like these, or the labels do not spread over it
+        (judged by cross-validation). Then, as without a bank, a labelled image's latent is moved a little along a
+        difference between two labelled images of one class (`ClassDifferences`), which rarely helps a classifier.
 
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
                 labels are integers or strings.
-            keep: part of each class that is kept, the most confident; of a bank only. None: 0.95, where images are compared
-                by textures alone 0.5.
+            keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
 
         Returns:
             The transform itself.
@@ -267,7 +265,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         return self
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
-        """Write what `fit` learned to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
+        """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
 
         Raises:
             RuntimeError: `fit` was not called.
@@ -277,7 +275,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         hub.save_fit(path, self._fit, self.vae)
 
     def load_fit(self, path: str | os.PathLike[str]) -> Self:
-        """Be as after the `fit` that was saved; the labelled images and the bank are not needed.
+        """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
 
         Returns:
             The transform itself.
@@ -304,7 +302,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
 
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
-        """New images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. `fit` first.
+        """Make new images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. Call `fit` first.
 
         Raises:
             RuntimeError: `fit` was not called.
