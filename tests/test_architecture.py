@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    {"atomic", "images", "demo_data"},
+    {"atomic", "images", "demo_data", "seeding"},
     {"vae", "jitter"},
     {"strength", "pool"},
     {"classes"},

@@ -27,6 +27,7 @@ from .images import (
     untransformed,
     warn_of_turned,
 )
+from .seeding import global_seed
 from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples of base that a fit reads, and uses
@@ -157,26 +158,33 @@ class SyntheticDataset(Dataset[Any]):
 
     def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Any]:
         if self.seed is None:
-            return self._vary_fresh(images, labels)
+            return self._vary_fresh(images, labels, None)
         # one by one: in a batch, rounding would depend on which other images are in it
         varied = []
         for image, label, index in zip(images, labels, indices, strict=True):
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed((self.seed * 0x9E3779B97F4A7C15 + index) % 2**63)
-                varied += self._vary_fresh([image], [label])
+            seed = (self.seed * 0x9E3779B97F4A7C15 + index) % 2**63
+            if isinstance(self.augment, VAEAugment):
+                varied += self._vary_fresh([image], [label], torch.Generator().manual_seed(seed))
+            else:  # another callable draws from the global generator
+                with global_seed(seed):
+                    varied += self._vary_fresh([image], [label], None)
         return varied
 
-    def _vary_fresh(self, images: list[Any], labels: list[int | str | None]) -> list[Any]:
+    def _vary_fresh(
+        self, images: list[Any], labels: list[int | str | None], generator: torch.Generator | None
+    ) -> list[Any]:
         if not isinstance(self.augment, VAEAugment):
             return [self.augment(image) for image in images]  # type: ignore[misc]
         if self.augment.classes is None:
-            return self.augment.vary_all(images)
+            return self.augment.vary_all(images, generator=generator)
         if self._unfitted is None or set(labels) <= set(self.augment.classes):
-            return self.augment.vary_all(images, labels)
+            return self.augment.vary_all(images, labels, generator)
         # a class so rare that the fit did not meet it: its images are varied instead
         self._unfitted.p, self._unfitted.strength = self.augment.p, self.augment.strength
         return [
-            self.augment.vary_all([image], [label])[0] if label in self.augment.classes else self._unfitted(image)
+            self.augment.vary_all([image], [label], generator)[0]
+            if label in self.augment.classes
+            else self._unfitted.vary_all([image], generator=generator)[0]
             for image, label in zip(images, labels, strict=True)
         ]
 

@@ -68,12 +68,9 @@ class Engine:
         self, shape: tuple[int, ...], frames: int, classes: Tensor, how: How, generator: Generator | None
     ) -> Plan:
         """Draw for images, or clips of so many frames, of this leading shape and these classes, one each, int64 `(N,)`."""
-        chosen: Tensor | None = self._choose(shape, how.p, generator)  # also at p = 1: seeds count on it
-        if how.p == 1 or chosen.all():
-            chosen = None
-        elif not chosen.any():
-            return Plan(chosen)
-        if how.is_identity:
+        drawn = self._choose(shape, how.p, generator)  # also at p = 1: seeds count on it
+        chosen = None if how.p == 1 or drawn.all() else drawn
+        if how.is_identity or not (chosen is None or chosen.any()):
             return Plan(chosen)
         wanted = classes if chosen is None else classes[chosen.flatten()]
         if how.per_frame:

@@ -81,7 +81,7 @@ class Fitted:
             ValueError: a label that the fit has not seen.
         """
         wanted = [plain_label(label) for label in labels]
-        known = {label: place for place, label in enumerate(self.labels)}
+        known: dict[Any, int] = {label: place for place, label in enumerate(self.labels)}
         places = [known.get(label, -1) for label in wanted]
         if -1 in places:
             if None in wanted:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .jitter import Jitter, at_defaults, traits_of
 from .pool import LatentBank
+from .seeding import global_seed
 from .strength import bank_images, gain_name, prior_images, solve_gain
 from .vae import Codec
 
@@ -79,8 +80,7 @@ class LatentMove:
         if self._takes_generator:
             z = self.jitter(mean, std, generator=torch.Generator().manual_seed(seed))
         else:
-            with torch.random.fork_rng(devices=[]):
-                torch.default_generator.manual_seed(seed)
+            with global_seed(seed):
                 z = self.jitter(mean, std)
         if not isinstance(z, Tensor) or z.shape != before.shape:
             got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__

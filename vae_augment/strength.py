@@ -15,6 +15,7 @@ from .vae import Codec, Whitened
 
 RHO = 0.04
 LARGEST_GAIN = 16.0
+CHUNK = 64  # images decoded at a time: of a large network more would fill the memory
 
 
 def gain_name(jitter: Jitter) -> str:
@@ -42,11 +43,11 @@ def solve_gain(vae: Codec, jitter: Jitter, images: Tensor, rho: float = RHO) -> 
     net = Whitened(vae)
     mean, std = net.encode_whitened(images)
     move = jitter(mean, std, generator=Generator().manual_seed(0)) - mean
-    before = vae.decode(vae.encode(images)[0])
+    before = _decoded(net, mean)
     between = (images - images.roll(1, 0)).square().mean()
 
     def change(gain: float) -> Tensor:
-        return (net.decode_whitened(mean + gain * move) - before).square().mean()
+        return (_decoded(net, mean + gain * move) - before).square().mean()
 
     low, high = 0.0, LARGEST_GAIN
     for _ in range(16):
@@ -72,11 +73,15 @@ def solve_gains(vae: Codec, images: Tensor, bank: Tensor | None = None) -> dict[
 def bank_images(vae: Codec, whitened: Tensor, count: int = 256) -> Tensor:
     """Decoded latents of a bank, in a random order that is always the same."""
     chosen = torch.randperm(len(whitened), generator=Generator().manual_seed(0))[:count]
-    return Whitened(vae).decode_whitened(whitened[chosen])
+    return _decoded(Whitened(vae), whitened[chosen])
 
 
 @torch.no_grad()
 def prior_images(vae: Codec, count: int = 256) -> Tensor:
     """Decoded samples of the aggregate posterior, to calibrate on when no images are at hand."""
     eps = torch.randn(count, *vae.latent_shape, generator=Generator().manual_seed(0), dtype=torch.float32)
-    return Whitened(vae).decode_whitened(eps)
+    return _decoded(Whitened(vae), eps)
+
+
+def _decoded(net: Whitened, z: Tensor) -> Tensor:
+    return torch.cat([net.decode_whitened(part) for part in z.split(CHUNK)])

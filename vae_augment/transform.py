@@ -1,6 +1,5 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +37,7 @@ from .pool import LatentBank
 from .strength import gain_name, without_neighbours
 from .vae import Codec, FrozenVAE, check_codec
 
+LARGEST_STRENGTH = 1000.0  # no pixel changes further long before that, and floats still hold the latents
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
 OnGeometry = Literal["passthrough", "warn", "error"]
 
@@ -124,7 +124,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
         self.strength, self.p = strength, p
         if gain is not None:
-            gain = _checked("gain", gain, high=math.inf)
+            gain = _checked("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
@@ -192,7 +192,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     @strength.setter
     def strength(self, value: float) -> None:
-        self._strength = _checked("strength", value, high=math.inf)
+        self._strength = _checked("strength", value, high=LARGEST_STRENGTH)
 
     @property
     def p(self) -> float:
@@ -383,20 +383,25 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         plan = self._engine.plan_classes(shape, frames_of(image), classes, self._how, _generator())
         return join(apply_plan(self._engine, image, plan, self._how))
 
-    def vary_all(self, images: Sequence[Any], labels: Sequence[Any] | None = None) -> list[Any]:
+    def vary_all(
+        self, images: Sequence[Any], labels: Sequence[Any] | None = None, generator: Generator | None = None
+    ) -> list[Any]:
         """Vary single images, each on its own, in one pass of the network; they may differ in kind and size.
 
         As one call per image does, `p` drawn for each, at the price of a batch. With `labels`, after `fit`, each is
         replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
+
+        Args:
+            generator: on the CPU, to draw from; None: torch's own.
         """
-        out = list(images)
-        places = self._engine.choose_places(len(out), self._how, _generator())
+        out, generator = list(images), generator or _generator()
+        places = self._engine.choose_places(len(out), self._how, generator)
         if not places:
             return out
         chosen, classes = [out[i] for i in places], None
         if labels is not None and self._fit is not None and self._engine.move.traits.makes_new:
             classes = self._fit.index([labels[i] for i in places])
-        for i, new in zip(places, vary_list(self._engine, chosen, classes, self._how, _generator()), strict=True):
+        for i, new in zip(places, vary_list(self._engine, chosen, classes, self._how, generator), strict=True):
             out[i] = new
         return out
 
@@ -433,7 +438,7 @@ def _check_bank(bank: LatentBank, vae: Codec) -> None:
 
 
 def _checked(name: str, value: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high or math.isinf(value):
+    if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high:
         raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
     return float(value)
 

@@ -13,6 +13,7 @@ LARGEST = {
     "neck": 1024,
 }
 MAX_PARAMETERS = 200_000_000
+MAX_VALUES = 2**25  # of one image in any layer, index tables among them: 128 MB
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class VAEConfig:
             raise ValueError(
                 f"{self} has about {count:.2g} parameters, more than the {MAX_PARAMETERS:.2g} allowed here"
             )
+        if (count := self.largest_layer) > MAX_VALUES:
+            raise ValueError(
+                f"{self} computes {count:.2g} values of one image in a layer, more than the {MAX_VALUES:.2g} allowed here: a "
+                "larger patch has fewer"
+            )
 
     @property
     def grid(self) -> int:
@@ -70,6 +76,16 @@ class VAEConfig:
     def latent_shape(self) -> tuple[int, ...]:
         """Of one image's latent: `(L,)` or `(L, h, h)`."""
         return (self.latent_dim, self.grid, self.grid) if self.spatial else (self.latent_dim,)
+
+    @property
+    def largest_layer(self) -> int:
+        """Values of one image in the layer that has the most, between layers or gathered for the windows of a convolution."""
+        gathered = [
+            self.channels * (self.patch + 2 * self.overlap) ** 2,
+            9 * (self.latent_dim if self.spatial else self.neck),
+        ]
+        inside = [self.width, 2 * self.latent_dim if self.spatial else self.neck, self.channels * self.patch**2]
+        return self.grid**2 * max(*gathered, *inside)
 
     def to_dict(self) -> dict[str, int | bool]:
         return dataclasses.asdict(self)

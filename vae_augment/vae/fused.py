@@ -17,12 +17,12 @@ from torch.utils._pytree import tree_map_only
 from ..images import as_pixels
 from .codec import Posterior
 from .config import VAEConfig
-from .layers import WindowConv, windows
+from .layers import LARGEST_MATRIX, WindowConv, windows
 from .model import VAE
 
 Affine = tuple[Tensor, Tensor]  # bias (out,), weight (in, out): what addmm takes
 CHUNK = 256  # images at a time: more leave the processor's cache, and thousands take up to twice the time
-LARGEST_MATRIX = 8_000_000  # values of the decoder's first matrix, which grows with latent dimensions times pixels
+LARGEST_CHUNK = 2**28  # values of a layer: 1 GB
 GPU_CHUNK = 4096  # there memory is the limit: half a gigabyte with the bundled weights
 
 
@@ -56,7 +56,11 @@ class FusedVAE:
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
         self.not_and_moved = torch.tensor([[0.0], [1.0]], dtype=torch.float32)
-        self.chunk = CHUNK
+        self.chunk = self._chunk(CHUNK)
+
+    def _chunk(self, most: int) -> int:
+        """Images at a time, at most so many, and so few that a layer of them fits the memory."""
+        return max(1, min(most, LARGEST_CHUNK // self.config.largest_layer))
 
     @staticmethod
     def is_small(config: VAEConfig) -> bool:
@@ -69,7 +73,7 @@ class FusedVAE:
         moved = copy.copy(self)
         for name, value in vars(self).items():
             setattr(moved, name, tree_map_only(Tensor, lambda part: part.to(device), value))
-        moved.chunk = CHUNK if device.type == "cpu" else GPU_CHUNK
+        moved.chunk = self._chunk(CHUNK if device.type == "cpu" else GPU_CHUNK)
         return moved
 
     def whitened_mean(self, x: Tensor) -> Tensor:

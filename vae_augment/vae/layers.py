@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+LARGEST_MATRIX = 8_000_000  # values of a matrix that layers are folded into; it can hold far more than the layers do
+
 
 class WindowConv(nn.Conv2d):
     """A convolution whose windows overlap by `margin` pixels on each side; beyond the edge they see the nearest pixel.
@@ -17,15 +19,18 @@ class WindowConv(nn.Conv2d):
     def __init__(self, inside: int, outside: int, size: int, stride: int = 1, margin: int = 0) -> None:
         super().__init__(inside, outside, stride + 2 * margin, stride, margin, padding_mode="replicate")
         self.size, self.grid = size, size // stride
-        # no buffer: it is for the CPU, and no part of the weights
-        self.places = windows(inside, size, stride, margin) if stride + margin > 1 else None
+        self.is_gathered = stride + margin > 1
+        # no buffer: it is for the CPU, and no part of the weights; made when it is needed, since it may be larger than these
+        self.places: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cpu":
             return super().forward(x)
-        if self.places is None:
+        if not self.is_gathered:
             seen = x.permute(0, 2, 3, 1).flatten(0, 2)
         else:
+            if self.places is None:
+                self.places = windows(self.in_channels, self.size, self.stride[0], int(self.padding[0]))
             seen = x.flatten(1).index_select(1, self.places).view(-1, self.weight[0].numel())  # (B h h, C side side)
         out = linear(seen, self.weight.flatten(1), self.bias)
         return out.view(x.shape[0], self.grid, self.grid, -1).permute(0, 3, 1, 2)
@@ -36,7 +41,9 @@ class AffineStem(nn.Sequential):
 
     def forward(self, z: Tensor) -> Tensor:
         count, dims = z.shape
-        if count < 2 * dims:
+        last = self[-1]
+        assert isinstance(last, WindowConv)
+        if count < 2 * dims or dims * last.out_channels * last.grid**2 > LARGEST_MATRIX:
             out: Tensor = super().forward(z)
             return out
         with torch.autocast(z.device.type, enabled=False):  # whose rounding the difference below would magnify

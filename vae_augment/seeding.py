@@ -1,0 +1,23 @@
+"""A global generator lent for a while, to code that cannot be given one of its own."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+import torch
+
+_lock = threading.RLock()  # the generator is the process's: threads take turns
+if hasattr(os, "register_at_fork"):  # a forked worker must not wait for a thread that it has not
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+@contextlib.contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed torch's global generator of the CPU within; it goes on afterwards as if nothing had been.
+
+    Threads that do so wait for one another. One that draws from it without asking is not kept out.
+    """
+    with _lock, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
