@@ -18,6 +18,7 @@ ORDER = (
     {"shortcuts", "hub"},
     {"apply"},
     {"transform"},
+    {"base_fit"},
     {"dataset"},
     {"__init__"},
     {"__main__", "train"},

@@ -1,0 +1,106 @@
+"""The transform that suits a base data set: bundled weights that draw its images well, fitted to its labels."""
+
+import copy
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from . import hub
+from .images import Reader, is_turned, kinds_of, label_of, spatial_companions, split_image, to_model, warn_of_turned
+from .transform import VAEAugment
+
+MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
+LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
+
+
+def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAugment:
+    """Fit a copy of the transform to the first labelled images of a base, in this order; itself, if it has no two classes."""
+    config, by_class = augment.vae, dict[int | str, list[Any]]()
+    read, turned = order[:MOST_READ], 0
+    for index in read:
+        sample = base.read(index)[0]
+        if (label := label_of(sample)) is None:
+            if len(tree_leaves(sample)) > 1:
+                _warn_not_fitted(f"samples like {kinds_of(sample)} have no integer or string as (image, label, ...)")
+            return augment
+        image, _ = split_image(sample)
+        if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
+            return augment
+        if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
+            turned += is_turned(image)
+            # as small as the fit sees it: thousands of photographs would fill the memory
+            own.append((to_model(image, config.channels, config.size)[0][0], label))
+    if len(by_class) < 2:
+        return augment
+    if len(by_class) == len(read):
+        _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
+        return augment
+    if kinds := spatial_companions(image, tree_leaves(sample)):
+        _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
+        return augment
+    warn_of_turned(turned, "labelled images")
+    return copy.copy(augment).fit([pair for own in by_class.values() for pair in own])
+
+
+def bundled_for(base: Reader, count: int) -> str:
+    """Name the bundled weights that reconstruct a few images of a base of so many samples best.
+
+    Raises:
+        ValueError: none reconstruct them well.
+    """
+    some = [base.read(i * count // 16)[0] for i in range(min(16, count))]
+    images = [split_image(sample)[0] for sample in some]
+    vaes = {name: hub.load(name).vae for name in hub.bundled()}
+    quality = {
+        name: _psnr(config, images)
+        for name, config in vaes.items()
+        if all(_shape(image) == (config.channels, config.size, config.size) for image in images)
+    }
+    if not quality or max(quality.values()) < LEAST_PSNR:
+        listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in vaes.items())
+        best = f", at best {max(quality.values()):.1f} dB PSNR" if quality else ""
+        raise ValueError(
+            f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: pass "
+            "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
+        )
+    return max(quality, key=lambda name: quality[name])
+
+
+def check_label(sample: Any, augment: VAEAugment) -> None:
+    """Of the first sample before a worker meets it, of each when it is used.
+
+    Raises:
+        ValueError: the transform was fitted to other labels than this sample's.
+    """
+    if (label := label_of(sample)) not in (augment.classes or ()):
+        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {kinds_of(sample)}"
+        raise ValueError(
+            f"augment was fitted to classes {augment.classes}, and a sample of base has {has}. Fit it to such labels, or "
+            "pass one that was not fitted"
+        )
+
+
+def _warn_not_fitted(reason: str) -> None:
+    warnings.warn(
+        f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "
+        "let base have them as (image, label, ...), with integers or strings; fit=False says that it shall be so",
+        stacklevel=4,
+    )
+
+
+def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:
+    if isinstance(image, PIL.Image.Image):
+        return (len(image.getbands()), image.height, image.width)
+    return tuple(image.shape)
+
+
+@torch.no_grad()
+def _psnr(vae: Any, images: list[Any]) -> float:
+    x = torch.cat([to_model(image, vae.channels, vae.size)[0] for image in images])
+    return -10 * math.log10(max(float((vae.decode(vae.encode(x)[0]) - x).square().mean()), 1e-12))
