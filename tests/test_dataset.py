@@ -2,6 +2,7 @@ import pickle
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
@@ -117,6 +118,41 @@ def test_transform_may_be_replaced_after_wrapping(augment):
     dataset = SyntheticDataset(base, ratio=1, augment=augment)
     base.transform = TO_TENSOR
     assert dataset[len(base)][0].min() == 0
+
+
+def test_an_assigned_transform_is_applied_to_real_and_synthetic_alike(augment):
+    """As timm's `create_loader` assigns it."""
+    base = Garments(transform=NORMALISE)
+    for data in (base, Subset(base, range(100)), list(FEW)):
+        dataset = SyntheticDataset(data, ratio=1, augment=augment)
+        assert dataset.transform is (NORMALISE if data is base else None)
+        dataset.transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        dataset.target_transform = lambda label: int(label) + 100
+        for index in (0, len(data)):
+            image, label = dataset[index]
+            assert image.shape == (1, 28, 28)
+            assert 0 <= image.min() < image.max() <= 1, "in the place of the base's own"
+            assert label >= 100
+        assert base.transform is NORMALISE, "the base is as it was"
+        dataset.transform = dataset.target_transform = None
+        assert dataset[0][1] < 100
+
+
+def test_what_a_base_knows_of_its_classes_is_known_of_all(augment):
+    base = Garments()
+    dataset = SyntheticDataset(base, ratio=0.5, augment=augment)
+    assert torch.equal(dataset.targets, base.targets[[dataset.source(i) for i in range(len(dataset))]])
+    base.targets = base.targets.tolist()
+    assert dataset.targets[500:] == [base.targets[dataset.source(i)] for i in range(500, 750)]
+    base.targets = np.array(base.targets)
+    assert isinstance(dataset.targets, np.ndarray)
+    assert len(dataset.targets) == 750
+    base.classes, base.class_to_idx = ["a", "b"], {"a": 0, "b": 1}
+    assert (dataset.classes, dataset.class_to_idx) == (base.classes, base.class_to_idx)
+    assert [label for _, label in dataset[499:502]] == [dataset[i][1] for i in (499, 500, 501)]
+    assert dataset[5:2] == []
+    plain = SyntheticDataset(FEW, augment=augment)
+    assert not any(hasattr(plain, name) for name in ("targets", "classes", "class_to_idx"))
 
 
 def test_a_base_may_be_changed_after_wrapping(augment):
@@ -412,6 +448,11 @@ def test_augment_none_picks_bundled_weights_that_fit():
         SyntheticDataset([torch.rand(3, 32, 32)], ratio=1)
     with pytest.raises(ValueError, match="dB PSNR"):
         SyntheticDataset([torch.rand(1, 28, 28) for _ in range(4)], ratio=1)
+    grey = [(F.to_pil_image(F.resize(image, [40, 40])).convert("RGB"), label) for image, label in FEW]
+    dataset = SyntheticDataset(grey, ratio=1)  # other sizes, and grey stored as RGB
+    assert dataset.augment.source == "fashion-mnist"
+    assert (dataset[150][0].mode, dataset[150][0].size) == ("RGB", (40, 40))
+    assert SyntheticDataset(FEW, augment="mnist").augment.source == "mnist"
 
 
 def test_splits_loaders_and_pickling(augment):
@@ -441,7 +482,9 @@ def test_bad_arguments(augment):
         with pytest.raises(ValueError, match="ratio"):
             SyntheticDataset([IMAGES[0]], ratio=ratio, augment=augment)
     with pytest.raises(TypeError, match="augment"):
-        SyntheticDataset([IMAGES[0]], augment="mnist")
+        SyntheticDataset([IMAGES[0]], augment=3)
+    with pytest.raises(FileNotFoundError, match="no weights named 'mnits'"):
+        SyntheticDataset([IMAGES[0]], augment="mnits")
     with pytest.raises(TypeError, match="holds no image"):
         SyntheticDataset([("a", 1)], ratio=1, augment=augment)[1]
 

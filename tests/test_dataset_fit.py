@@ -34,7 +34,7 @@ def test_data_set_without_labels_or_unknown_to_the_bank_varies_images_instead():
 
 
 def test_a_class_that_the_fit_did_not_meet_is_varied_instead(monkeypatch):
-    monkeypatch.setattr("vae_augment.dataset.MOST_READ", 99)
+    monkeypatch.setattr("vae_augment.base_fit.MOST_READ", 99)
     last = SyntheticDataset(FEW, ratio=1, fit=False).source(199)  # the only one of the hundred that is not read
     base = [(image, 77 if i == last else label) for i, (image, label) in enumerate(FEW)]
     dataset = SyntheticDataset(base, ratio=1, augment=VAEAugment.from_pretrained("fashion-mnist"))

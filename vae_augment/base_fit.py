@@ -12,7 +12,17 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from . import hub
-from .images import Reader, is_turned, kinds_of, label_of, spatial_companions, split_image, to_model, warn_of_turned
+from .images import (
+    Reader,
+    is_turned,
+    kinds_of,
+    label_of,
+    spatial_companions,
+    split_image,
+    to_model,
+    unpack,
+    warn_of_turned,
+)
 from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
@@ -60,7 +70,7 @@ def bundled_for(base: Reader, count: int) -> str:
     quality = {
         name: _psnr(config, images)
         for name, config in vaes.items()
-        if all(_shape(image) == (config.channels, config.size, config.size) for image in images)
+        if all(_loses_no_colour(image, config.channels) for image in images)
     }
     if not quality or max(quality.values()) < LEAST_PSNR:
         listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in vaes.items())
@@ -98,6 +108,14 @@ def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:
     if isinstance(image, PIL.Image.Image):
         return (len(image.getbands()), image.height, image.width)
     return tuple(image.shape)
+
+
+def _loses_no_colour(image: PIL.Image.Image | Tensor, channels: int) -> bool:
+    """Whether a VAE of so many channels sees all of its colours: grey may be stored as RGB."""
+    pixels, _ = unpack(image)
+    if pixels.shape[-3] == 3 and channels == 1:
+        return bool((pixels == pixels[..., :1, :, :]).all())
+    return pixels.shape[-3] == channels or pixels.shape[-3] == 1
 
 
 @torch.no_grad()

@@ -4,21 +4,18 @@ import copy
 import heapq
 import math
 import operator
+import os
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
-from .images import (
-    Reader,
-    label_of,
-    split_image,
-    untransformed,
-)
+from .images import Reader, label_of, split_image, untransformed, with_label
 from .seeding import global_seed
 from .transform import VAEAugment
 
@@ -38,15 +35,16 @@ class SyntheticDataset(Dataset[Any]):
     Args:
         base: any map-style data set, or list, of images or of samples that hold one image: `(image, label, ...)`, dicts.
         ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`.
-        augment: what makes a synthetic image of a real one: a `VAEAugment`, or any callable on images. None: the bundled
-            weights that reconstruct these images best.
+        augment: what makes a synthetic image of a real one: a `VAEAugment`, a name or folder of weights as of
+            `VAEAugment.from_pretrained`, or any callable on images. None: the bundled weights that reconstruct these
+            images best.
         balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
         seed: an integer gives the same synthetic image at an index every time, if `augment` draws from torch's generator, as
             torchvision's transforms do; None a fresh one.
 
     Raises:
-        TypeError: `base` has no length or no indexing.
+        TypeError: `base` has no length or no indexing, or `augment` is nothing that augments.
         ValueError: `augment` is None and no bundled weights fit the images.
 
     Example:
@@ -62,7 +60,7 @@ class SyntheticDataset(Dataset[Any]):
         self,
         base: Dataset[Any] | Sequence[Any],
         ratio: float = 0.5,
-        augment: Callable[[Any], Any] | None = None,
+        augment: Callable[[Any], Any] | str | os.PathLike[str] | None = None,
         *,
         balance: bool = False,
         fit: bool = True,
@@ -71,8 +69,10 @@ class SyntheticDataset(Dataset[Any]):
         self._reader, look = untransformed(base), untransformed(base, aside=True)
         if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
-        if augment is not None and not callable(augment):
-            raise TypeError(f"augment must be a VAEAugment or another callable on images, got {augment!r}")
+        if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
+            raise TypeError(
+                f"augment must be a VAEAugment, a name of weights or another callable on images, got {augment!r}"
+            )
         if seed is not None:
             seed = operator.index(seed)
         self.base, self.ratio, self.seed = base, ratio, seed
@@ -80,6 +80,9 @@ class SyntheticDataset(Dataset[Any]):
         self._synthetic = round(ratio * self._count)
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
+        self._assigned: dict[str, Callable[[Any], Any] | None] = {}  # transforms
+        if isinstance(augment, str | os.PathLike):
+            augment = VAEAugment.from_pretrained(augment)
         self.augment = augment
         if augment is None and self._synthetic:
             self.augment = VAEAugment.from_pretrained(bundled_for(look, self._count))
@@ -96,14 +99,58 @@ class SyntheticDataset(Dataset[Any]):
     def __len__(self) -> int:
         return self._count + self._synthetic
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.__getitems__(range(*index.indices(len(self))))
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """The samples at these indices, their synthetic images made in one batch. DataLoader calls it."""
         indices = [self._checked(index) for index in indices]
         synthetic = iter(self._make([index for index in indices if index >= self._count]))
-        return [self.base[index] if index < self._count else next(synthetic) for index in indices]
+        return [self._real(index) if index < self._count else next(synthetic) for index in indices]
+
+    @property
+    def transform(self) -> Callable[[Any], Any] | None:
+        """The transform of the images, real and synthetic: that of `base`, or one that was assigned here.
+
+        An assigned one takes the place of the base's own, where the base can be read without it; else it comes after it.
+        """
+        return self._assigned.get("transform", getattr(self.base, "transform", None))
+
+    @transform.setter
+    def transform(self, value: Callable[[Any], Any] | None) -> None:
+        self._assigned["transform"] = value
+
+    @property
+    def target_transform(self) -> Callable[[Any], Any] | None:
+        """The transform of the labels: that of `base`, or one that was assigned here, which comes after it."""
+        return self._assigned.get("target_transform", getattr(self.base, "target_transform", None))
+
+    @target_transform.setter
+    def target_transform(self, value: Callable[[Any], Any] | None) -> None:
+        self._assigned["target_transform"] = value
+
+    @property
+    def targets(self) -> Any:
+        """Labels of all samples, of the kind that `base.targets` is; AttributeError if it has none."""
+        own = self.base.targets  # type: ignore[union-attr]
+        sources = [self._source(index) for index in range(self._count, len(self))]
+        if isinstance(own, torch.Tensor):
+            return torch.cat([own, own[sources]])
+        if isinstance(own, np.ndarray):
+            return np.concatenate([own, own[sources]])
+        return [*own, *(own[source] for source in sources)]
+
+    @property
+    def classes(self) -> Any:
+        """`base.classes`; AttributeError if it has none."""
+        return self.base.classes  # type: ignore[union-attr]
+
+    @property
+    def class_to_idx(self) -> Any:
+        """`base.class_to_idx`; AttributeError if it has none."""
+        return self.base.class_to_idx  # type: ignore[union-attr]
 
     def is_synthetic(self, index: int) -> bool:
         """Whether the sample at this index is synthetic."""
@@ -146,7 +193,24 @@ class SyntheticDataset(Dataset[Any]):
         parts = [split_image(sample) for sample, _ in read]
         labels = [label_of(sample) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)
-        return [finish(join(image)) for (_, join), (_, finish), image in zip(parts, read, images, strict=True)]
+        return [
+            self._finished(join(image), finish)
+            for (_, join), (_, finish), image in zip(parts, read, images, strict=True)
+        ]
+
+    def _real(self, index: int) -> Any:
+        return self._finished(*self._reader.read(index)) if self._assigned else self.base[index]
+
+    def _finished(self, sample: Any, finish: Callable[[Any], Any]) -> Any:
+        """Apply the base's own transforms to a raw sample, or those that were assigned in their place."""
+        if "transform" not in self._assigned:
+            sample = finish(sample)
+        elif (transform := self._assigned["transform"]) is not None:
+            image, join = split_image(sample)
+            sample = join(transform(image))
+        if (target_transform := self._assigned.get("target_transform")) is not None:
+            sample = with_label(sample, target_transform)
+        return sample
 
     def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Any]:
         if self.seed is None:

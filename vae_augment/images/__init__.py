@@ -14,7 +14,7 @@ from .kinds import (
     warn_of_turned,
 )
 from .labelled import read_labelled
-from .sample import kinds_of, label_of, labels_of, plain_label, split_image
+from .sample import kinds_of, label_of, labels_of, plain_label, split_image, with_label
 from .untransformed import Reader, untransformed
 
 __all__ = [
@@ -42,4 +42,5 @@ __all__ = [
     "unpack",
     "untransformed",
     "warn_of_turned",
+    "with_label",
 ]

@@ -73,6 +73,17 @@ def _label_part(sample: Any) -> Any:
     return sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
 
 
+def with_label(sample: Any, change: Callable[[Any], Any]) -> Any:
+    """A sample with another label, `change(label)`; one without a label as it is."""
+    if isinstance(sample, dict):
+        key = next((key for key in ("label", "labels") if key in sample), None)
+        return sample if key is None else {**sample, key: change(sample[key])}
+    if not isinstance(sample, tuple | list) or len(sample) < 2:
+        return sample
+    parts = [sample[0], change(sample[1]), *sample[2:]]
+    return parts if isinstance(sample, list) else tuple(parts)
+
+
 def plain_label(label: Any) -> int | str | None:
     """An integer of any kind, 0-d integer tensors too, or a string; None for anything else."""
     if isinstance(label, str):
