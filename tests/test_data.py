@@ -40,10 +40,10 @@ def test_every_kind_of_image_file_is_read(tmp_path):
         colour.convert("L").convert(mode).save(tmp_path / f"{mode}.{suffix}")
     colour.save(tmp_path / "moving.gif", save_all=True, append_images=[photograph(5, (50, 40))])
     colour.save(tmp_path / "b.webp", lossless=True)
-    files = image_files.find(tmp_path)
+    files = image_files.find_images(tmp_path)
     assert len(files) == 9
-    assert image_files.labels_of(files, tmp_path) == ([None] * 9, [])
-    images, kept, broken = image_files.read(files, image_files.open_file, 3, 32, tmp_path)
+    assert image_files.labels_and_held_out(files, tmp_path) == ([None] * 9, [])
+    images, kept, broken = image_files.read_images(files, PIL.Image.open, 3, 32, tmp_path)
     assert images.shape == (9, 3, 32, 32)
     assert kept == list(range(9))
     assert broken == []
@@ -57,7 +57,7 @@ def test_a_photograph_is_turned_upright(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to look at it
     photograph(0, (40, 40)).save(tmp_path / "a.png", exif=exif)
-    (image,), _, _ = image_files.read([tmp_path / "a.png"], image_files.open_file, 3, 40, tmp_path)
+    (image,), _, _ = image_files.read_images([tmp_path / "a.png"], PIL.Image.open, 3, 40, tmp_path)
     assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40)).rotate(-90)))
 
 
@@ -122,7 +122,7 @@ def test_links_are_followed_and_what_is_hidden_or_of_a_run_is_not_read(tmp_path)
         path.parent.mkdir(parents=True, exist_ok=True)
         photograph(0, (30, 30)).save(path)
     (tmp_path / "photos" / "runs" / "photos" / "training.yaml").write_text("data: folder:photos")
-    files = image_files.find(tmp_path / "photos")
+    files = image_files.find_images(tmp_path / "photos", skip_folders_with="training.yaml")
     assert [path.relative_to(tmp_path / "photos").as_posix() for path in files] == [
         *("boot/0.jpg", "boot/2.jpg"),
         *("linked/boot/0.jpg", "linked/boot/2.jpg", "linked/shirt/1.jpg", "linked/shirt/3.jpg"),
@@ -141,7 +141,7 @@ def test_a_run_is_named_after_the_folder_wherever_it_is_named_from(tmp_path, mon
 
 @pytest.mark.parametrize("held_out", [False, True])
 def test_broken_images_are_named_and_left_out(held_out, tmp_path):
-    files = image_files.find(photographs(tmp_path, 200))
+    files = image_files.find_images(photographs(tmp_path, 200))
     file = next(file for i, file in enumerate(files) if (i in datasets._held_out(200)) is held_out)
     file.write_bytes(file.read_bytes()[:300])
     with pytest.warns(UserWarning, match=rf"1 of 200 images cannot be read: .*{file.name}.*left out"):
@@ -209,7 +209,7 @@ def test_channels_are_those_of_the_images(tmp_path):
     photographs(tmp_path / "colour")
     photograph(0, (30, 30)).convert("L").save(tmp_path / "grey.png")
     assert datasets.channels_of(f"folder:{tmp_path / 'colour'}") == 3
-    assert image_files.channels_of([tmp_path / "grey.png"]) == 1
+    assert image_files.detect_channels([tmp_path / "grey.png"]) == 1
 
 
 def test_one_command_trains_on_a_folder(tmp_path):

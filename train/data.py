@@ -80,7 +80,7 @@ def check_name(name: str) -> None:
 def channels_of(name: str) -> int:
     """1 or 3: the channels that the images of `folder:PATH` or `hf:NAME` have."""
     if name.startswith("folder:"):
-        return image_files.channels_of(image_files.find(_path(name)))
+        return image_files.detect_channels(image_files.find_images(_path(name), skip_folders_with="training.yaml"))
     dataset, column, _ = hugging_face.open_dataset(_after_colon(name))
     return hugging_face.channels_of(dataset, column)
 
@@ -141,11 +141,11 @@ def _downloaded(name: str, root: Path, train: bool) -> datasets.MNIST:
 
 
 def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
-    files = image_files.find(path)
-    labels, test = image_files.labels_of(files, path)
+    files = image_files.find_images(path, skip_folders_with="training.yaml")
+    labels, test = image_files.labels_and_held_out(files, path)
     title = f"{'training ' if test else ''}images of {os.path.basename(os.path.abspath(path))}"
     held_out = [test[i] for i in _in_random_order(len(test))] or _held_out(len(files))
-    return _parted(title, files, labels, held_out, image_files.open_file, channels, size, scratch)
+    return _parted(title, files, labels, held_out, Image.open, channels, size, scratch)
 
 
 def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:
@@ -169,9 +169,9 @@ def _parted(
 ) -> Data:
     """The images, those of `held_out` in its order for measuring only; `names` are their labels, or None."""
     used = sorted(set(range(len(sources))).difference(held_out))
-    train, _, broken = image_files.read([sources[i] for i in used], open_image, channels, size, scratch)
-    test, kept, too = image_files.read([sources[i] for i in held_out], open_image, channels, size, scratch)
-    image_files.tell_broken(broken + too, len(sources))
+    train, _, broken = image_files.read_images([sources[i] for i in used], open_image, channels, size, scratch)
+    test, kept, too = image_files.read_images([sources[i] for i in held_out], open_image, channels, size, scratch)
+    image_files.report_unreadable(broken + too, len(sources))
     if not kept:
         raise ValueError(f"{title}: none of the images held out to measure on can be read: mend them or add others")
     return Data(title, train, test, _labels([names[held_out[i]] for i in kept]))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from vae_augment.images.files import GREY_MODES
+from vae_augment.images import files as image_files
 
 
 def open_dataset(name: str) -> tuple[Any, str, str | None]:
@@ -37,4 +37,4 @@ def open_dataset(name: str) -> tuple[Any, str, str | None]:
 def channels_of(dataset: Any, column: str, most: int = 200) -> int:
     """1 if the images are grey, judged by at most 200 of them spread over all, else 3."""
     some = range(0, len(dataset), len(dataset) // most + 1)
-    return 1 if all(dataset[i][column].mode in GREY_MODES for i in some) else 3
+    return 1 if all(dataset[i][column].mode in image_files.GREY_MODES for i in some) else 3

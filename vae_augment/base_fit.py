@@ -14,14 +14,14 @@ from torch.utils._pytree import tree_leaves
 from . import hub
 from .images import (
     Reader,
-    is_turned,
-    kinds_of,
+    has_exif_rotation,
+    describe_sample,
     label_of,
     spatial_companions,
-    split_image,
+    extract_image,
     to_model,
     unpack,
-    warn_of_turned,
+    warn_exif_rotation,
 )
 from .transform import VAEAugment
 
@@ -37,13 +37,13 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAug
         sample = base.read(index)[0]
         if (label := label_of(sample)) is None:
             if len(tree_leaves(sample)) > 1:
-                _warn_not_fitted(f"samples like {kinds_of(sample)} have no integer or string as (image, label, ...)")
+                _warn_not_fitted(f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...)")
             return augment
-        image, _ = split_image(sample)
+        image, _ = extract_image(sample)
         if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
             return augment
         if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
-            turned += is_turned(image)
+            turned += has_exif_rotation(image)
             # as small as the fit sees it: thousands of photographs would fill the memory
             own.append((to_model(image, config.channels, config.size)[0][0], label))
     if len(by_class) < 2:
@@ -54,7 +54,7 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAug
     if kinds := spatial_companions(image, tree_leaves(sample)):
         _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
         return augment
-    warn_of_turned(turned, "labelled images")
+    warn_exif_rotation(turned, "labelled images")
     return copy.copy(augment).fit([pair for own in by_class.values() for pair in own])
 
 
@@ -65,7 +65,7 @@ def bundled_for(base: Reader, count: int) -> str:
         ValueError: none reconstruct them well.
     """
     some = [base.read(i * count // 16)[0] for i in range(min(16, count))]
-    images = [split_image(sample)[0] for sample in some]
+    images = [extract_image(sample)[0] for sample in some]
     vaes = {name: hub.load(name).vae for name in hub.bundled()}
     quality = {
         name: _psnr(config, images)
@@ -89,7 +89,7 @@ def check_label(sample: Any, augment: VAEAugment) -> None:
         ValueError: the transform was fitted to other labels than this sample's.
     """
     if (label := label_of(sample)) not in (augment.classes or ()):
-        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {kinds_of(sample)}"
+        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {describe_sample(sample)}"
         raise ValueError(
             f"augment was fitted to classes {augment.classes}, and a sample of base has {has}. Fit it to such labels, or "
             "pass one that was not fitted"

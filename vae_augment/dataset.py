@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
-from .images import Reader, label_of, split_image, untransformed, with_label
+from .images import Reader, label_of, extract_image, untransformed, with_label
 from .seeding import global_seed
 from .transform import VAEAugment
 
@@ -66,7 +66,7 @@ class SyntheticDataset(Dataset[Any]):
         fit: bool = True,
         seed: int | None = None,
     ) -> None:
-        self._reader, look = untransformed(base), untransformed(base, aside=True)
+        self._reader, look = untransformed(base), untransformed(base, on_copies=True)
         if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
@@ -190,7 +190,7 @@ class SyntheticDataset(Dataset[Any]):
             if self.augment.classes is not None and self._unfitted is None:
                 for sample, _ in read:
                     check_label(sample, self.augment)
-        parts = [split_image(sample) for sample, _ in read]
+        parts = [extract_image(sample) for sample, _ in read]
         labels = [label_of(sample) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)
         return [
@@ -206,7 +206,7 @@ class SyntheticDataset(Dataset[Any]):
         if "transform" not in self._assigned:
             sample = finish(sample)
         elif (transform := self._assigned["transform"]) is not None:
-            image, join = split_image(sample)
+            image, join = extract_image(sample)
             sample = join(transform(image))
         if (target_transform := self._assigned.get("target_transform")) is not None:
             sample = with_label(sample, target_transform)

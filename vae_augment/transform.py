@@ -24,11 +24,11 @@ from .images import (
     geometry_among,
     is_image,
     is_pure_tensor,
-    kinds_of,
+    describe_sample,
     labels_of,
     lead_shape,
     spatial_companions,
-    split_image,
+    extract_image,
     to_model,
 )
 from .jitter import Jitter, Noise
@@ -364,13 +364,13 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """A sample, or a batch of them, its image replaced by a new one of its label."""
         assert self._fit is not None
         self.check_inputs(leaves)
-        image, join = split_image(sample)
+        image, join = extract_image(sample)
         if isinstance(image, Tensor) and image.ndim < 3:
             to_model(image, self.vae.channels, self.vae.size)  # refuses it: a label before its image
         labels = labels_of(sample, shape := lead_shape(image))
         if labels is None:
             raise TypeError(
-                f"after fit, an image is replaced by a new one of its label, and {kinds_of(sample)} has none: it takes (image, "
+                f"after fit, an image is replaced by a new one of its label, and {describe_sample(sample)} has none: it takes (image, "
                 "label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and comes "
                 "before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
             )

@@ -1,6 +1,6 @@
 """Any kind of image <-> model space, each way returned with its inverse.
 
-Model space is what the VAE reads and writes: float32 `(B, C, S, S)` in [0, 1]. An image is a PIL image (L, RGB, LA,
+Model space is what the network reads and writes: float32 `(B, C, S, S)` in [0, 1]. An image is a PIL image (L, RGB, LA,
 RGBA), a tensor or a `tv_tensors.Image`/`Video` of uint8 or float pixels with any leading dimensions.
 """
 
@@ -14,12 +14,15 @@ from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
 Restore = Callable[..., Any]
-"""`restore(y)` is the image with its pixels replaced by y; `restore(change, is_change=True)` adds a change to the image, at
-the image's own resolution. Both return the kind, size and dtype of the image it was made for."""
+"""The inverse of a conversion to model space.
 
-# Interpolation on floats overshoots by a few per cent; normalised or 0..255 images overshoot by far more.
-TOLERANCE = 0.25
-SMALL = 4096  # values, fewer than which cost less than the calls
+`restore(y)` returns the image with y as its pixels. `restore(change, is_change=True)` returns the image plus a change, added
+at the image's own resolution. Both return the kind, size and dtype of the original image.
+"""
+
+# beyond the range [0, 1], in its units. Interpolation overshoots by less, normalised or 0..255 images by far more
+MAX_OVERSHOOT = 0.25
+MAX_VALUES_CAST_DIRECTLY = 4096  # float values; with fewer, a second cast costs more than it saves
 
 PIL_REMEDY = {
     "1": 'convert it: image.convert("L")',
@@ -33,14 +36,22 @@ PIL_SCALE_REMEDY = "scale it to a float tensor in [0, 1] first: converting to L 
 
 
 def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple[Tensor, Restore]:
-    """Image -> `(x, restore)`, x: float32 `(B, channels, size, size)` in [0, 1], B the product of the leading dims.
+    """Convert an image to model space, and return `(x, restore)`.
 
-    Another size is resized to the model's (`resize=False`: refused), one channel is repeated to three, three are
-    reduced to their luminance.
+    x is float32 `(B, channels, size, size)` in [0, 1], B the product of the leading dimensions. An image of another size is
+    resized (`resize=False` refuses it). One channel is repeated to three, three are reduced to their luminance.
 
     Raises:
-        TypeError: a PIL mode or dtype that would be damaged.
-        ValueError: pixels outside [0, 1], channels that do not match, a tensor without a channel dimension.
+        TypeError: the PIL mode or dtype would be damaged.
+        ValueError: pixels are outside [0, 1], channels do not match, or a tensor has no channel dimension.
+
+    Example:
+        >>> image = torch.full((1, 56, 56), 51, dtype=torch.uint8)
+        >>> x, restore = to_model(image, channels=1, size=28)
+        >>> x.shape, torch.equal(restore(x), image)
+        (torch.Size([1, 1, 28, 28]), True)
+        >>> restore(x * 0 + 10 / 255, is_change=True).unique()
+        tensor([61], dtype=torch.uint8)
     """
     pixels, rebuild = unpack(image)
     x, restore = _pixels_to_model(pixels, channels, size, resize)
@@ -50,42 +61,53 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
 def all_to_model(
     images: Sequence[Any], channels: int, size: int, resize: bool = True
 ) -> tuple[Tensor, Callable[..., list[Any]]]:
-    """`to_model` of several images, end to end in one x, and restore, of a list.
+    """Convert several images to model space, concatenated in one x, with the restore of the list.
 
-    Images of one shape and type, as a data set has, are read and restored together, at the price of one.
+    Images of one shape and type, as a data set has them, are converted and restored in one call.
+
+    Example:
+        >>> x, restore = all_to_model([torch.rand(1, 28, 28), torch.rand(2, 1, 40, 40)], channels=1, size=28)
+        >>> x.shape, [image.shape for image in restore(x)]
+        (torch.Size([3, 1, 28, 28]), [torch.Size([1, 28, 28]), torch.Size([2, 1, 40, 40])])
     """
     parts = [unpack(image) for image in images]
     if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
-        _check(parts[0][0], channels, size, resize)  # of each: in a stack, images would pass for the channels of one
-        x, restore_all = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
-        return (
-            x,
-            lambda y, is_change=False: [
-                rebuild(pixels) for (_, rebuild), pixels in zip(parts, restore_all(y, is_change).unbind(), strict=True)
-            ],
-        )
+        return _stack_to_model(parts, channels, size, resize)
     pairs = [to_model(image, channels, size, resize) for image in images]
     counts = [len(x) for x, _ in pairs]
-    return (
-        torch.cat([x for x, _ in pairs]),
-        lambda y, is_change=False: [
-            restore(part, is_change) for (_, restore), part in zip(pairs, y.split(counts), strict=True)
-        ],
-    )
+
+    def restore(y: Tensor, is_change: bool = False) -> list[Any]:
+        return [restore_one(part, is_change) for (_, restore_one), part in zip(pairs, y.split(counts), strict=True)]
+
+    return torch.cat([x for x, _ in pairs]), restore
+
+
+def _stack_to_model(
+    parts: Sequence[tuple[Tensor, Callable[[Tensor], Any]]], channels: int, size: int, resize: bool
+) -> tuple[Tensor, Callable[..., list[Any]]]:
+    """Convert unpacked images of one shape, dtype and device as one stack, for `all_to_model`."""
+    _check_pixels(parts[0][0], channels, size, resize)  # in a stack, images could pass for the channels of one
+    x, restore_stack = _pixels_to_model(torch.stack([pixels for pixels, _ in parts]), channels, size, resize)
+
+    def restore(y: Tensor, is_change: bool = False) -> list[Any]:
+        stack = restore_stack(y, is_change).unbind()
+        return [rebuild(pixels) for (_, rebuild), pixels in zip(parts, stack, strict=True)]
+
+    return x, restore
 
 
 def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> tuple[Tensor, Callable[..., Tensor]]:
-    """`to_model` of plain pixels, `(..., C, H, W)`."""
-    _check(pixels, channels, size, resize)
+    """Convert plain pixels `(..., C, H, W)` to model space, for `to_model`."""
+    _check_pixels(pixels, channels, size, resize)
     flat = pixels.reshape(-1, *pixels.shape[-3:])  # (..., C, H, W) -> (B, C, H, W)
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    x = _match_channels(_shrunk(flat, (size, size)), channels)
+    x = _match_channels(_floats_at_size(flat, (size, size)), channels)
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
         grown = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
         if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and grown is not y:
-            values = grown.mul_(scale).add_(flat)  # another large tensor would take longer than this
-        elif is_change:  # in the wider of the two types, so that no change is no change; autograd sees the identity
+            values = grown.mul_(scale).add_(flat)  # in place: allocating another large tensor takes longer
+        elif is_change:  # in the wider dtype: a change of 0 returns the image exactly, with gradient 1
             values = torch.add(flat, grown, alpha=scale)
         else:
             values = grown * scale
@@ -95,17 +117,28 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
 
 
 def as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values of their own, in the units of this type, clamped and rounded to it."""
+    """Clamp and round values, in the units of this dtype, to pixels of it. Overwrites `values`.
+
+    Example:
+        >>> as_pixels(torch.tensor([-3.0, 127.6, 300.0]), torch.uint8)
+        tensor([  0, 128, 255], dtype=torch.uint8)
+    """
     if dtype != torch.uint8:
         return values.clamp_(0, 1).to(dtype)
     values = values.clamp_(0, 255).round_()
-    if values.numel() > SMALL:
-        values = values.to(torch.int16)  # from many floats straight to bytes is three times slower
+    if values.numel() > MAX_VALUES_CAST_DIRECTLY:
+        values = values.to(torch.int16)  # a direct cast of many floats to bytes is slower
     return values.byte()
 
 
 def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """Image -> its pixels as a plain tensor (..., C, H, W), and the function from such pixels to the same kind."""
+    """Take an image apart: its pixels as a plain tensor `(..., C, H, W)`, and the function from pixels back to its kind.
+
+    Example:
+        >>> pixels, rebuild = unpack(PIL.Image.new("RGB", (40, 30)))
+        >>> pixels.shape, rebuild(pixels).size
+        (torch.Size([3, 30, 40]), (40, 30))
+    """
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
             return _from_pil(image), _to_pil
@@ -118,12 +151,12 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     return image, lambda pixels: pixels
 
 
-# As torchvision's pil_to_tensor and to_pil_image, which go through numpy's array protocol: it shows in a small image's time.
+# The same as torchvision's pil_to_tensor and to_pil_image. Those use numpy's array protocol, which is slow for small images.
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # resized soonest with its channels last
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
 
 
 def _to_pil(pixels: Tensor) -> PIL.Image.Image:
@@ -137,7 +170,7 @@ def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.
     return image
 
 
-def _check(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
+def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
     if pixels.ndim < 3:
         raise ValueError(
             f"VAEAugment expects images (..., C, H, W), got a tensor of shape {tuple(pixels.shape)}. If it is a label, put "
@@ -150,7 +183,7 @@ def _check(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
         )
     if pixels.dtype.is_floating_point and pixels.numel():
         low, high = (float(v) for v in torch.aminmax(pixels.detach()))
-        if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):  # so written that NaN is refused too
+        if not (low >= -MAX_OVERSHOOT and high <= 1 + MAX_OVERSHOOT):  # also true for NaN
             raise ValueError(
                 f"VAEAugment expects float pixels in [0, 1], got values from {low:.4g} to {high:.4g}: put it before "
                 "Normalize, and divide pixels in 0..255 by 255 (v2.ToDtype(torch.float32, scale=True))"
@@ -166,17 +199,17 @@ def _check(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
         )
 
 
-def _shrunk(flat: Tensor, size: tuple[int, int]) -> Tensor:
-    """uint8 or float pixels `(B, C, H, W)` -> float32 in [0, 1] at the model's size."""
+def _floats_at_size(flat: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize uint8 or float pixels `(B, C, H, W)` to float32 `(B, C, *size)` in [0, 1]."""
     if flat.dtype != torch.uint8:
         return _resize(flat.float(), size)
-    if flat.device.type == "cpu":  # which resizes bytes several times faster than floats
-        return _resize(flat, size).float().div_(255)  # bytes divided directly take twice the time
+    if flat.device.type == "cpu":  # where bytes are resized faster than floats
+        return _resize(flat, size).float().div_(255)  # a division of bytes is slower than cast and division in place
     return _resize(flat.float().div_(255), size)
 
 
 def _match_channels(x: Tensor, channels: int) -> Tensor:
-    """(B, 1 or 3, H, W) -> (B, channels, H, W): grey repeated, colour reduced to its luminance (ITU-R 601)."""
+    """Convert (B, 1 or 3, H, W) to (B, channels, H, W): repeat grey, reduce colour to its luminance (ITU-R 601)."""
     if x.shape[1] == channels:
         return x
     if channels == 3:
@@ -191,5 +224,10 @@ def _resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 
 
 def as_floats(images: Tensor) -> Tensor:
-    """uint8 pixels, or floats in [0, 1] -> float32 in [0, 1]."""
+    """Convert uint8 pixels, or floats in [0, 1], to float32 in [0, 1].
+
+    Example:
+        >>> as_floats(torch.tensor([0, 51, 255], dtype=torch.uint8))
+        tensor([0.0000, 0.2000, 1.0000])
+    """
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()

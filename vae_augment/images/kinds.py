@@ -1,4 +1,4 @@
-"""What is an image, and what it is: its kind, its leading dimensions, and what lies beside it in a sample."""
+"""What is an image and of which kind: its leading dimensions, its orientation, and what lies beside it in a sample."""
 
 import warnings
 from collections.abc import Iterable
@@ -10,28 +10,46 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-ORIENTATION, TURNED = 0x0112, range(2, 9)  # EXIF; 1 is upright
+EXIF_ORIENTATION_TAG = 0x0112
+EXIF_ROTATIONS = range(2, 9)  # orientations that turn or mirror an image; 1 is upright
 
 
 def is_image(item: Any) -> bool:
-    """Whether VAEAugment may read this object as an image: PIL image, plain tensor, tv_tensors Image or Video."""
+    """Whether VAEAugment may read this object as an image: a PIL image, a plain tensor, a tv_tensors Image or Video.
+
+    Example:
+        >>> is_image(torch.zeros(1, 28, 28)), is_image("a label")
+        (True, False)
+    """
     return isinstance(item, PIL.Image.Image | tv_tensors.Image | tv_tensors.Video) or is_pure_tensor(item)
 
 
 def is_pure_tensor(item: Any) -> bool:
+    """Whether this object is a tensor, but no tv_tensor."""
     return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
 
 
 def geometry_among(leaves: Iterable[Any]) -> list[str]:
-    """Kinds of tv_tensors that say where things are in an image: boxes, masks, key points; sorted."""
+    """Return the sorted kinds of the tv_tensors that locate things in an image: boxes, masks, key points.
+
+    Example:
+        >>> geometry_among([torch.zeros(1, 28, 28), 3, tv_tensors.Mask(torch.zeros(28, 28))])
+        ['Mask']
+    """
     return sorted(
         {type(item).__name__ for item in leaves if isinstance(item, tv_tensors.TVTensor) and not is_image(item)}
     )
 
 
 def spatial_companions(image: Any, leaves: Iterable[Any]) -> list[str]:
-    """What a sample holds that shows where things are in its image, and would not fit another one: geometry, other images,
-    and plain tensors of its height and width, as masks are; kinds, sorted.
+    """Return the sorted kinds of what belongs to this very image, and would not fit another one put in its place.
+
+    These are geometry, other images, and plain tensors of the image's height and width, as masks often are.
+
+    Example:
+        >>> image = torch.zeros(1, 28, 28)
+        >>> spatial_companions(image, [image, 3, torch.zeros(28, 28)])
+        ['another Tensor']
     """
     side = _height_width(image)
     others = [item for item in leaves if item is not image and is_image(item)]
@@ -45,23 +63,34 @@ def _height_width(image: Any) -> tuple[int, ...]:
     return (image.height, image.width) if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
 
 
-def is_turned(image: Any) -> bool:
-    """Whether it is a PIL image whose EXIF orientation says that it is to be turned, which torchvision's data sets ignore."""
-    return isinstance(image, PIL.Image.Image) and image.getexif().get(ORIENTATION, 1) in TURNED
+def has_exif_rotation(image: Any) -> bool:
+    """Whether this is a PIL image with an EXIF orientation other than upright, which torchvision's data sets ignore.
+
+    Example:
+        >>> has_exif_rotation(PIL.Image.new("L", (28, 28)))
+        False
+    """
+    return isinstance(image, PIL.Image.Image) and image.getexif().get(EXIF_ORIENTATION_TAG, 1) in EXIF_ROTATIONS
 
 
-def warn_of_turned(count: int, what: str) -> None:
+def warn_exif_rotation(count: int, images: str) -> None:
+    """Warn that so many of these images lie on their side or upside down, with the remedy; a count of 0 warns of nothing."""
     if count:
         warnings.warn(
-            f"{count} of the {what} say by their EXIF orientation that they are to be turned, and are read as they lie. python "
-            "-m train turns its images upright: read these so, too, as by ImageFolder(path, loader=lambda file: "
-            'ImageOps.exif_transpose(Image.open(file)).convert("RGB")) with ImageOps and Image of PIL',
+            f"{count} of the {images} have an EXIF orientation that is not applied: they are read as they are stored. Apply "
+            "it, as python -m train does, e.g. with ImageFolder(path, loader=lambda file: "
+            'ImageOps.exif_transpose(Image.open(file)).convert("RGB")), ImageOps and Image from PIL',
             stacklevel=4,
         )
 
 
 def is_model_bytes(image: Any, channels: int, size: int) -> bool:
-    """Whether this image is bytes in the model's own shape, on the CPU: what the network reads as it is."""
+    """Whether this image is uint8 in the model's own shape, contiguous and on the CPU: the network reads it without a copy.
+
+    Example:
+        >>> is_model_bytes(torch.zeros(1, 28, 28, dtype=torch.uint8), channels=1, size=28)
+        True
+    """
     if isinstance(image, PIL.Image.Image):
         return image.size == (size, size) and image.mode == {1: "L", 3: "RGB"}.get(channels)
     return (
@@ -74,7 +103,14 @@ def is_model_bytes(image: Any, channels: int, size: int) -> bool:
 
 
 def lead_shape(image: Any) -> tuple[int, ...]:
-    """The leading dimensions that count images: `()` for PIL and `(C, H, W)`, the clips of a Video."""
+    """Return the leading dimensions that count images: `()` for PIL and `(C, H, W)`, the number of clips for a Video.
+
+    Example:
+        >>> lead_shape(torch.zeros(2, 5, 3, 28, 28))
+        (2, 5)
+        >>> lead_shape(tv_tensors.Video(torch.zeros(2, 5, 3, 28, 28)))
+        (2,)
+    """
     if not isinstance(image, Tensor):
         return ()
     return tuple(image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3])

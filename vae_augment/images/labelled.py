@@ -7,42 +7,47 @@ import torch
 from torch import Tensor
 
 from .convert import to_model
-from .kinds import is_turned, warn_of_turned
-from .sample import kinds_of, label_of, split_image
+from .kinds import has_exif_rotation, warn_exif_rotation
+from .sample import describe_sample, extract_image, label_of
 from .untransformed import untransformed
 
 
 def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
-    """A data set of labelled images -> float32 `(N, channels, size, size)` in [0, 1], and their labels.
+    """Read labelled images to float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
-    An image that is there again under the same label, to make an epoch longer, counts once: held out to judge the others'
-    labels, it would be told by its copy.
+    An image that occurs again under the same label counts once: a copy among the others would give away its label when it
+    is held out.
 
     Raises:
-        TypeError: a sample without an image or a label.
-        ValueError: no samples, or one of several images, as a video.
+        TypeError: a sample has no image or no label.
+        ValueError: there are no samples, or one holds several images, as a video does.
+
+    Example:
+        >>> images, labels = read_labelled([(torch.zeros(1, 28, 28), "bag"), (torch.ones(1, 28, 28), "coat")], 1, 28)
+        >>> images.shape, labels
+        (torch.Size([2, 1, 28, 28]), ['bag', 'coat'])
     """
-    reader = untransformed(dataset, aside=True)
-    images, labels, seen, turned = [], [], set(), 0
+    reader = untransformed(dataset, on_copies=True)
+    images, labels, seen, rotated = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)
         label = label_of(sample)
         if label is None:
             raise TypeError(
-                f"sample {index}, {kinds_of(sample)}, has no label: expected (image, label, ...) with an integer or a string; of "
-                "tensors of images and labels make TensorDataset(images, labels)"
+                f"sample {index}, {describe_sample(sample)}, has no label: expected (image, label, ...) with an integer or a "
+                "string. Make tensors of images and labels a TensorDataset(images, labels)"
             )
-        image, _ = split_image(sample)
-        turned += is_turned(image)
+        image, _ = extract_image(sample)
+        rotated += has_exif_rotation(image)
         x, _ = to_model(image, channels, size)
         if len(x) != 1:
             raise ValueError(f"sample {index} holds {len(x)} images: expected one image and its label")
-        x = x.detach().clamp(0, 1).cpu().contiguous()  # floats that an interpolation left a little outside
-        if (copy := (hashlib.sha256(x.numpy().tobytes()).digest(), label)) not in seen:
-            seen.add(copy)
+        x = x.detach().clamp(0, 1).cpu().contiguous()  # clamp: interpolated floats overshoot a little
+        if (key := (hashlib.sha256(x.numpy().tobytes()).digest(), label)) not in seen:
+            seen.add(key)
             images.append(x)
             labels.append(label)
     if not images:
-        raise ValueError("there are no labelled images")
-    warn_of_turned(turned, "labelled images")
+        raise ValueError("there are no labelled images: expected a data set of (image, label, ...)")
+    warn_exif_rotation(rotated, "labelled images")
     return torch.cat(images), labels

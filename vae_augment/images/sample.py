@@ -1,4 +1,4 @@
-"""A sample of any data set: where its image is, what its label is."""
+"""A sample of any data set: where its image is, and what its label is."""
 
 import math
 import operator
@@ -12,14 +12,23 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from .kinds import is_image, is_pure_tensor
 
 
-def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """A sample -> its image, and the function that puts another image in its place.
+def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Return the image of a sample, and the function that returns the sample with another image in its place.
 
-    As in torchvision's v2 transforms: PIL images and tv_tensors are images, else the first plain tensor is.
+    The image is, as in torchvision's v2 transforms, the first PIL image or tv_tensors image, else the first plain tensor.
+
+    Raises:
+        TypeError: the sample holds no image.
+
+    Example:
+        >>> import torch
+        >>> image, put_back = extract_image({"image": torch.zeros(1, 28, 28), "label": 3})
+        >>> image.shape, put_back("another image")
+        (torch.Size([1, 28, 28]), {'image': 'another image', 'label': 3})
     """
     if type(sample) is tuple and len(sample) == 2 and is_image(sample[0]) and isinstance(sample[1], int | str):
         label = sample[1]
-        return sample[0], lambda image: (image, label)  # what most data sets give: not worth a walk through a tree
+        return sample[0], lambda image: (image, label)  # the usual sample, without the cost of walking a tree
     flat, spec = tree_flatten(sample)
     explicit = [i for i, item in enumerate(flat) if is_image(item) and not is_pure_tensor(item)]
     tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]
@@ -33,12 +42,22 @@ def split_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def label_of(sample: Any) -> int | str | None:
-    """The label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`; None if it has none that is a class."""
+    """Return the label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`, or None if it has no class.
+
+    Example:
+        >>> label_of(("image", 3)), label_of({"labels": "coat"}), label_of(("image", 0.5))
+        (3, 'coat', None)
+    """
     return plain_label(_label_part(sample))
 
 
 def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
-    """The labels of an image, or of a batch of this leading shape; None if it has none for each, integers or strings."""
+    """Return the labels of an image, or of a batch with these leading dimensions; None unless each image has a class.
+
+    Example:
+        >>> labels_of(("image", 3), ()), labels_of(("batch", ["bag", "coat"]), (2,)), labels_of(("batch", 3), (2,))
+        ([3], ['bag', 'coat'], None)
+    """
     part = _label_part(sample)
     if not lead:
         part = [part]
@@ -52,16 +71,22 @@ def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
     return None if None in labels else labels  # type: ignore[return-value]
 
 
-def kinds_of(sample: Any) -> str:
-    """A sample as a message shows it."""
+def describe_sample(sample: Any) -> str:
+    """Describe a sample for a message: the types, and the dtypes and shapes of arrays.
+
+    Example:
+        >>> import torch
+        >>> describe_sample((torch.zeros(1, 28, 28), 3))
+        '(Tensor of float32 (1, 28, 28), int)'
+    """
     if isinstance(sample, dict):
-        return "{" + ", ".join(f"{key!r}: {_kind(value)}" for key, value in sample.items()) + "}"
+        return "{" + ", ".join(f"{key!r}: {_describe_part(value)}" for key, value in sample.items()) + "}"
     if not isinstance(sample, tuple | list):
-        return _kind(sample)
-    return "(" + ", ".join(map(_kind, sample)) + ")"
+        return _describe_part(sample)
+    return "(" + ", ".join(map(_describe_part, sample)) + ")"
 
 
-def _kind(part: Any) -> str:
+def _describe_part(part: Any) -> str:
     if isinstance(part, Tensor | np.ndarray):
         return f"{type(part).__name__} of {str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}"
     return type(part).__name__
@@ -85,10 +110,15 @@ def with_label(sample: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def plain_label(label: Any) -> int | str | None:
-    """An integer of any kind, 0-d integer tensors too, or a string; None for anything else."""
+    """Convert an integer of any type, 0-d tensors included, or a string to a Python label; return None for anything else.
+
+    Example:
+        >>> plain_label(np.int64(3)), plain_label("coat"), plain_label(0.5)
+        (3, 'coat', None)
+    """
     if isinstance(label, str):
         return label
-    if isinstance(label, np.bool_):  # the one integer of numpy's that has no __index__
+    if isinstance(label, np.bool_):  # the one integer type of numpy without __index__
         return int(label)
     try:
         return operator.index(label)

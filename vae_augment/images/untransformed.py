@@ -11,24 +11,32 @@ import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from torchvision.datasets.vision import StandardTransform
 
-from .sample import split_image
+from .sample import extract_image
 
 Finish = Callable[[Any], Any]
 
 
-def untransformed(dataset: Any, aside: bool = False) -> "Reader":
-    """A reader for any map-style data set; `reader.read(index)` -> (raw sample, finish).
+def untransformed(dataset: Any, on_copies: bool = False) -> "Reader":
+    """Return a reader of any map-style data set; its `read(index)` returns `(untransformed sample, finish)`.
 
-    `finish(sample)` is what the data set would have returned: data sets with a `transform` or `transforms`, as all of
+    `finish(sample)` returns what the data set would have returned. Data sets with a `transform` or `transforms`, as all of
     torchvision's, are read without it, also inside `Subset` and `ConcatDataset`. Others are read as they are.
 
     Args:
         dataset: a map-style data set, or a list.
-        aside: read through copies, for a look before workers are started: a file that a data set opens at its first read
-            must not be open then, since forked workers would share its position.
+        on_copies: read shallow copies, never the data set itself. Use it before workers are started: a data set may open a
+            file at its first read, and forked workers would share that file's position.
 
     Raises:
         TypeError: the data set has no length or no indexing.
+
+    Example:
+        >>> from torchvision.datasets import FakeData
+        >>> from torchvision.transforms import v2
+        >>> data = FakeData(4, (3, 32, 32), transform=v2.Resize(8))
+        >>> (image, label), finish = untransformed(data).read(0)
+        >>> image.size, finish((image, label))[0].size
+        ((32, 32), (8, 8))
     """
     has_index = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
     if not isinstance(dataset, Sized) or not has_index:
@@ -38,23 +46,27 @@ def untransformed(dataset: Any, aside: bool = False) -> "Reader":
         )
     # a subclass with its own __getitem__ may transform there: it is read as it is
     if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
-        return SubsetReader(dataset, aside)
+        return SubsetReader(dataset, on_copies)
     if isinstance(dataset, ConcatDataset) and type(dataset).__getitem__ is ConcatDataset.__getitem__:
-        return ConcatReader(dataset, aside)
-    return LeafReader(dataset, aside)
+        return ConcatReader(dataset, on_copies)
+    return LeafReader(dataset, on_copies)
 
 
 class SubsetReader:
-    def __init__(self, subset: Subset[Any], aside: bool) -> None:
-        self.inner, self.subset = untransformed(subset.dataset, aside), subset
+    """Reads the data set inside a `Subset`."""
+
+    def __init__(self, subset: Subset[Any], on_copies: bool) -> None:
+        self.inner, self.subset = untransformed(subset.dataset, on_copies), subset
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.subset.indices[index])
 
 
 class ConcatReader:
-    def __init__(self, concat: ConcatDataset[Any], aside: bool) -> None:
-        self.parts = [untransformed(part, aside) for part in concat.datasets]
+    """Reads the data sets inside a `ConcatDataset`."""
+
+    def __init__(self, concat: ConcatDataset[Any], on_copies: bool) -> None:
+        self.parts = [untransformed(part, on_copies) for part in concat.datasets]
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
@@ -65,58 +77,58 @@ class ConcatReader:
 
 
 class LeafReader:
-    """Reads a copy of the data set whose transform does nothing, or without a transform to leave out the data set itself.
+    """Reads a copy of a data set whose transform does nothing, or the data set itself if it has no transform to leave out.
 
-    The copy is made anew when the data set was given another attribute, as new targets, or another item at this index in
-    a list, and in each process: a file that it opens at its first read is then no other process's.
+    A new copy is made in each process, so that a file opened at the first read is not shared. It is also made anew when an
+    attribute of the data set was replaced, e.g. its targets, or the item at this index in one of its lists.
     """
 
-    def __init__(self, leaf: Any, aside: bool) -> None:
-        self.leaf, self.aside = leaf, aside
-        self._is_alike: bool | None = None
-        self._raw: Any = None
-        self._seen: dict[str, Any] = {}
-        self._lists: dict[str, list[Any]] = {}
-        self._process = 0
+    def __init__(self, leaf: Any, on_copies: bool) -> None:
+        self.leaf, self.on_copies = leaf, on_copies
+        self._transform_is_last: bool | None = None
+        self._copy: Any = None
+        self._copied_attributes: dict[str, Any] = {}
+        self._copied_lists: dict[str, list[Any]] = {}
+        self._copied_in_process = 0
 
     def read(self, index: int) -> tuple[Any, Finish]:
         if not _can_be_copied(self.leaf):
             return self.leaf[index], _identity
-        if self._is_read_untransformed():
-            return self._copied(lambda leaf: _with_transform(leaf, _identity), index)[index], self.finish
-        return (self._copied(_copy, index) if self.aside else self.leaf)[index], _identity
+        if self._can_leave_out_transform():
+            return self._current_copy(lambda leaf: _with_transform(leaf, _identity), index)[index], self.finish
+        return (self._current_copy(_shallow_copy, index) if self.on_copies else self.leaf)[index], _identity
 
     def finish(self, sample: Any) -> Any:
-        """The data set's transform as it is now: users may replace it after wrapping."""
+        """Apply the data set's transform as it is now: users may replace it after wrapping."""
         if (joint := _joint_transform(self.leaf)) is not None:
             return joint(*sample)
         if not callable(transform := getattr(self.leaf, "transform", None)):
             return sample
-        image, join = split_image(sample)
-        return join(transform(image))
+        image, put_back = extract_image(sample)
+        return put_back(transform(image))
 
-    def _is_read_untransformed(self) -> bool:
+    def _can_leave_out_transform(self) -> bool:
         if not _has_transform(self.leaf):
             return False
-        if self._is_alike is None:
-            self._is_alike = _finishes_alike(self.leaf)
-        return self._is_alike
+        if self._transform_is_last is None:
+            self._transform_is_last = _applies_transform_last(self.leaf)
+        return self._transform_is_last
 
-    def _copied(self, make: Callable[[Any], Any], index: int) -> Any:
-        if self._raw is None or os.getpid() != self._process or not self._is_as_copied(index):
+    def _current_copy(self, make: Callable[[Any], Any], index: int) -> Any:
+        if self._copy is None or os.getpid() != self._copied_in_process or not self._is_up_to_date(index):
             now = self.leaf.__dict__
-            self._raw, self._seen, self._process = make(self.leaf), dict(now), os.getpid()
-            self._lists = {name: value.copy() for name, value in now.items() if isinstance(value, list)}
-        return self._raw
+            self._copy, self._copied_attributes, self._copied_in_process = make(self.leaf), dict(now), os.getpid()
+            self._copied_lists = {name: value.copy() for name, value in now.items() if isinstance(value, list)}
+        return self._copy
 
-    def _is_as_copied(self, index: int) -> bool:
-        now = self.leaf.__dict__
-        if now.keys() != self._seen.keys() or any(value is not self._seen[name] for name, value in now.items()):
+    def _is_up_to_date(self, index: int) -> bool:
+        now, then = self.leaf.__dict__, self._copied_attributes
+        if now.keys() != then.keys() or any(value is not then[name] for name, value in now.items()):
             return False
-        return all(_has_same(old, now[name], index) for name, old in self._lists.items())
+        return all(_has_same_item(old, now[name], index) for name, old in self._copied_lists.items())
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_raw": None, "_seen": {}, "_lists": {}}
+        return self.__dict__ | {"_copy": None, "_copied_attributes": {}, "_copied_lists": {}}
 
 
 Reader = LeafReader | SubsetReader | ConcatReader
@@ -126,56 +138,61 @@ def _has_transform(leaf: Any) -> bool:
     return callable(getattr(leaf, "transform", None)) or getattr(leaf, "transforms", None) is not None
 
 
-def _has_same(old: list[Any], new: list[Any], index: int) -> bool:
+def _has_same_item(old: list[Any], new: list[Any], index: int) -> bool:
     return len(old) == len(new) and (not -len(old) <= index < len(old) or old[index] is new[index])
 
 
-class _Witness:
-    """A transform that changes nothing and remembers what it was given."""
+class _RecordingIdentity:
+    """A transform that changes nothing and records its arguments."""
 
     def __init__(self) -> None:
-        self.given: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[Any, ...]] = []
 
     def __call__(self, *given: Any) -> Any:
-        self.given.append(given)
+        self.calls.append(given)
         return given[0] if len(given) == 1 else given
 
 
-def _finishes_alike(leaf: Any) -> bool:
-    """Whether a data set calls its transform once, on the image alone, and returns what that returns.
+def _applies_transform_last(leaf: Any) -> bool:
+    """Whether a data set calls its transform once, on the image alone, and returns the result unchanged.
 
-    If not (it transforms image and boxes together, makes two views or pairs, as LFWPairs, or works on after the transform),
-    it cannot be read without it, and is read as it is.
+    Otherwise it cannot be read without its transform, and is read as it is: it transforms image and boxes together, makes
+    two views or pairs, as LFWPairs does, or works on after the transform.
     """
-    # three, since it may do so to some samples only
-    return bool(len(leaf)) and all(_finishes_alike_at(index, leaf) for index in (0, len(leaf) // 2, len(leaf) - 1))
+    # three samples, since a data set may treat some differently
+    return bool(len(leaf)) and all(_applies_transform_last_at(i, leaf) for i in (0, len(leaf) // 2, len(leaf) - 1))
 
 
-def _finishes_alike_at(index: int, leaf: Any) -> bool:
-    witness = _Witness()
+def _applies_transform_last_at(index: int, leaf: Any) -> bool:
+    recorder = _RecordingIdentity()
     with torch.random.fork_rng(devices=[]):
         try:
-            sample = _with_transform(leaf, witness)[index]
-            image, _ = split_image(sample)
-        except Exception:  # the user's code, run in a way that it may not be made for
+            sample = _with_transform(leaf, recorder)[index]
+            image, _ = extract_image(sample)
+        except Exception:  # of the user's code, which may not expect this transform
             return False
-    if len(witness.given) != 1:
+    if len(recorder.calls) != 1:
         return False
-    given = witness.given[0]
+    given = recorder.calls[0]
     if _joint_transform(leaf) is not None:
         return type(sample) is tuple and len(sample) == len(given) and all(map(operator.is_, sample, given))
     return len(given) == 1 and given[0] is image
 
 
 def _can_be_copied(leaf: Any) -> bool:
-    """Not a list or a tensor, whose items are no attributes; nor what closes its files when it goes: a copy shares them."""
+    """Whether a shallow copy of the attributes works as the data set.
+
+    It does not for a list or a tensor, whose items are no attributes, nor for a class with `__del__`: a copy that goes
+    would close the files that it shares.
+    """
     is_plain = isinstance(leaf, list | tuple | torch.Tensor)
     return hasattr(leaf, "__dict__") and not is_plain and not hasattr(type(leaf), "__del__")
 
 
-def _copy(leaf: Any) -> Any:
-    """One that shares what the data set holds, but not its lists and dicts: a data set that keeps its samples in one would
-    else find there those of the copy, not transformed.
+def _shallow_copy(leaf: Any) -> Any:
+    """Copy a data set: it shares all but its lists, dicts and sets.
+
+    Those are copied, because a data set that caches its samples in one would find the copy's untransformed ones there.
     """
     # not copy.copy: torchvision's tv_tensor wrapper rebuilds itself there, and takes the transforms off the original
     copied = object.__new__(type(leaf))
@@ -185,8 +202,8 @@ def _copy(leaf: Any) -> Any:
 
 
 def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
-    """A copy with this transform of the image; the target's stays, since targets are not augmented."""
-    copied = _copy(leaf)
+    """Copy a data set and replace its transform of the image. The target's stays, since targets are not augmented."""
+    copied = _shallow_copy(leaf)
     if _joint_transform(leaf) is not None:
         copied.transforms = transform
         return copied
@@ -197,7 +214,7 @@ def _with_transform(leaf: Any, transform: Callable[..., Any]) -> Any:
 
 
 def _joint_transform(leaf: Any) -> Callable[..., Any] | None:
-    """torchvision's `transforms=` of image and target together, if the data set was given one."""
+    """Return torchvision's `transforms=` of image and target together, if the data set was given one."""
     joint = getattr(leaf, "transforms", None)
     return joint if callable(joint) and not isinstance(joint, StandardTransform) else None
 
