@@ -153,7 +153,7 @@ class Bench:
         test = (data.test[measured], data.test_labels[measured] - self.first)
         self.test = (self.images[held_out], self.labels[held_out]) if validate else test
         self.test_name = "validation" if validate else "test"
-        self.pool_hash = str(data.pool()["sha256"])
+        self.pool_hash = data.sha256
         size = min(10_000, len(self.images))
         self.in_bank = torch.arange(size) * len(self.images) // size
         free = ~held_out

@@ -1,4 +1,4 @@
-"""What test_distributed.py has torchrun run: each recipe of a list, in each process; writes what each came to."""
+"""The program that test_distributed.py starts with torchrun: trains each recipe, and saves the weights of each process."""
 
 import sys
 from pathlib import Path
@@ -25,9 +25,9 @@ RECIPES = {
 
 
 def run(recipe: Recipe, folder: Path) -> dict[str, torch.Tensor]:
-    """The average weights of this process; the first one's log is in the folder."""
+    """Train, and return the weights of this process; the main one's log is in the folder."""
     data = datasets.load("sample", 1, 28)
-    if not processes.is_first():
+    if not processes.is_main():
         return train(recipe, data, None, folder).state_dict()
     folder.mkdir(parents=True)
     with Log(folder, {}, recipe.steps, "disabled") as log:
@@ -35,7 +35,7 @@ def run(recipe: Recipe, folder: Path) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    with processes.joined():
+    with processes.process_group():
         for name, recipe in RECIPES.items():
-            average = run(recipe, Path(sys.argv[1]) / name)
-            torch.save(average, Path(sys.argv[1]) / f"{name} {processes.rank()}.pt")
+            weights = run(recipe, Path(sys.argv[1]) / name)
+            torch.save(weights, Path(sys.argv[1]) / f"{name} {processes.rank()}.pt")

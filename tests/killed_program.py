@@ -1,8 +1,7 @@
-"""What test_resume.py runs: a run that is killed ten times at random moments and resumed, and one that is not.
+"""The program that test_resume.py starts: a run that is killed ten times at random moments and resumed, and one that is not.
 
-torch is imported once, and every part of a run is a fork: a kill then costs what it interrupts. One kill comes at once, one
-when the folder is begun, the others when the run has come to random steps and a random part of the next ones; every third
-step is saved.
+torch is imported once, and every part of a run is a fork, which starts fast. One kill comes at once, one when the folder has
+been created, the others when the run has come to random steps, plus a random part of a second; every third step is saved.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ RECIPE = ["--steps", "300", "--batch_size", "32", "--bank_size", "50", "--vae.wi
 
 
 def begin(*arguments: str) -> int:
-    """A process of a run; its id."""
+    """Start a process of a run, and return its id."""
     if pid := os.fork():
         return pid
     code = 1
@@ -48,7 +47,7 @@ def begin_or_resume() -> int:
 
 
 def has_come_to(step: int) -> bool:
-    """Whether a checkpoint of the step is there; of step 0 none, but the folder, which only --overwrite may begin anew."""
+    """Whether the checkpoint of a step is there; at step 0, the folder, in which only --overwrite begins a new run."""
     return saved_step() >= step and (step > 0 or (Path("run") / "training.yaml").exists())
 
 

@@ -1,4 +1,4 @@
-"""The trainer as people run it: one command in fresh processes."""
+"""The trainer as users run it: one command in new processes."""
 
 import json
 import os
@@ -6,23 +6,24 @@ import subprocess
 import sys
 import time
 
-ONE = [sys.executable, "-m", "train"]
-TWO = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "train"]
+ONE_PROCESS = [sys.executable, "-m", "train"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TWO_PROCESSES = [*TORCHRUN, "-m", "train"]
 
 
 def python_m_train(*arguments, cwd, env=None, check=True):
-    """Run to its end."""
+    """Run a command line to its end."""
     clean = (
         {k: v for k, v in os.environ.items() if not k.startswith("WANDB")} | {"WANDB_MODE": "disabled"} | (env or {})
     )
-    command = [*ONE, *map(str, arguments)]
+    command = [*ONE_PROCESS, *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, env=clean, capture_output=True, text=True, check=False, timeout=240)
     assert not check or done.returncode == 0, done.stderr
     return done
 
 
-def started(*arguments, cwd, command=ONE):
-    """Begin a run, to be stopped or waited for."""
+def started(*arguments, cwd, command=ONE_PROCESS):
+    """Start a run, for a test that stops it or waits for it."""
     env = os.environ | {"WANDB_MODE": "disabled"}
     return subprocess.Popen(
         [*command, *arguments], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -38,7 +39,7 @@ def wait_for_step(folder, step, process):
 
 
 def records(folder):
-    """The whole lines of metrics.jsonl, without what the machine decides."""
+    """Read the complete lines of metrics.jsonl, without the speed, which differs between equal runs."""
     path = folder / "metrics.jsonl"
     lines = path.read_text().splitlines(True) if path.exists() else []
     whole = [json.loads(line) for line in lines if line.endswith("\n")]

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, LABELS
 from train import data as datasets
 from train import hugging_face
 from train.__main__ import main
-from train.recipes import for_images
+from train.recipes import recipe_for_images
 from vae_augment import VAEAugment
 from vae_augment.demo_data import fashion_sample
 from vae_augment.images import files as image_files
@@ -31,6 +31,23 @@ def photographs(folder, count=20, classes=("boot", "shirt")):
         path.parent.mkdir(parents=True, exist_ok=True)
         photograph(i, (40 + i % 50, 90 - i % 50)).save(path)
     return folder
+
+
+@pytest.mark.parametrize("form", ["MNIST", "CIFAR10"])
+def test_a_data_set_of_torchvision_is_one_row_of_the_table(form, monkeypatch):
+    grey, colour = IMAGES[:50, 0], IMAGES[:50].repeat(1, 3, 1, 1)
+
+    class Garments:
+        def __init__(self, root, train, download=False):
+            pixels = grey if form == "MNIST" else colour.permute(0, 2, 3, 1).numpy()
+            self.data = pixels[:40] if train else pixels[40:]
+            self.targets = LABELS[40:50] if form == "MNIST" else LABELS[40:50].tolist()
+
+    monkeypatch.setitem(datasets.TORCHVISION, "garments", Garments)
+    data = datasets.load("garments", 1 if form == "MNIST" else 3, 28)
+    assert torch.equal(torch.cat([data.train, data.test]), grey[:, None] if form == "MNIST" else colour)
+    assert torch.equal(data.test_labels, LABELS[40:50])
+    assert data.name == "Garments training images"
 
 
 def test_every_kind_of_image_file_is_read(tmp_path):
@@ -142,7 +159,7 @@ def test_a_run_is_named_after_the_folder_wherever_it_is_named_from(tmp_path, mon
 @pytest.mark.parametrize("held_out", [False, True])
 def test_broken_images_are_named_and_left_out(held_out, tmp_path):
     files = image_files.find_images(photographs(tmp_path, 200))
-    file = next(file for i, file in enumerate(files) if (i in datasets._held_out(200)) is held_out)
+    file = next(file for i, file in enumerate(files) if (i in datasets._held_out_tenth(200)) is held_out)
     file.write_bytes(file.read_bytes()[:300])
     with pytest.warns(UserWarning, match=rf"1 of 200 images cannot be read: .*{file.name}.*left out"):
         data = datasets.load(f"folder:{tmp_path}", 3, 32)
@@ -187,14 +204,14 @@ def test_more_than_fits_into_memory_is_read_the_same(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_AUGMENT_MEMORY", "1000")
     outside = datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32, str(tmp_path / "scratch"))
     assert torch.equal(inside.train, outside.train)
-    assert inside.pool() == outside.pool()
+    assert inside.provenance() == outside.provenance()
     assert "scratch/images-" in Path("/proc/self/maps").read_text()
     assert not list((tmp_path / "scratch").iterdir())  # nothing is left behind
 
 
 @pytest.mark.parametrize(("size", "patch"), [(28, 2), (32, 2), (64, 4), (96, 6), (128, 8), (224, 14), (48, 3), (50, 5)])
 def test_patches_fit_the_size(size, patch):
-    assert for_images("folder:x", 3, size).vae.patch == patch
+    assert recipe_for_images("folder:x", 3, size).vae.patch == patch
 
 
 def test_a_size_without_patches_names_one_that_has(tmp_path):
@@ -208,7 +225,7 @@ def test_a_size_without_patches_names_one_that_has(tmp_path):
 def test_channels_are_those_of_the_images(tmp_path):
     photographs(tmp_path / "colour")
     photograph(0, (30, 30)).convert("L").save(tmp_path / "grey.png")
-    assert datasets.channels_of(f"folder:{tmp_path / 'colour'}") == 3
+    assert datasets.detect_channels(f"folder:{tmp_path / 'colour'}") == 3
     assert image_files.detect_channels([tmp_path / "grey.png"]) == 1
 
 
@@ -246,7 +263,7 @@ def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_pa
     assert torch.equal(data.train, same.train)
     assert data.name == "images of saved", "no folders of this machine"
     assert data.test_labels is not None
-    assert datasets.channels_of(f"hf:{saved}") == 3
+    assert datasets.detect_channels(f"hf:{saved}") == 3
 
 
 def test_a_data_set_without_images_names_its_columns(tmp_path):

@@ -74,7 +74,7 @@ def test_killed_at_ten_random_moments_a_run_ends_like_an_unbroken_one_bit_for_bi
 
 def test_a_run_that_began_over_another_does_not_resume_that_one(tmp_path):
     python_m_train(*LONG, "--steps", "20", "--out", "run", cwd=tmp_path)
-    assert (tmp_path / "run" / checkpoint.NAME).exists()
+    assert (tmp_path / "run" / checkpoint.FILE).exists()
     process = started(*LONG, "--seed", "7", "--out", "run", "--overwrite", cwd=tmp_path)
     while "seed: 7" not in (tmp_path / "run" / "training.yaml").read_text():
         assert process.poll() is None, process.communicate()
@@ -86,7 +86,7 @@ def test_a_run_that_began_over_another_does_not_resume_that_one(tmp_path):
 
 @contextlib.contextmanager
 def small_disk(folder):
-    """A disk of 2 MB at the folder; yields whether there is one: mounting is not everyone's right."""
+    """Mount a disk of 2 MB at the folder, and yield whether that worked: mounting needs a privilege."""
     command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
     with contextlib.suppress(OSError):
         if subprocess.run(command, capture_output=True, check=False).returncode == 0:
@@ -142,7 +142,7 @@ class StopAt(Log):
 
 
 def test_a_signal_that_arrives_while_processes_ask_one_another_is_not_lost(tmp_path, monkeypatch):
-    asked, ask = [], processes.is_any
+    asked, ask = [], processes.any_process
 
     def interrupted(stop):
         answer = ask(stop)
@@ -151,7 +151,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_not_lost(tmp_p
             signal.raise_signal(signal.SIGINT)
         return answer
 
-    monkeypatch.setattr(processes, "is_any", interrupted)
+    monkeypatch.setattr(processes, "any_process", interrupted)
     data = datasets.load("sample", 1, 28)
     with Log(tmp_path, {}, 40, "disabled") as log, pytest.raises(KeyboardInterrupt):
         train(SMALL, data, log, tmp_path)
@@ -191,7 +191,7 @@ def test_the_best_weights_are_kept_beside_the_last_and_saved_if_asked_for(tmp_pa
     recipe = dataclasses.replace(SMALL, steps=200, batch_size=8, lr=1e-2, ema=0.5)
     with Log(tmp_path, {}, recipe.steps, "disabled") as log:
         last = train(recipe, data, log, tmp_path)
-    best = checkpoint.load(tmp_path, checkpoint.BEST)
+    best = checkpoint.load(tmp_path, checkpoint.BEST_FILE)
     assert best["step"] < 200
     assert f"weights of step {best['step']}: --resume {tmp_path} --keep best" in capsys.readouterr().err
     with Log(tmp_path, {}, recipe.steps, "disabled", 200) as log:
@@ -201,6 +201,16 @@ def test_the_best_weights_are_kept_beside_the_last_and_saved_if_asked_for(tmp_pa
     losses = [record["best/loss"] for record in records(tmp_path) if "best/loss" in record]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] == pytest.approx(evaluate(kept, data.test)["nats"], abs=1e-3)
+
+
+def test_checkpoints_of_one_format_have_the_same_keys(tmp_path):
+    """Later versions resume them, so that a renamed field keeps its name here."""
+    with Log(tmp_path, {}, 10, "disabled") as log:
+        train(dataclasses.replace(SMALL, steps=10), datasets.load("sample", 1, 28), log, tmp_path)
+    keys = "images vae average optimizer batches step skipped seconds best best_step sums rng format"
+    assert checkpoint.FORMAT_VERSION == 2
+    assert checkpoint.load(tmp_path).keys() == set(keys.split())
+    assert checkpoint.load(tmp_path, checkpoint.BEST_FILE).keys() == {"format", "step", "average"}
 
 
 def test_how_often_and_what_to_keep_may_change_in_a_resumed_run(tmp_path, monkeypatch):
@@ -245,7 +255,7 @@ def test_a_refused_resume_changes_nothing_and_a_finished_run_stays_whole(tmp_pat
     for i in range(12):
         to_pil_image(IMAGES[i]).save(tmp_path / "photos" / f"{i:02}.png")
     with monkeypatch.context() as broken:
-        broken.setattr("train.__main__.solve_gains", lambda *_: (_ for _ in ()).throw(OSError("broken off")))
+        broken.setattr("train.run.solve_gains", lambda *_: (_ for _ in ()).throw(OSError("broken off")))
         with pytest.raises(SystemExit, match="error: broken off"):
             main(["--resume", "run", "--wandb", "disabled"])
     assert hub.load(tmp_path / "run").metrics
@@ -274,11 +284,11 @@ def test_what_cannot_be_resumed_is_told(arguments, message, tmp_path, monkeypatc
 def test_a_damaged_checkpoint_and_one_of_another_version_are_told(tmp_path):
     checkpoint.save(tmp_path, {"step": 3})
     assert checkpoint.load(tmp_path)["step"] == 3
-    whole = (tmp_path / checkpoint.NAME).read_bytes()
+    whole = (tmp_path / checkpoint.FILE).read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no checkpoint"):
-        (tmp_path / checkpoint.NAME).write_bytes(damaged)
+        (tmp_path / checkpoint.FILE).write_bytes(damaged)
         with pytest.raises(ValueError, match=r"checkpoint\.pt is damaged"):
             checkpoint.load(tmp_path)
-    torch.save({"step": 3}, tmp_path / checkpoint.NAME)
+    torch.save({"step": 3}, tmp_path / checkpoint.FILE)
     with pytest.raises(ValueError, match="another version of vae-augment"):
         checkpoint.load(tmp_path)

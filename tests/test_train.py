@@ -1,4 +1,4 @@
-"""The trainer as people run it: one command in a fresh process."""
+"""The trainer as users run it: one command in a new process."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tests.running import python_m_train
 from train import data as datasets
 from train.__main__ import main
 from train.log import Log
-from train.loop import schedule, set_latent_statistics, update_average, warmup
+from train.loop import schedule, set_latent_statistics, update_ema, warmup
 from train.recipes import RECIPES, Recipe
 from vae_augment import VAE, VAEAugment, VAEConfig, hub, load_weights
 from vae_augment.vae import Whitened
@@ -250,7 +250,7 @@ def test_folder_of_images(tmp_path):
     python_m_train("--data", "folder:photos", "--vae.channels", "3", "--vae.size", "32", *SHORT, cwd=tmp_path)
     weights = hub.load(tmp_path / "runs" / "photos")
     assert weights.vae.config.channels == 3
-    assert weights.pool["images"] == 54
+    assert weights.provenance["images"] == 54
 
 
 def test_a_folder_named_like_bundled_weights_is_told_apart(tmp_path, monkeypatch, capsys):
@@ -311,11 +311,11 @@ def test_schedules():
     assert warmup(0.0, 0.0) == 1
 
 
-def test_average_moves_toward_the_weights(vae):
-    average = VAE(vae.config)
-    before = [p.clone() for p in average.parameters()]
-    update_average(average, vae, 0.9)
-    for old, new, target in zip(before, average.parameters(), vae.parameters(), strict=True):
+def test_ema_moves_toward_the_weights(vae):
+    ema = VAE(vae.config)
+    before = [p.clone() for p in ema.parameters()]
+    update_ema(ema, vae, 0.9)
+    for old, new, target in zip(before, ema.parameters(), vae.parameters(), strict=True):
         assert torch.allclose(new, 0.9 * old + 0.1 * target, atol=1e-6)
 
 

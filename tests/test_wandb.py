@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from tests import wandb_server
-from train.__main__ import _parser, main
-from train.log import RUN_ID
+from train.__main__ import main
+from train.cli import make_parser
+from train.log import WANDB_ID_FILE
 from train.recipes import RECIPES
 from vae_augment import hub
 
@@ -67,7 +68,7 @@ def test_an_online_run_sends_numbers_pictures_and_the_weights(server, tmp_path):
 def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
     server.dies_after = "UpsertBucket"
     done = online(
-        server, tmp_path, "import train.log; train.log.FINISH_TIMEOUT = 3  # five minutes are long for a test"
+        server, tmp_path, "import train.log; train.log.WANDB_FINISH_SECONDS = 3  # five minutes are long for a test"
     )
     assert done.returncode == 0, done.stderr
     assert hub.load(tmp_path / "run").bank is not None
@@ -76,16 +77,16 @@ def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
 def test_a_run_over_another_does_not_log_into_its_wandb_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / RUN_ID).write_text("of-another")
+    (tmp_path / "run" / WANDB_ID_FILE).write_text("of-another")
     main([*SHORT, "--overwrite", "--wandb", "disabled"])
-    assert not (tmp_path / "run" / RUN_ID).exists()
+    assert not (tmp_path / "run" / WANDB_ID_FILE).exists()
 
 
 def test_what_a_sweep_varies_the_trainer_understands():
     """`wandb agent` writes a chosen setting as --key=value."""
     sweep = yaml.safe_load(SWEEP.read_text())
     assert sweep["command"] == ["python", "-m", "train", "fashion-mnist", "${args}"]
-    parser = _parser(RECIPES["fashion-mnist"])
+    parser = make_parser(RECIPES["fashion-mnist"])
     choices = [
         [f"--{name}={value}" for value in given.get("values", [given.get("value", given.get("min"))])]
         for name, given in sweep["parameters"].items()

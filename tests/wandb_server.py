@@ -1,4 +1,4 @@
-"""A loopback server that speaks as much of W&B's API as an online run needs. Written from the requests of wandb 0.31."""
+"""A loopback server with the part of W&B's API that an online run needs, written from the requests of wandb 0.31."""
 
 import base64
 import gzip
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Server:
-    """What arrived: history rows, files by name, and the names of the GraphQL operations; `dies_after` ends its service."""
+    """A server's record: history rows, files by name, names of GraphQL operations; `dies_after` makes it fail."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -39,7 +39,7 @@ def serve() -> Iterator[Server]:
 
 class Quiet(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The client closes its connections when it likes."""
+        """Ignore errors: the client may close its connections at any time."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.artifact(name, given)
 
     def artifact(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
-        """The steps in which the client logs an artifact."""
+        """Answer the operations with which the client logs an artifact."""
         url = f"{self.server_state.url}/upload/"
         if name == "ArtifactType":
             return {"project": {"artifact": None}}

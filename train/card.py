@@ -7,11 +7,16 @@ from vae_augment.hub import model_card, read_card
 
 
 def run_card(weights: Weights, name: str, folder: Path, recipe: str, command: str) -> str:
-    """The README.md for a run's folder, whose samples.png is `pictures.contact_sheet`; an older one's own text is kept.
+    """Write the text of README.md for a run's folder; what the owner added to an older one is kept.
 
-    `name` is what `from_pretrained` takes, `recipe` the text of training.yaml.
+    Args:
+        weights: of the run.
+        name: what `from_pretrained` takes.
+        folder: of the run; its samples.png is `pictures.contact_sheet`.
+        recipe: text of training.yaml.
+        command: the command line that repeats the run.
     """
     rows = "held-out originals, reconstructions, augmentations at strength 0.5, 1 and 2"
-    # parts of a spatial latent are not independent, as the prior has them: no samples are drawn of it
+    # the prior's samples have independent parts, which a spatial latent has not
     rows += "" if weights.vae.config.spatial else ", samples of the prior"
     return model_card(weights, name, recipe=recipe, command=command, picture=rows, old=read_card(folder))

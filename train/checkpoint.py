@@ -1,4 +1,4 @@
-"""The state of a run in one file, replaced whole: whenever a run is killed, the last complete one is there."""
+"""The state of a run in one file, replaced atomically: whenever a run is killed, the last complete one is there."""
 
 import io
 from pathlib import Path
@@ -8,24 +8,24 @@ import torch
 
 from vae_augment.atomic import atomic_write
 
-NAME = "checkpoint.pt"
-BEST = "best.pt"  # weights only
-FORMAT = 2  # of the state that loop.py keeps
+FILE = "checkpoint.pt"
+BEST_FILE = "best.pt"  # weights only
+FORMAT_VERSION = 2  # of what `State.to_dict` returns
 
 
-def save(folder: Path, state: dict[str, Any], name: str = NAME) -> None:
-    """Tensors, numbers and containers of them only, so that it loads with weights_only=True."""
+def save(folder: Path, state: dict[str, Any], name: str = FILE) -> None:
+    """Write a checkpoint of tensors, numbers and containers of them, which load with weights_only=True."""
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT} | state, buffer)
+    torch.save({"format": FORMAT_VERSION} | state, buffer)
     atomic_write(folder / name, buffer.getvalue())
 
 
-def load(folder: Path, name: str = NAME) -> dict[str, Any]:
-    """The last complete checkpoint of a run's folder, or its best weights, on the CPU.
+def load(folder: Path, name: str = FILE) -> dict[str, Any]:
+    """Load the last complete checkpoint of a run's folder, or its best weights, on the CPU.
 
     Raises:
-        FileNotFoundError: the run did not come as far as one.
-        ValueError: it is damaged, or another version of this package wrote it.
+        FileNotFoundError: the run ended before its first checkpoint.
+        ValueError: the checkpoint is damaged, or another version of this package wrote it.
     """
     if not (folder / name).is_file():
         raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
@@ -33,8 +33,8 @@ def load(folder: Path, name: str = NAME) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch raises of many kinds for what it did not write
+    except Exception as error:  # torch raises errors of many types for files that it did not write
         raise ValueError(f"{folder / name} is damaged: begin a new run ({type(error).__name__})") from error
-    if state.get("format") != FORMAT:
+    if state.get("format") != FORMAT_VERSION:
         raise ValueError(f"{folder / name} is of another version of vae-augment: resume with that, or begin a new run")
     return state

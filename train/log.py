@@ -16,30 +16,33 @@ from tqdm import tqdm
 
 from vae_augment.atomic import atomic_write
 
-FINISH_TIMEOUT = 300  # seconds that the end of a run waits for W&B; without a limit, a dead server holds it for hours
-RUN_ID = "wandb_run"  # file with the id of the W&B run, by which a resumed run goes on
+WANDB_FINISH_SECONDS = (
+    300  # that the end of a run waits for W&B at most; without a limit, a dead server holds it for hours
+)
+WANDB_ID_FILE = "wandb_run"  # holds the id of the W&B run, which a resumed run continues
+PRINT_EVERY = 500  # steps, where there is no terminal for a progress bar
 WandbMode = Literal["online", "offline", "disabled"]
 
 
 class Log:
-    """A context manager; `with Log(...) as log:`.
+    """The log of a run, a context manager.
 
     Args:
         folder: of the run; `metrics.jsonl` is in it.
         config: the full recipe, as W&B shows it.
-        steps: length of the progress bar.
+        steps: steps of the whole run.
         wandb_mode: None: $WANDB_MODE, else online if a key is configured, else offline.
-        done: steps of an earlier part of the run, whose lines are kept and whose W&B run goes on; 0 begins anew.
+        done: steps of the run that is resumed: their lines are kept, and its W&B run goes on; 0 begins anew.
     """
 
     def __init__(
         self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None, done: int = 0
     ) -> None:
         path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _is_kept(json.loads(line), done, steps)] if done else []
+        kept = [line for line in _complete_lines(path) if _is_kept(json.loads(line), done, steps)] if done else []
         atomic_write(path, "".join(kept).encode())
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-        # off a terminal the bar would be thousands of lines; the lines of `write` remain
+        # without a terminal the bar would be thousands of lines; `say` still prints its own
         self._bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
         self._wandb = self._run = _start_wandb(folder, config, wandb_mode, resume=done > 0)
 
@@ -47,31 +50,31 @@ class Log:
         return self
 
     def step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Numbers of a step, under their names."""
+        """Log the metrics of a step, by name; names without a slash are also shown by the progress bar."""
         self._file.write(json.dumps({"step": step} | {k: round(v, 6) for k, v in metrics.items()}) + "\n")
         self._file.flush()
         self._bar.update(step - self._bar.n)
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in metrics.items() if "/" not in name})
-        if self._bar.disable and step % 500 == 0:
+        if self._bar.disable and step % PRINT_EVERY == 0:
             self.say(f"step {step}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
         self._send({"step": step, **metrics})
 
     def images(self, step: int, grids: Mapping[str, Image]) -> None:
-        """Pictures, in W&B only."""
+        """Log pictures, in W&B only."""
         if self._wandb is not None:
             import wandb
 
             self._send({"step": step} | {name: wandb.Image(grid) for name, grid in grids.items()})
 
     def histogram(self, step: int, name: str, values: Tensor) -> None:
-        """The distribution of these values, in W&B only."""
+        """Log the distribution of these values, in W&B only."""
         if self._wandb is not None:
             import wandb
 
             self._send({"step": step, name: wandb.Histogram(values.flatten().tolist())})
 
     def weights(self, files: Sequence[Path], name: str, aliases: Sequence[str]) -> None:
-        """Keep these files as a W&B artifact of type model, which `run.use_artifact(f"{name}:latest")` gives back."""
+        """Save these files as a W&B artifact of type model, which `run.use_artifact(f"{name}:latest")` returns."""
         if self._wandb is not None:
             self._guard(self._log_artifact, files, name, aliases)
 
@@ -84,6 +87,7 @@ class Log:
         self._wandb.log_artifact(artifact, aliases=["latest", *aliases])
 
     def say(self, text: str) -> None:
+        """Print a line to stderr, above the progress bar."""
         self._bar.write(text, file=sys.stderr)
 
     def __exit__(
@@ -91,7 +95,7 @@ class Log:
     ) -> None:
         self._bar.close()
         self._file.close()
-        if self._run is not None:  # also after a failure: else W&B's own end would wait without limit
+        if self._run is not None:  # also after an error: at the interpreter's exit, W&B would wait without limit
             self._guard(self._run.finish, exit_code=0 if kind is None else 1)
 
     def _send(self, record: Mapping[str, Any]) -> None:
@@ -99,7 +103,7 @@ class Log:
             self._guard(self._wandb.log, dict(record))
 
     def _guard(self, call: Any, *args: Any, **kwargs: Any) -> None:
-        # tracking must never cost a run
+        # an error of W&B must not end the run
         try:
             call(*args, **kwargs)
         except Exception as error:
@@ -107,24 +111,25 @@ class Log:
             self._wandb = None
 
 
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a file; a kill may have cut off the last."""
+def _complete_lines(path: Path) -> list[str]:
+    """Read the complete lines of a file; a kill may have cut off the last."""
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _is_kept(record: Mapping[str, Any], done: int, steps: int) -> bool:
-    # what is measured once all steps are done is measured anew
+    # the measurement after the last step is made anew
     is_last = record["step"] == steps and any(name.startswith("test/") for name in record)
     return record["step"] <= done and not is_last
 
 
 def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resume: bool) -> Any:
+    """Start a W&B run, offline if the server cannot be reached; return None without one."""
     mode = mode or os.environ.get("WANDB_MODE")
     if mode == "disabled":
         return None
     try:
-        import wandb
+        import wandb  # noqa: F401
     except ImportError:
         if mode is not None:
             raise
@@ -132,28 +137,35 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
         return None
     if mode is None:
         mode = "online" if _is_logged_in() else "offline"
-    name = folder / RUN_ID
     for attempt in dict.fromkeys((mode, "offline")):
         try:
-            run = wandb.init(
-                project="vae-augment",
-                dir=folder,
-                config=dict(config),
-                mode=attempt,  # type: ignore[arg-type]
-                id=name.read_text() if resume and name.is_file() else None,
-                resume="allow",
-                settings=wandb.Settings(finish_timeout=float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_TIMEOUT))),
-            )
-            atomic_write(name, run.id.encode())
-            run.define_metric("step")
-            run.define_metric("*", step_metric="step")  # our own axis
-            for metric, best in (("test/psnr_db", "max"), ("test/nats", "min"), ("total", "min")):
-                run.define_metric(metric, step_metric="step", summary=f"last,{best}")
-            print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)
-            return run
+            return _init_wandb(folder, config, attempt, resume)
         except Exception as error:
             print(f"W&B does not start {attempt}: {error}", file=sys.stderr)
     return None
+
+
+def _init_wandb(folder: Path, config: Mapping[str, Any], mode: str, resume: bool) -> Any:
+    import wandb
+
+    id_file = folder / WANDB_ID_FILE
+    timeout = float(os.environ.get("WANDB_FINISH_TIMEOUT", WANDB_FINISH_SECONDS))
+    run = wandb.init(
+        project="vae-augment",
+        dir=folder,
+        config=dict(config),
+        mode=mode,  # type: ignore[arg-type]
+        id=id_file.read_text() if resume and id_file.is_file() else None,
+        resume="allow",
+        settings=wandb.Settings(finish_timeout=timeout),
+    )
+    atomic_write(id_file, run.id.encode())
+    run.define_metric("step")
+    run.define_metric("*", step_metric="step")  # instead of W&B's own count of calls
+    for metric, best in (("test/psnr_db", "max"), ("test/nats", "min"), ("total", "min")):
+        run.define_metric(metric, step_metric="step", summary=f"last,{best}")
+    print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)
+    return run
 
 
 def _is_logged_in() -> bool:
@@ -161,5 +173,5 @@ def _is_logged_in() -> bool:
 
     try:
         return bool(wandb.login(prompt=False))
-    except Exception:  # a key, but no answer: no reason to wait for one through the run
+    except Exception:  # there is a key, but no answer: the run does not wait for one
         return False

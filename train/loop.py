@@ -1,4 +1,4 @@
-"""The training loop, read from top to bottom: batch, loss, step, average, log, save."""
+"""The training loop, read from top to bottom: batch, loss, step, EMA, log, save."""
 
 import math
 import time
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vae_augment import VAE
 
-from . import checkpoint, device, processes
+from . import checkpoint, processes
+from . import device as devices
 from .data import Data
 from .log import Log
 from .loss import elbo, evaluate
@@ -22,151 +23,179 @@ from .state import State
 from .step import backward, prepare
 from .stop import StopRequest
 
-LOG_EVERY = 50
-PICTURES_EVERY = 1000
-MEASURED = 10  # times in a run
-MOST_SKIPPED = 20  # steps in a row
+LOG_EVERY = 50  # steps
+PICTURES_EVERY = 1000  # steps
+EVALUATIONS = 10  # of the EMA weights on held-out images, in a run
+EVALUATION_IMAGES = 1000  # held-out images of each, at most
+MAX_SKIPPED_STEPS = 20  # in a row
+STATISTICS_IMAGES = 10_000  # training images that latent statistics are computed from, at most
 
 
-def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, state: dict[str, Any] | None = None) -> VAE:
-    """Train a VAE and return its averaged weights, in eval mode, with latent statistics set.
+def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict[str, Any] | None = None) -> VAE:
+    """Train a VAE and return its EMA weights, in eval mode, with latent statistics set.
 
-    Several processes (see processes.py) each compute their part of every batch and come to the same weights, within
-    rounding those of one process; the first of them has the log and writes the checkpoints, the others have None.
-    `state` is a checkpoint to go on from; on one processor, the result is then that of an unbroken run bit for bit.
+    Several processes (see processes.py) each compute their part of every batch, and end in the same weights: those of one
+    process, within rounding. The main process logs and writes the checkpoints; the others get None as `log`.
+
+    Args:
+        recipe, data: what to train, and on what.
+        log: for numbers and pictures.
+        folder: for checkpoints.
+        saved: a checkpoint to resume from. On one device, the weights are then those of an unbroken run, bit for bit.
 
     Raises:
         ArithmeticError: the loss stays non-finite.
-        RuntimeError: another process died, see `processes.is_of_a_lost_one`.
-        ValueError: the checkpoint is of other images; the batch or the device cannot be divided among the processes.
-        KeyboardInterrupt: after SIGINT or SIGTERM to any of the processes, once the checkpoint is written.
+        RuntimeError: another process died, see `processes.is_lost_peer`.
+        ValueError: the checkpoint is of other images, or the processes cannot share the batch or the device.
+        KeyboardInterrupt: SIGINT or SIGTERM came to any of the processes; the checkpoint is written.
     """
-    check(recipe, len(data.train))
+    check_processes(recipe, len(data.train))
     torch.manual_seed(recipe.seed)
-    where = device.pick(recipe.device)
-    run = State.begin(recipe, data, where)
-    if state is not None:
-        run.load(state)
-    forward = prepare(run.vae, recipe, where)
-    images, pixels = run.batches.size, data.train[0].numel()
-    in_a_row, done, started, before = 0, run.step, time.perf_counter(), run.seconds
+    device = devices.pick(recipe.device)
+    state = State.begin(recipe, data, device)
+    if saved is not None:
+        state.load(saved)
+    forward = prepare(state.vae, recipe, device)
+    batch_size, pixels, skipped_in_a_row = state.batches.size, data.train[0].numel(), 0
+    step_before, started, seconds_before = state.step, time.perf_counter(), state.seconds
 
-    with StopRequest(patient=processes.count() > 1) as stop:
-        for step in range(done + 1, recipe.steps + 1):
-            x = run.batches.next()  # every process draws the same images and noise, and takes its share
-            eps = torch.randn(images, *run.vae.latent_shape, device=where)
-            x, eps = processes.share(x).float() / 255, processes.share(eps)
-            rate = recipe.lr * schedule(step / recipe.steps)
-            for group in run.optimizer.param_groups:
-                group["lr"] = rate
+    with StopRequest(ignore_repeats=processes.world_size() > 1) as stop:
+        for step in range(step_before + 1, recipe.steps + 1):
+            x = state.batches.next()  # every process draws the same images and noise, and computes its shard
+            eps = torch.randn(batch_size, *state.vae.latent_shape, device=device)
+            x, eps = processes.shard(x).float() / 255, processes.shard(eps)
+            lr = recipe.lr * schedule(step / recipe.steps)
+            set_learning_rate(state.optimizer, lr)
             beta = recipe.beta * warmup(step / recipe.steps, recipe.kl_warmup)
 
-            run.optimizer.zero_grad()
+            state.optimizer.zero_grad()
             bound = partial(elbo, pixels=pixels, beta=beta, likelihood=recipe.likelihood, free_bits=recipe.free_bits)
             loss = backward(forward, x, eps, recipe.accumulate, bound)
-            norm = torch.nn.utils.clip_grad_norm_(run.vae.parameters(), recipe.grad_clip)
+            norm = torch.nn.utils.clip_grad_norm_(state.vae.parameters(), recipe.grad_clip)
 
-            run.step, run.seconds = step, before + time.perf_counter() - started
+            state.step, state.seconds = step, seconds_before + time.perf_counter() - started
             if not (norm.isfinite() and loss["total"].isfinite()):
-                run.skipped, in_a_row = run.skipped + 1, in_a_row + 1
-                if in_a_row == MOST_SKIPPED:
-                    raise ArithmeticError(
-                        f"the loss was not finite for {MOST_SKIPPED} steps up to step {step}: lower lr ({recipe.lr}) or "
-                        f"grad_clip ({recipe.grad_clip}), or raise batch_size ({recipe.batch_size})"
-                    )
+                state.skipped, skipped_in_a_row = state.skipped + 1, skipped_in_a_row + 1
+                check_skipped(skipped_in_a_row, step, recipe)
                 continue
-            in_a_row = 0
-            run.optimizer.step()
-            update_average(run.average, run.vae, min(recipe.ema, (1 + step) / (10 + step)))
-            add_to_epoch(run, loss, log)
+            skipped_in_a_row = 0
+            state.optimizer.step()
+            update_ema(state.ema, state.vae, min(recipe.ema, (1 + step) / (10 + step)))
+            log_epoch(state, loss, log)
 
-            if log is not None and (step % LOG_EVERY == 0 or step == recipe.steps):
-                speed = (step - done) * images / (run.seconds - before)
-                parts = {name: value.item() for name, value in loss.items()}
-                rates = {"beta": beta, "lr": rate, "grad_norm": float(norm), "epoch": step * images / len(data.train)}
-                log.step(step, parts | rates | {"images_per_second": speed, "skipped_steps": float(run.skipped)})
-            if log is not None and step % PICTURES_EVERY == 0 and step != recipe.steps:
-                log.images(step, grids(run.average, data.test))
-            if log is not None and (step % max(1, recipe.steps // MEASURED) == 0 or step == recipe.steps):
-                measure(run, data.test[:1000], recipe, log, folder)
-            stopping = processes.is_any(stop.asked)  # all at the same step; a signal from here on is for the next one
-            if log is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps or stopping):
-                checkpoint.save(folder, run.to_dict())
-            if stopping:
+            is_end = step == recipe.steps
+            if log is not None and (step % LOG_EVERY == 0 or is_end):
+                rates = {"beta": beta, "lr": lr, "grad_norm": float(norm), "epoch": step * batch_size / len(data.train)}
+                speed = (step - step_before) * batch_size / (state.seconds - seconds_before)
+                progress = {"images_per_second": speed, "skipped_steps": float(state.skipped)}
+                log.step(step, {name: value.item() for name, value in loss.items()} | rates | progress)
+            if log is not None and step % PICTURES_EVERY == 0 and not is_end:
+                log.images(step, grids(state.ema, data.test))
+            if log is not None and (step % max(1, recipe.steps // EVALUATIONS) == 0 or is_end):
+                evaluate_ema(state, data.test[:EVALUATION_IMAGES], recipe, log, folder)
+            # all processes stop at the same step; a signal after this line is for the next one
+            is_stopping = processes.any_process(stop.asked)
+            if log is not None and (step % recipe.checkpoint_every == 0 or is_end or is_stopping):
+                checkpoint.save(folder, state.to_dict())
+            if is_stopping:
                 stop.asked = True  # by another process
                 processes.barrier()  # torchrun ends all when one has ended: not before the checkpoint is written
                 raise KeyboardInterrupt
 
-    if log is not None and 0 < run.best_step < run.step:
-        take_best(run, recipe.keep == "best", log, folder)
-    set_latent_statistics(run.average, data.train)
-    return run.average.cpu()
+    if log is not None and 0 < state.best_step < state.step:
+        choose_weights(state, recipe.keep, log, folder)
+    set_latent_statistics(state.ema, data.train)
+    return state.ema.cpu()
 
 
-def add_to_epoch(run: State, loss: Mapping[str, Tensor], log: Log | None) -> None:
-    """Count a step's losses, and log their means when it ends an epoch."""
-    run.add_losses(loss)
-    if run.step % run.batches.in_epoch == 0:
-        means = run.take_means()
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def log_epoch(state: State, loss: Mapping[str, Tensor], log: Log | None) -> None:
+    """Add the losses of a step, and log their means at the end of an epoch."""
+    state.add_losses(loss)
+    if state.step % state.batches.per_epoch == 0:
+        means = state.take_means()
         if log is not None:
-            log.step(run.step, {f"epoch/{name}": value for name, value in means.items()})
+            log.step(state.step, {f"epoch/{name}": value for name, value in means.items()})
 
 
-def measure(run: State, images: Tensor, recipe: Recipe, log: Log, folder: Path) -> None:
-    """Log the quality of the average on held-out images, and keep the weights in a file while they are the best."""
-    quality = evaluate(run.average, images, recipe.likelihood)
+def evaluate_ema(state: State, images: Tensor, recipe: Recipe, log: Log, folder: Path) -> None:
+    """Log the quality of the EMA weights on held-out images, and save the weights if they are the best so far."""
+    quality = evaluate(state.ema, images, recipe.likelihood)
     loss = quality["nats"] + (recipe.beta - 1) * quality["kl_nats"]
-    if loss < run.best:
-        run.best, run.best_step = loss, run.step
-        checkpoint.save(folder, {"step": run.step, "average": run.average.state_dict()}, checkpoint.BEST)
-    # at the end, __main__ measures what is saved on all of them
-    test = {} if run.step == recipe.steps else {f"test/{name}": value for name, value in quality.items()}
-    log.step(run.step, test | {"best/loss": run.best, "best/step": float(run.best_step)})
+    if loss < state.best:
+        state.best, state.best_step = loss, state.step
+        checkpoint.save(folder, {"step": state.step, "average": state.ema.state_dict()}, checkpoint.BEST_FILE)
+    # at the end, run.py measures what is saved on all held-out images
+    test = {} if state.step == recipe.steps else {f"test/{name}": value for name, value in quality.items()}
+    log.step(state.step, test | {"best/loss": state.best, "best/step": float(state.best_step)})
 
 
-def take_best(run: State, wanted: bool, log: Log, folder: Path) -> None:
-    """Weights better than the last become the average, or are only told of."""
-    what = f"held-out images were drawn better by the weights of step {run.best_step}"
-    if not wanted:
-        log.say(f"{what}: --resume {folder} --keep best saves those")
+def choose_weights(state: State, keep: str, log: Log, folder: Path) -> None:
+    """Load the best weights into the EMA if the recipe keeps those; else only print that there are better ones."""
+    better = f"held-out images were drawn better by the weights of step {state.best_step}"
+    if keep != "best":
+        log.say(f"{better}: --resume {folder} --keep best saves those")
         return
-    run.average.load_state_dict(checkpoint.load(folder, checkpoint.BEST)["average"])
-    log.say(f"{what}: those are saved")
+    state.ema.load_state_dict(checkpoint.load(folder, checkpoint.BEST_FILE)["average"])
+    log.say(f"{better}: those are saved")
 
 
-def check(recipe: Recipe, images: int) -> None:
-    """Raises ValueError if the processes cannot share the device, or a batch, and the share of each its parts."""
-    device.pick(recipe.device)
-    batch, parts = min(recipe.batch_size, images), processes.count() * recipe.accumulate
+def check_processes(recipe: Recipe, images: int) -> None:
+    """Raise ValueError if the processes cannot share the device, or divide a batch evenly, micro-batches included."""
+    devices.pick(recipe.device)
+    batch, parts = min(recipe.batch_size, images), processes.world_size() * recipe.accumulate
     if batch % parts:
         raise ValueError(
-            f"a batch of {batch} images cannot be divided among {processes.count()} processes with "
+            f"a batch of {batch} images cannot be divided among {processes.world_size()} processes with "
             f"accumulate={recipe.accumulate}: set batch_size to a multiple of {parts}, and no more than the {images} images"
         )
 
 
+def check_skipped(in_a_row: int, step: int, recipe: Recipe) -> None:
+    """Raise ArithmeticError if too many steps in a row had no finite loss."""
+    if in_a_row == MAX_SKIPPED_STEPS:
+        raise ArithmeticError(
+            f"the loss was not finite for {MAX_SKIPPED_STEPS} steps up to step {step}: lower lr ({recipe.lr}) or "
+            f"grad_clip ({recipe.grad_clip}), or raise batch_size ({recipe.batch_size})"
+        )
+
+
 def schedule(progress: float) -> float:
-    """Part of the steps done -> part of the peak learning rate: linear to 1 over 5 %, then a cosine to 0."""
+    """Return the fraction of the peak learning rate after a fraction of the steps: linear to 1 over 5 %, then a cosine to 0.
+
+    Example:
+        >>> [round(schedule(progress), 2) for progress in (0, 0.05, 0.5, 1)]
+        [0.0, 0.99, 0.5, 0.0]
+    """
     return min(1.0, progress / 0.05) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def warmup(progress: float, length: float) -> float:
-    """Part of the steps done -> part of beta: from 0.1 to 1 over `length`."""
+    """Return the fraction of beta after a fraction of the steps: from 0.1 to 1 over `length`, a fraction of the steps.
+
+    Example:
+        >>> [warmup(progress, 0.1) for progress in (0, 0.05, 1)]
+        [0.1, 0.55, 1.0]
+    """
     return min(1.0, 0.1 + 0.9 * progress / length) if length else 1.0
 
 
 @torch.no_grad()
-def update_average(average: VAE, vae: VAE, decay: float) -> None:
-    """Exponential moving average of the weights; a smaller decay early keeps the random start out of it."""
-    torch._foreach_lerp_(list(average.parameters()), list(vae.parameters()), 1 - decay)
+def update_ema(ema: VAE, vae: VAE, decay: float) -> None:
+    """Move the exponential moving average toward the weights; a smaller decay early keeps the random start out of it."""
+    torch._foreach_lerp_(list(ema.parameters()), list(vae.parameters()), 1 - decay)
 
 
 @torch.no_grad()
-def set_latent_statistics(vae: VAE, images: Tensor, most: int = 10_000) -> None:
-    """Mean and std per dimension of the aggregate posterior over training images, uint8 `(N, C, S, S)`."""
-    where = vae.latent_mean.device
-    chosen = images[torch.arange(min(most, len(images))) * len(images) // min(most, len(images))]
-    posteriors = [vae.encode(part.to(where).float() / 255) for part in chosen.split(1000)]
+def set_latent_statistics(vae: VAE, images: Tensor) -> None:
+    """Set mean and std per dimension of the aggregate posterior, from at most 10000 training images, uint8 `(N, C, S, S)`."""
+    device, count = vae.latent_mean.device, min(STATISTICS_IMAGES, len(images))
+    chosen = images[torch.arange(count) * len(images) // count]
+    posteriors = [vae.encode(part.to(device).float() / 255) for part in chosen.split(1000)]
     mean = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1)  # (B, L, ...) -> (L, B ...)
     inner = torch.cat([p.std for p in posteriors]).transpose(0, 1).flatten(1).square().mean(1)
     vae.latent_mean.copy_(mean.mean(1).view_as(vae.latent_mean))

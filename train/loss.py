@@ -1,4 +1,4 @@
-"""The evidence lower bound and its parts: pure functions. Nats per image (summed over pixels, mean over the batch)."""
+"""The evidence lower bound (ELBO) and its parts, as pure functions. Unit: nats per image, averaged over the batch."""
 
 import math
 
@@ -8,7 +8,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from vae_augment import VAE, LatentBank, Posterior
 
-SMALLEST_SIGMA = 1 / 256  # one grey level; without a floor the log of a perfect reconstruction diverges
+MIN_SIGMA = (
+    1 / 256
+)  # one grey level, of pixels in [0, 1]: without it, a perfect reconstruction has an infinite likelihood
+ACTIVE_VARIANCE = (
+    0.01  # of a latent dimension's mean over images; above it, the dimension is active (Burda et al., 2016)
+)
+CHUNK = 1000  # images at a time, to bound memory
 
 
 def vae_loss(
@@ -19,19 +25,29 @@ def vae_loss(
     free_bits: float = 0.0,
     eps: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Images `(B, C, S, S)` in [0, 1] -> total, recon and kl, scalars that autograd can follow.
+    """Compute the loss of images `(B, C, S, S)` in [0, 1] and its parts: total, recon and kl, scalars with gradient.
 
-    `total = recon + beta * kl`, where dimensions with less KL than `free_bits` nats cost `free_bits`. `eps` is the noise
-    of the latents, `(B, *latent_shape)`; None: drawn.
+    `total = recon + beta * kl`, where a dimension with less KL than `free_bits` nats costs `free_bits`.
+
+    Args:
+        vae, x: network and images.
+        beta, likelihood, free_bits: see `Recipe`.
+        eps: standard normal noise of the latents, `(B, *latent_shape)`; None: drawn.
+
+    Example:
+        >>> from vae_augment import VAEConfig
+        >>> loss = vae_loss(VAE(VAEConfig()), torch.rand(2, 1, 28, 28), beta=0.5)
+        >>> torch.allclose(loss["total"], loss["recon"] + 0.5 * loss["kl"])
+        True
     """
     eps = torch.randn(len(x), *vae.latent_shape, device=x.device) if eps is None else eps
     return elbo(statistics(vae, x, eps, likelihood), x[0].numel(), beta, likelihood, free_bits)
 
 
 def statistics(vae: VAE, x: Tensor, eps: Tensor, likelihood: str) -> Tensor:
-    """All that the loss needs to know of images, means over them: `(1 + latent dimensions,)`, for `elbo`.
+    """Compute what `elbo` takes, means over the images: the distortion and the KL of each latent dimension, `(1 + D,)`.
 
-    Those of parts of one length average to those of the whole.
+    A batch's statistics are the mean of those of its parts, if these are of one length.
     """
     posterior = vae.encode(x)
     logits = vae.decode_logits(posterior.mean + posterior.std * eps)
@@ -39,7 +55,7 @@ def statistics(vae: VAE, x: Tensor, eps: Tensor, likelihood: str) -> Tensor:
 
 
 def elbo(means: Tensor, pixels: int, beta: float, likelihood: str, free_bits: float) -> dict[str, Tensor]:
-    """`statistics` of images of so many pixel values -> the parts of their loss, see `vae_loss`."""
+    """Compute the loss and its parts from `statistics` of images with so many pixel values; see `vae_loss`."""
     recon, per_dim = reconstruction(means[0], pixels, likelihood), means[1:]
     kl = per_dim.sum()
     cost = per_dim.clamp(min=free_bits).sum() if free_bits else kl
@@ -47,44 +63,50 @@ def elbo(means: Tensor, pixels: int, beta: float, likelihood: str, free_bits: fl
 
 
 def distortion(logits: Tensor, x: Tensor, likelihood: str) -> Tensor:
-    """What a reconstruction misses, mean over the batch: squared error per pixel, or for Bernoulli nats per image."""
+    """Compute the distortion, mean over the batch: squared error per pixel, or for Bernoulli nats per image."""
     if likelihood == "bernoulli":
         return binary_cross_entropy_with_logits(logits, x, reduction="sum") / len(x)
     return (torch.sigmoid(logits) - x).square().mean()
 
 
 def reconstruction(distortion: Tensor, pixels: int, likelihood: str) -> Tensor:
-    """-log p(x|z) in nats per image: the density of pixels in [0, 1], or for Bernoulli the probability."""
+    """Compute -log p(x|z) in nats per image: of a density on [0, 1], or for Bernoulli of a probability."""
     if likelihood == "bernoulli":
         return distortion
     # the variance that maximises the likelihood of a batch is its mean squared error
     # (Rybkin et al., "Simple and Effective VAE Training with Calibrated Decoders", ICML 2021, eq. 8)
-    return pixels / 2 * (torch.log(2 * math.pi * (distortion + SMALLEST_SIGMA**2)) + 1)
+    return pixels / 2 * (torch.log(2 * math.pi * (distortion + MIN_SIGMA**2)) + 1)
 
 
 def kl_per_dim(posterior: Posterior) -> Tensor:
-    """KL(q(z|x) || N(0, 1)) of each latent dimension, mean over the batch: `latent_shape`."""
+    """Compute KL(q(z|x) || N(0, 1)) of each latent dimension, mean over the batch, `latent_shape`."""
     mean, std = posterior
     return (0.5 * (mean.square() + std.square() - 1) - std.log()).mean(0)
 
 
 def bits_per_dim(nats: float, dims: int) -> float:
-    """Nats per image of the density on [0, 1] -> bits per pixel of 8-bit images."""
+    """Convert nats per image of a density on [0, 1] to bits per dimension of 8-bit images.
+
+    Example:
+        >>> bits_per_dim(0.0, dims=784)  # the uniform density
+        8.0
+    """
     return nats / (dims * math.log(2)) + 8
 
 
 @torch.no_grad()
 def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str, float]:
-    """Held-out quality of uint8 images `(N, C, S, S)`, measured with noise that is always the same.
+    """Measure a VAE on held-out uint8 images `(N, C, S, S)`, with noise that is always the same.
 
     Returns:
-        psnr_db: of decode(mean), from the mean squared error of all images. nats, bits_per_dim (Gaussian likelihood
-        only): the bound. kl_nats: per image. active_units: dimensions whose mean varies by more than 0.01 (Burda et
-        al., 2016).
+        psnr_db: of decode(mean), from the mean squared error of all images.
+        nats, bits_per_dim: the ELBO, negative; bits only for the Gaussian likelihood.
+        kl_nats: per image.
+        active_units: latent dimensions whose mean has a variance above 0.01 over the images (Burda et al., 2016).
     """
     means, kl, squared, nats = [], 0.0, 0.0, 0.0
-    noise = torch.Generator().manual_seed(0)  # its own: looking at a run must not change it
-    for part in images.split(1000):
+    noise = torch.Generator().manual_seed(0)  # a generator of its own: an evaluation must not change the run
+    for part in images.split(CHUNK):
         x = part.to(vae.latent_mean.device).float() / 255
         posterior = vae.encode(x)
         squared += float((vae.decode(posterior.mean) - x).square().sum())
@@ -93,12 +115,12 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
         nats += float(vae_loss(vae, x, likelihood=likelihood, eps=eps)["total"]) * len(x)
         means.append(posterior.mean)
     dims = images[0].numel()
-    spread = torch.cat(means).var(0, correction=0).reshape(vae.config.latent_dim, -1).mean(1)
+    variance = torch.cat(means).var(0, correction=0).reshape(vae.config.latent_dim, -1).mean(1)
     quality = {
         "psnr_db": -10 * math.log10(max(squared / images.numel(), 1e-12)),
         "nats": nats / len(images),
         "kl_nats": kl / len(images),
-        "active_units": float((spread > 0.01).sum()),
+        "active_units": float((variance > ACTIVE_VARIANCE).sum()),
     }
     if likelihood == "gaussian":
         quality["bits_per_dim"] = bits_per_dim(quality["nats"], dims)

@@ -10,7 +10,8 @@ import torch
 
 from vae_augment import VAE
 
-from . import device, processes
+from . import device as devices
+from . import processes
 from .batches import Batches
 from .data import Data
 from .recipes import Recipe
@@ -18,20 +19,23 @@ from .recipes import Recipe
 
 @dataclass
 class State:
-    """Of a run, between two steps.
+    """A run between two steps.
 
     Args:
-        images: sha256 of those it trains on.
-        average: of the weights, over the steps; what is saved in the end.
-        step, skipped: steps done, and how many of them changed nothing because the loss was not finite.
-        seconds: spent on them.
-        sums: of the losses since the epoch began.
-        best, best_step: the least loss of `average` on held-out images, nats per image, and when it was; 0: never yet.
+        images: sha256 of the images it trains on.
+        vae: the network that is trained.
+        ema: the exponential moving average of its weights over the steps, which is what is saved in the end.
+        optimizer, batches: with their own states.
+        step: number of steps done.
+        skipped: number of them that changed nothing, because the loss was not finite.
+        seconds: time spent on them.
+        best, best_step: the least loss of `ema` on held-out images, nats per image, and its step; 0: none yet.
+        sums: of each part of the loss since the epoch began.
     """
 
     images: str
     vae: VAE
-    average: VAE
+    ema: VAE
     optimizer: torch.optim.Optimizer
     batches: Batches
     step: int = 0
@@ -41,34 +45,34 @@ class State:
     best_step: int = 0
     sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def begin(cls, recipe: Recipe, data: Data, device: torch.device) -> Self:
+        """Return the state before the first step; draws the initial weights."""
+        vae = VAE(recipe.vae).to(device)
+        ema = copy.deepcopy(vae).eval().requires_grad_(False)
+        optimizer = torch.optim.AdamW(
+            vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
+        )
+        batches = Batches(data.train.to(device), recipe.batch_size)
+        return cls(data.sha256, vae, ema, optimizer, batches)
+
     def add_losses(self, loss: Mapping[str, torch.Tensor]) -> None:
-        """Count the losses of a step into the means of its epoch."""
+        """Add the parts of a step's loss to the sums of its epoch."""
         for name, value in {"steps": torch.ones(()), **loss}.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach()
 
     def take_means(self) -> dict[str, float]:
-        """Means of the losses over the epoch that ends; the next one begins."""
+        """Return the mean of each part of the loss over the epoch that ends, and begin the next one."""
         sums, self.sums = self.sums, {}
         steps = float(sums.pop("steps"))
         return {name: float(total) / steps for name, total in sums.items()}
 
-    @classmethod
-    def begin(cls, recipe: Recipe, data: Data, where: torch.device) -> Self:
-        """Before the first step; draws the weights."""
-        vae = VAE(recipe.vae).to(where)
-        average = copy.deepcopy(vae).eval().requires_grad_(False)
-        optimizer = torch.optim.AdamW(
-            vae.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.99), fused=True
-        )
-        batches = Batches(data.train.to(where), recipe.batch_size)
-        return cls(data.sha256, vae, average, optimizer, batches)
-
     def to_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and containers of them, for `load`."""
+        """Return tensors, numbers and containers of them, for `load`."""
         return {
             "images": self.images,
             "vae": self.vae.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.ema.state_dict(),  # under the name that checkpoints have had from the first version
             "optimizer": self.optimizer.state_dict(),
             "batches": self.batches.state(),
             "step": self.step,
@@ -77,31 +81,31 @@ class State:
             "best": self.best,
             "sums": self.sums,
             "best_step": self.best_step,
-            "rng": device.random_state(self.vae.latent_mean.device),
+            "rng": devices.random_state(self.vae.latent_mean.device),
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Go back to where `saved` was taken, torch's random generators too.
+        """Return to a saved state, that of torch's random generators too.
 
         Raises:
             ValueError: it is of a run on other images.
         """
         check_images(saved, self.images)
         self.vae.load_state_dict(saved["vae"])
-        self.average.load_state_dict(saved["average"])
+        self.ema.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.batches.load(saved["batches"])
         self.step, self.skipped = saved["step"], saved["skipped"]
         self.seconds = saved["seconds"]
         self.best, self.best_step = saved["best"], saved["best_step"]
-        where = self.vae.latent_mean.device
-        self.sums = {name: total.to("cpu" if name == "steps" else where) for name, total in saved["sums"].items()}
-        device.set_random_state(saved["rng"], self.vae.latent_mean.device)
+        device = self.vae.latent_mean.device
+        self.sums = {name: total.to("cpu" if name == "steps" else device) for name, total in saved["sums"].items()}
+        devices.set_random_state(saved["rng"], device)
 
 
 def check_images(saved: Mapping[str, Any], images: str) -> None:
-    """Raises ValueError, in every process, if a checkpoint is of other images than any of the processes has."""
-    if processes.is_any(saved["images"] != images):
+    """Raise ValueError, in every process, if the images of any process are not those of the checkpoint (sha256)."""
+    if processes.any_process(saved["images"] != images):
         raise ValueError(
             "the checkpoint is of other images than these (their sha256 differs): nothing is changed; put the images back "
             "as they were, or begin a new run in another folder"

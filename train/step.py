@@ -15,52 +15,53 @@ from .recipes import Recipe
 
 
 class Forward(nn.Module):
-    """Images and noise -> `loss.statistics`: what DistributedDataParallel and torch.compile wrap."""
+    """The module that DistributedDataParallel and torch.compile wrap: images and noise to `loss.statistics`."""
 
     def __init__(self, vae: VAE, likelihood: str, bf16: bool) -> None:
         super().__init__()
         self.vae, self.likelihood, self.bf16 = vae, likelihood, bf16
 
     def forward(self, x: Tensor, eps: Tensor) -> Tensor:
-        # here and not around the step: autocast would keep weights cast without gradient for the pass that needs one
+        # autocast here, not around the step: the pass without gradient would leave its cast weights, which have none,
+        # in autocast's cache for the pass that needs a gradient
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             return statistics(self.vae, x, eps, self.likelihood)
 
 
-def prepare(vae: VAE, recipe: Recipe, where: torch.device) -> nn.Module:
-    """`Forward` as the recipe and the processes want it."""
-    bf16 = computes_bf16(where) if recipe.bf16 is None else recipe.bf16
+def prepare(vae: VAE, recipe: Recipe, device: torch.device) -> nn.Module:
+    """Return `Forward`, compiled if the recipe asks for it, and wrapped for several processes."""
+    bf16 = computes_bf16(device) if recipe.bf16 is None else recipe.bf16
     forward = Forward(vae, recipe.likelihood, bf16)
     if recipe.compile:
         forward.compile()
-    return processes.together(forward, where)
+    return processes.wrap_ddp(forward, device)
 
 
 def backward(
-    forward: nn.Module, x: Tensor, eps: Tensor, parts: int, loss: Callable[[Tensor], Mapping[str, Tensor]]
+    forward: nn.Module, x: Tensor, eps: Tensor, accumulate: int, loss: Callable[[Tensor], Mapping[str, Tensor]]
 ) -> Mapping[str, Tensor]:
-    """Add the gradient of the whole batch's loss to the parameters; returns the parts of that loss.
+    """Add the gradient of the whole batch's loss to the parameters, and return the parts of that loss.
 
-    The loss is no mean over images: the Gaussian likelihood takes the logarithm of the batch's squared error, and free
-    bits look at the batch's KL. So each division of the batch gets the means of the whole batch as its value, and its own
-    means as what the gradient follows; the mean of their gradients is then the gradient of the whole.
+    The loss is not a mean over images: the Gaussian likelihood takes the logarithm of the batch's squared error, and free
+    bits apply to the batch's KL. So each micro-batch gets the means of the whole batch as its value, and its own means as
+    what the gradient follows. The mean of these gradients is the gradient of the whole.
 
     Args:
-        forward: `Forward`, maybe wrapped.
+        forward: from `prepare`.
         x, eps: this process's images `(B, C, S, S)` in [0, 1] and noise `(B, *latent_shape)`.
-        parts: micro-batches. From two on, a pass without gradient comes first for the means: a third more work.
-        loss: means -> parts of the loss, among them total.
+        accumulate: number of micro-batches. From 2 on, a pass without gradient comes first, to compute the means.
+        loss: a function from these means to the parts of the loss, "total" among them.
     """
-    micro = list(zip(x.chunk(parts), eps.chunk(parts), strict=True))
+    micro_batches = list(zip(x.chunk(accumulate), eps.chunk(accumulate), strict=True))
     whole = None
-    if parts > 1:
+    if accumulate > 1:
         with torch.no_grad():
-            whole = processes.mean(torch.stack([forward(*part) for part in micro]).mean(0))
-    for number, part in enumerate(micro, start=1):
-        last = number == parts
-        with contextlib.nullcontext() if last else processes.without_exchange(forward):
+            whole = processes.all_reduce_mean(torch.stack([forward(*part) for part in micro_batches]).mean(0))
+    for number, part in enumerate(micro_batches, start=1):
+        is_last = number == accumulate
+        with contextlib.nullcontext() if is_last else processes.no_sync(forward):
             own = forward(*part)
-            means = processes.mean(own) if whole is None else whole
+            means = processes.all_reduce_mean(own) if whole is None else whole
             values = loss(means + (own - own.detach()))
-            (values["total"] / parts).backward()
+            (values["total"] / accumulate).backward()
     return values

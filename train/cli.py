@@ -1,0 +1,254 @@
+"""The command line of the trainer: its parser, and what a command line means."""
+
+import argparse
+import dataclasses
+import difflib
+import functools
+import itertools
+import re
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+try:
+    import yaml
+    from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+except ImportError as error:
+    sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
+
+from vae_augment import VAEConfig, hub
+
+from . import data as datasets
+from . import processes
+from .errors import exit_with_remedy
+from .log import WandbMode
+from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images
+from .run import run
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+DEFAULT_SIZE = 64  # pixels a side, for images of one's own
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that was checked.
+
+    Args:
+        recipe: what to train.
+        folder: to write.
+        text: the command line that the model card shows.
+        options: the other flags.
+    """
+
+    recipe: Recipe
+    folder: Path
+    text: str
+    options: Namespace
+
+
+def execute(arguments: list[str], usage: str) -> None:
+    """Run a command line; expected errors end the program with one line that says what to do."""
+    with exit_with_remedy(None):
+        command = parse(arguments, usage)
+    options = command.options
+    with exit_with_remedy(command.folder):
+        run(
+            command.recipe,
+            command.folder,
+            options.root,
+            options.wandb,
+            command.text,
+            options.push_to_hub,
+            resume=options.resume is not None,
+        )
+        if options.push_to_hub is not None and processes.is_main():
+            push(command.folder, options.push_to_hub, options.private, options.endpoint)
+
+
+def parse(arguments: list[str], usage: str) -> Command:
+    """Parse a command line and check all that can be checked before anything is read or written.
+
+    Raises:
+        ValueError, OSError: flags contradict one another, a stored run, or a folder's content.
+        SystemExit: an unknown recipe, flag or value; or --help, --print_config.
+    """
+    name, flags = split_recipe_name(arguments)
+    flags = stored_recipe_first(name, flags)
+    options = make_parser(starting_recipe(name, flags), usage).parse_args(flags)
+    recipe = recipe_of(options)
+    check_size(options, recipe)
+    # the card's reader has no checkpoint to resume from
+    repeated = arguments if options.resume is None else ["--config", RECIPE_FILE]
+    text = f"{processes.launcher()} {shlex.join(repeated)}"
+    if options.resume is not None:
+        check_same_run(recipe, _path(options.resume), _path(options.out or options.resume))
+        options.out = options.resume
+    if options.push_to_hub is not None:
+        hub.check_repo_id(options.push_to_hub)
+    default_name = name or datasets.short_name(recipe.data) or recipe.data
+    folder = _path(options.out) if options.out else new_folder(default_name)
+    if processes.is_main() and not (options.resume or options.overwrite):
+        check_empty(folder)
+    return Command(recipe, folder, text, options)
+
+
+def split_recipe_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """Split a command line into the name of a recipe, or None, and the flags."""
+    if not arguments or arguments[0].startswith("-"):
+        return None, arguments
+    name = arguments[0]
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name.lower(), RECIPES, n=1)
+        hint = f". Did you mean {close[0]!r}?" if close else ""
+        sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
+    return name, arguments[1:]
+
+
+def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
+    """Put a stored recipe, that of --config or of the run to resume, before the flags that change it."""
+    config, others = _peek(flags, "config")
+    folder = _peek(flags, "config", "resume")[0]["resume"]
+    if folder is not None:
+        stored = _path(folder) / RECIPE_FILE
+        if not stored.is_file():
+            sys.exit(f"error: {folder} is no run: it has no {RECIPE_FILE}")
+        flags = ["--config", str(stored), *flags]
+    elif config["config"] is not None:
+        flags = ["--config", config["config"], *others]
+    if name is not None and flags[:1] == ["--config"]:
+        sys.exit(f"error: the recipe is {name}, or that of {flags[1]}: leave one out")
+    return flags
+
+
+def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
+    """Return the recipe that the flags change: the named one, or one made for the images of `--data`, at `--size`.
+
+    If the flags begin with a stored recipe, that one replaces all fields.
+    """
+    if flags[:1] == ["--config"]:
+        return RECIPES["sample"]
+    given, _ = _peek(flags, "data", "size", "vae.channels")
+    data, channels, side = given["data"] or "", given["vae.channels"], given["size"] or ""
+    size = int(side) if re.fullmatch(r"-?\d+", side) else None  # what is no number is left to the parser's message
+    if given["data"] is not None:
+        datasets.check_name(data)  # before its size is judged
+    if not data.startswith(datasets.OWN_IMAGES):
+        recipe = RECIPES[name or (data if data in RECIPES else "sample")]
+        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
+    if name is not None:
+        raise ValueError(f"the recipe {name} is one for its own images, not for {data}: leave {name} out")
+    count = int(channels) if channels else datasets.detect_channels(data)
+    return recipe_for_images(data, count, DEFAULT_SIZE if size is None else size)
+
+
+def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[str]]:
+    """Read a few flags before the parser is made, and return their values, or None, and the other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}")
+    given, others = parser.parse_known_args(flags)
+    return vars(given), others
+
+
+def recipe_of(options: Namespace) -> Recipe:
+    """Return the recipe that parsed flags describe."""
+    values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
+    return Recipe(**values | {"vae": VAEConfig(**vars(values["vae"]))})
+
+
+def check_size(options: Namespace, recipe: Recipe) -> None:
+    """Raise ValueError if --size is not that of a stored recipe."""
+    if options.size not in (None, recipe.vae.size):
+        is_new = options.resume is None
+        remedy = f"--config: write --vae.size {options.size}" if is_new else "the run, which keeps it"
+        raise ValueError(f"--size {options.size} is not the {recipe.vae.size} of {remedy}")
+
+
+def check_same_run(recipe: Recipe, folder: Path, out: Path) -> None:
+    """Raise ValueError unless a resumed run keeps its folder and its recipe."""
+    if out.resolve() != folder.resolve():
+        raise ValueError(f"a resumed run goes on in its own folder, {folder}: leave --out {out} out")
+    now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / RECIPE_FILE).read_text())
+    now, begun = now | now.pop("vae"), begun | begun.pop("vae")
+    fixed = [key for key in now if key not in CHANGEABLE_ON_RESUME]
+    if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:
+        raise ValueError(
+            f"a resumed run keeps its recipe, these differ: {', '.join(changed)}. Begin a new run for them"
+        )
+
+
+def new_folder(name: str) -> Path:
+    """Return runs/NAME, or runs/NAME-2 and so on: a run without --out never replaces another."""
+    candidates = (Path("runs") / (name if i == 1 else f"{name}-{i}") for i in itertools.count(1))
+    return next(path for path in candidates if not path.exists())
+
+
+def check_empty(folder: Path) -> None:
+    """Raise ValueError if a new run would replace files of this folder."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder with --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"{folder} is not empty, and a new run would replace files there: name another folder with --out, go on with "
+            f"the run there with --resume {folder}, or say --overwrite"
+        )
+
+
+def push(folder: Path, repo_id: str, private: bool, endpoint: str | None) -> None:
+    """Push the weights folder to the Hub, and print how to load it from there."""
+    try:
+        sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint)
+    except Exception as error:
+        sys.exit(
+            f"error: the weights are whole in {folder}, but were not pushed: {error}\nLog in with `hf auth login`, then: "
+            f'python -c "from vae_augment import hub; hub.push({folder.as_posix()!r}, {repo_id!r})"'
+        )
+    print(f"pushed: VAEAugment.from_pretrained({repo_id!r}, revision={sha!r})")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # the shell leaves the ~ of --out=~/run alone
+
+
+class Parser(ArgumentParser):
+    """A parser whose errors suggest the flag or key that was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        known = [action.dest for action in self._actions]
+        meant = {name.removeprefix("vae."): name for name in known} | {name: name for name in known}
+        words = [word.replace("-", "_") for word in re.findall(r"(?:--|')([\w.-]+)", message)]
+        for word in words:
+            if close := difflib.get_close_matches(word, meant, n=1, cutoff=0.7):
+                message += f"\nDid you mean {meant[close[0]]!r}?"
+        super().error(message, ex)
+
+
+def make_parser(recipe: Recipe, usage: str = "") -> Parser:
+    """Return a parser with a flag for each field of a recipe, whose defaults are this one's, and those of a run."""
+    description = f"{usage}\nrecipes: {', '.join(RECIPES)}"
+    parser = Parser(
+        prog="python -m train", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", action="config", help=f"a {RECIPE_FILE}, whose recipe is repeated")
+    parser.add_class_arguments(Recipe)
+    parser.set_defaults(dataclasses.asdict(recipe))
+    optional = functools.partial(parser.add_argument, default=None)
+    optional(
+        "--size",
+        type=int | None,
+        help=f"side of the model's images in pixels, for --data folder: and hf:; default {DEFAULT_SIZE}",
+    )
+    optional("--out", type=str | None, help="folder to write; default runs/NAME, or NAME-2 if that exists")
+    optional("--root", type=str | None, help=f"folder of torchvision's data sets; default ${datasets.ROOT_VARIABLE}")
+    optional("--wandb", type=WandbMode | None, help="default: $WANDB_MODE, else online if logged in, else offline")
+    optional("--resume", type=str | None, help="folder of a run that was stopped, to go on with it")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="let the run replace files of a folder that is not empty"
+    )
+    optional("--push-to-hub", type=str | None, help="Hugging Face Hub id, user/repo, to push the weights to")
+    parser.add_argument("--private", action="store_true", help="make a new Hub repository private")
+    optional("--endpoint", type=str | None, help="another server than huggingface.co")
+    return parser
