@@ -14,11 +14,11 @@ from torch.utils._pytree import tree_leaves
 from . import hub
 from .images import (
     Reader,
-    has_exif_rotation,
     describe_sample,
+    extract_image,
+    has_exif_rotation,
     label_of,
     spatial_companions,
-    extract_image,
     to_model,
     unpack,
     warn_exif_rotation,
@@ -37,7 +37,9 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAug
         sample = base.read(index)[0]
         if (label := label_of(sample)) is None:
             if len(tree_leaves(sample)) > 1:
-                _warn_not_fitted(f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...)")
+                _warn_not_fitted(
+                    f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...)"
+                )
             return augment
         image, _ = extract_image(sample)
         if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
@@ -89,7 +91,9 @@ def check_label(sample: Any, augment: VAEAugment) -> None:
         ValueError: the transform was fitted to other labels than this sample's.
     """
     if (label := label_of(sample)) not in (augment.classes or ()):
-        has = f"the label {label!r}" if label is not None else f"no integer or string as label: {describe_sample(sample)}"
+        has = (
+            f"the label {label!r}" if label is not None else f"no integer or string as label: {describe_sample(sample)}"
+        )
         raise ValueError(
             f"augment was fitted to classes {augment.classes}, and a sample of base has {has}. Fit it to such labels, or "
             "pass one that was not fitted"

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
-from .images import Reader, label_of, extract_image, untransformed, with_label
+from .images import Reader, extract_image, label_of, untransformed_reader, with_label
 from .seeding import global_seed
 from .transform import VAEAugment
 
@@ -66,7 +66,7 @@ class SyntheticDataset(Dataset[Any]):
         fit: bool = True,
         seed: int | None = None,
     ) -> None:
-        self._reader, look = untransformed(base), untransformed(base, on_copies=True)
+        self._reader, look = untransformed_reader(base), untransformed_reader(base, on_copies=True)
         if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):

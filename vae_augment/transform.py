@@ -20,16 +20,12 @@ from .engine import Engine, How
 from .fit import Fitted
 from .images import (
     check_has_image,
+    extract_labelled,
     frames_of,
     geometry_among,
     is_image,
     is_pure_tensor,
-    describe_sample,
-    labels_of,
     lead_shape,
-    spatial_companions,
-    extract_image,
-    to_model,
 )
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
@@ -115,7 +111,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         on_geometry: OnGeometry = "passthrough",
     ) -> None:
         super().__init__()
-        weights = vae if isinstance(vae, hub.Weights) else hub.Weights(vae)
+        # another codec's are kept in the same form, which `save` refuses
+        weights = vae if isinstance(vae, hub.Weights) else hub.Weights(vae)  # type: ignore[arg-type]
         check_codec(weights.vae)
         if bank is not None:
             _check_bank(bank, weights.vae)
@@ -135,7 +132,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         move = LatentMove.of(Noise() if jitter is None else jitter, gain, net.codec, weights.bank, weights.gains)
         if gain is None and move.traits.is_calibrated:
             weights = replace(weights, gains={**weights.gains, gain_name(move.jitter): move.gain})
-        self._saved = replace(weights, vae=net.codec)
+        self._saved = replace(weights, vae=net.codec)  # type: ignore[arg-type]
         self._engine = Engine(net, move)
         self._fit: Fitted | None = None
 
@@ -364,22 +361,9 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """A sample, or a batch of them, its image replaced by a new one of its label."""
         assert self._fit is not None
         self.check_inputs(leaves)
-        image, join = extract_image(sample)
-        if isinstance(image, Tensor) and image.ndim < 3:
-            to_model(image, self.vae.channels, self.vae.size)  # refuses it: a label before its image
-        labels = labels_of(sample, shape := lead_shape(image))
-        if labels is None:
-            raise TypeError(
-                f"after fit, an image is replaced by a new one of its label, and {describe_sample(sample)} has none: it takes (image, "
-                "label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and comes "
-                "before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
-            )
+        image, labels, join = extract_labelled(sample, leaves)
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
-        if kinds := spatial_companions(image, leaves):
-            raise ValueError(
-                f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
-                "transform that was not fitted"
-            )
+        shape = lead_shape(image)
         plan = self._engine.plan_classes(shape, frames_of(image), classes, self._how, _generator())
         return join(apply_plan(self._engine, image, plan, self._how))
 

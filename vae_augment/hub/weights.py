@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..pool import LatentBank
-from ..vae import Codec
+from ..vae import VAE
 
 
 class WeightsError(ValueError):
@@ -24,7 +24,7 @@ class Weights:
         commit: sha of the Hub's commit that was loaded; None for weights from elsewhere. It is not saved.
     """
 
-    vae: Codec
+    vae: VAE
     bank: LatentBank | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)

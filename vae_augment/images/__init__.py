@@ -15,8 +15,8 @@ from .kinds import (
     warn_exif_rotation,
 )
 from .labelled import read_labelled
-from .sample import describe_sample, extract_image, label_of, labels_of, plain_label, with_label
-from .untransformed import Reader, untransformed
+from .sample import describe_sample, extract_image, extract_labelled, label_of, labels_of, plain_label, with_label
+from .untransformed import Reader, untransformed_reader
 
 __all__ = [
     "Reader",
@@ -25,10 +25,11 @@ __all__ = [
     "as_floats",
     "as_pixels",
     "check_has_image",
-    "frames_of",
     "describe_sample",
     "extract_image",
+    "extract_labelled",
     "files",
+    "frames_of",
     "geometry_among",
     "has_exif_rotation",
     "is_image",
@@ -42,7 +43,7 @@ __all__ = [
     "spatial_companions",
     "to_model",
     "unpack",
-    "untransformed",
-    "with_label",
+    "untransformed_reader",
     "warn_exif_rotation",
+    "with_label",
 ]

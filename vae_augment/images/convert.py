@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
+from .kinds import check_has_channels
+
 Restore = Callable[..., Any]
 """The inverse of a conversion to model space.
 
@@ -171,11 +173,7 @@ def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.
 
 
 def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
-    if pixels.ndim < 3:
-        raise ValueError(
-            f"VAEAugment expects images (..., C, H, W), got a tensor of shape {tuple(pixels.shape)}. If it is a label, put "
-            "the image before it; if it is an image without a channel dimension, add one: image[None]"
-        )
+    check_has_channels(pixels)
     if pixels.dtype != torch.uint8 and not pixels.dtype.is_floating_point:
         raise TypeError(
             f"VAEAugment expects uint8 pixels in 0..255 or floats in [0, 1], got {pixels.dtype}: convert with "

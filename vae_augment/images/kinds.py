@@ -136,3 +136,12 @@ def check_has_image(leaves: Iterable[Any]) -> None:
     if len(leaves) == 1 and not is_pure_tensor(leaves[0]):
         kind = type(leaves[0])
         raise TypeError(f"VAEAugment expects a PIL image or a tensor of pixels, got {kind.__module__}.{kind.__name__}")
+
+
+def check_has_channels(pixels: Tensor) -> None:
+    """Raises ValueError for a tensor of fewer than three dimensions: it is a label, or an image without a channel dimension."""
+    if pixels.ndim < 3:
+        raise ValueError(
+            f"VAEAugment expects images (..., C, H, W), got a tensor of shape {tuple(pixels.shape)}. If it is a label, put "
+            "the image before it; if it is an image without a channel dimension, add one: image[None]"
+        )

@@ -9,7 +9,7 @@ from torch import Tensor
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
 from .sample import describe_sample, extract_image, label_of
-from .untransformed import untransformed
+from .untransformed import untransformed_reader
 
 
 def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
@@ -27,7 +27,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         >>> images.shape, labels
         (torch.Size([2, 1, 28, 28]), ['bag', 'coat'])
     """
-    reader = untransformed(dataset, on_copies=True)
+    reader = untransformed_reader(dataset, on_copies=True)
     images, labels, seen, rotated = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)

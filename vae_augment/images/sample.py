@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from .kinds import is_image, is_pure_tensor
+from .kinds import check_has_channels, is_image, is_pure_tensor, lead_shape, spatial_companions
 
 
 def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -39,6 +39,34 @@ def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
         )
     position = (explicit or tensors)[0]
     return flat[position], lambda image: tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
+
+
+def extract_labelled(sample: Any, leaves: list[Any]) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
+    """Split a sample, or a batch of them, into image, its labels, and the function that puts another image in its place.
+
+    Args:
+        leaves: all that the sample holds.
+
+    Raises:
+        TypeError: there is no label for each image.
+        ValueError: the image has no channels, as a label before it, or beside it lies what would not fit another image.
+    """
+    image, join = extract_image(sample)
+    shape = lead_shape(image)
+    if isinstance(image, Tensor):
+        check_has_channels(image)
+    if (labels := labels_of(sample, shape)) is None:
+        raise TypeError(
+            f"after fit, an image is replaced by a new one of its label, and {describe_sample(sample)} has none: it takes "
+            "(image, label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and "
+            "comes before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
+        )
+    if kinds := spatial_companions(image, leaves):
+        raise ValueError(
+            f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
+            "transform that was not fitted"
+        )
+    return image, labels, join
 
 
 def label_of(sample: Any) -> int | str | None:

@@ -16,7 +16,7 @@ from .sample import extract_image
 Finish = Callable[[Any], Any]
 
 
-def untransformed(dataset: Any, on_copies: bool = False) -> "Reader":
+def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
     """Return a reader of any map-style data set; its `read(index)` returns `(untransformed sample, finish)`.
 
     `finish(sample)` returns what the data set would have returned. Data sets with a `transform` or `transforms`, as all of
@@ -34,7 +34,7 @@ def untransformed(dataset: Any, on_copies: bool = False) -> "Reader":
         >>> from torchvision.datasets import FakeData
         >>> from torchvision.transforms import v2
         >>> data = FakeData(4, (3, 32, 32), transform=v2.Resize(8))
-        >>> (image, label), finish = untransformed(data).read(0)
+        >>> (image, label), finish = untransformed_reader(data).read(0)
         >>> image.size, finish((image, label))[0].size
         ((32, 32), (8, 8))
     """
@@ -56,7 +56,7 @@ class SubsetReader:
     """Reads the data set inside a `Subset`."""
 
     def __init__(self, subset: Subset[Any], on_copies: bool) -> None:
-        self.inner, self.subset = untransformed(subset.dataset, on_copies), subset
+        self.inner, self.subset = untransformed_reader(subset.dataset, on_copies), subset
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.subset.indices[index])
@@ -66,7 +66,7 @@ class ConcatReader:
     """Reads the data sets inside a `ConcatDataset`."""
 
     def __init__(self, concat: ConcatDataset[Any], on_copies: bool) -> None:
-        self.parts = [untransformed(part, on_copies) for part in concat.datasets]
+        self.parts = [untransformed_reader(part, on_copies) for part in concat.datasets]
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed, warn_exif_rotation
+from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
 from ..vae import Codec, check_codec
 from .hog import outlines
 from .label_spreading import agreement, spread_labels
@@ -185,7 +185,7 @@ def _chosen(vae: Codec, images: Any, size: int) -> Tensor:
     """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
-    reader = None if isinstance(images, Tensor) else untransformed(images, on_copies=True)
+    reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
     if not 2 <= size <= LARGEST_BANK or len(images) < 2:
         raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
     c, count = vae, min(size, len(images))
