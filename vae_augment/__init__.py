@@ -7,8 +7,7 @@ from .jitter import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
 from .pool import LatentBank
 from .transform import VAEAugment
 from .vae import VAE, Posterior, VAEConfig
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     "VAE",
@@ -24,5 +23,6 @@ __all__ = [
     "VAEConfig",
     "Weights",
     "WeightsError",
+    "__version__",
     "load_weights",
 ]

@@ -1,18 +1,28 @@
-"""Writing a file whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import os
 import tempfile
 from pathlib import Path
 
-PART = ".part"
+PART_SUFFIX = ".part"  # of a file that is being written
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write to a temporary name in the same folder, then replace `path`: an interruption leaves the old file whole."""
+    """Write to a temporary name in the same folder, then replace `path`: an interruption leaves the old file whole.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; its `filename` is `path`.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     atomic_write(Path(folder) / "notes.txt", b"whole")
+        ...     (Path(folder) / "notes.txt").read_bytes()
+        b'whole'
+    """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-    except OSError as error:  # names a file of which the user knows nothing
-        error.filename = str(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART_SUFFIX)
+    except OSError as error:
+        error.filename = str(path)  # the user does not know the temporary name
         raise
     try:
         with os.fdopen(handle, "wb") as file:
@@ -24,17 +34,18 @@ def atomic_write(path: Path, content: bytes) -> None:
     except BaseException as error:
         os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None:
-            error.filename = str(path)  # a full disk does not say what it was to hold
+            error.filename = str(path)  # a full disk does not name the file
         raise
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed processes left of files that they had not written whole."""
-    for part in folder.glob(f".*{PART}"):
+    """Remove the unfinished files that killed processes left in a folder."""
+    for part in folder.glob(f".*{PART_SUFFIX}"):
         part.unlink()
 
 
 def _umask() -> int:
+    """Permission bits that new files of this process lack; the system has no call that only reads them."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""The shipped sample: 500 Fashion-MNIST training images, for examples, tests and a first training run without a download.
+"""Demo data: 500 Fashion-MNIST training images, for examples, tests and a first training run without a download.
 
 Fashion-MNIST is by Zalando SE, MIT licence (`fashion_sample.LICENSE.txt` beside this file).
 """
@@ -14,7 +14,7 @@ FASHION_CLASSES = (
 
 
 def fashion_sample() -> tuple[Tensor, Tensor]:
-    """Images uint8 `(500, 1, 28, 28)` and their labels int64 `(500,)`, 50 of each class, classes interleaved.
+    """Load the images, uint8 `(500, 1, 28, 28)`, and their labels, int64 `(500,)`: 50 of each class, classes interleaved.
 
     Example:
         >>> images, labels = fashion_sample()
