@@ -1,4 +1,4 @@
-"""A process with the real huggingface_hub in it, which reads its environment once, at import; it runs what tests send."""
+"""A process with the real huggingface_hub in it, which reads its environment once, at import; it runs scripts of tests."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.hub_server import TOKEN
 PROGRAM = """
 import contextlib, io, json, sys
 import torch, vae_augment, huggingface_hub
-from vae_augment import VAE, VAEAugment, VAEConfig, hub
+from vae_augment import VAE, VAEAugment, VAEConfig, hub, load_weights
 names = dict(globals())
 for line in sys.stdin:
     printed, error = io.StringIO(), ""
@@ -30,14 +30,14 @@ for line in sys.stdin:
 
 @dataclass(frozen=True)
 class Done:
-    """What a script printed, and the error that it ended with, as `Type: message`; empty without one."""
+    """Output of a script, and the error that it ended with, as `Type: message`; empty without one."""
 
     out: str
     error: str
 
 
 def environment(url: str, home: Path, **variables: str) -> dict[str, str]:
-    """For a process that takes this server for the Hub; nothing of the user's own settings."""
+    """Environment of a process that takes this server for the Hub, without the user's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     own = {"HF_ENDPOINT": url, "HF_HOME": str(home), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return clean | own | variables

@@ -37,16 +37,17 @@ Files = dict[str, bytes | Large]
 
 @dataclass
 class Fault:
-    """How requests that match `pattern`, of "METHOD path", go wrong: with a status, else the connection is cut."""
+    """A failure of requests whose "METHOD path" matches `pattern`: with a status, else the connection is cut."""
 
     pattern: str
     status: int | None = None
     times: int = 1_000_000
     sent: int = 0  # bytes of the answer's body before the cut; of a request's body, half is read
+    code: str = ""  # the Hub's own name of the error
 
 
 class Hub:
-    """What the server stores: repositories, each a history of commits; and what goes wrong."""
+    """The server's state: repositories, each a history of commits; and its faults."""
 
     def __init__(self, storage: Path) -> None:
         self.commits: dict[str, dict[str, Files]] = {}  # repo -> sha -> files
@@ -59,8 +60,10 @@ class Hub:
         self.requests: list[str] = []
         self.url = ""
 
-    def fail(self, pattern: str, status: int | None = None, times: int = 1_000_000, sent: int = 0) -> None:
-        self.faults.append(Fault(pattern, status, times, sent))
+    def fail(
+        self, pattern: str, status: int | None = None, times: int = 1_000_000, sent: int = 0, code: str = ""
+    ) -> None:
+        self.faults.append(Fault(pattern, status, times, sent, code))
 
     def fault(self, line: str) -> Fault | None:
         """The fault of this request, counted."""
@@ -157,7 +160,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         if self.fault is not None and self.fault.status is not None:
             told = {"error": f"this server answers {self.fault.status}"}
-            return self.reply(self.fault.status, told, {"Retry-After": "0"})
+            code = {"X-Error-Code": self.fault.code} if self.fault.code else {}
+            return self.reply(self.fault.status, told, {"Retry-After": "0"} | code)
         for pattern, method in ROUTES:
             if (match := re.fullmatch(pattern, line)) is not None:
                 return method(self, *match.groups(), body)
@@ -184,12 +188,17 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(payload)
 
     def allowed(self, repo: str | None = None, write: bool = False) -> bool:
-        """Whether the request may go on; answers 401 if not, and for a private repository as if it were not there."""
-        if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+        """Tell whether the request may go on; answers 401 if not, and for a private repository as if it were not there."""
+        sent = self.headers.get("Authorization")
+        if sent == f"Bearer {TOKEN}":
             return True
         if not write and repo not in self.hub.private:
             return True
-        self.reply(401, {"error": "Invalid credentials"}, {"X-Error-Message": "Invalid credentials"})
+        if sent is None:  # the client takes this for a missing repository: over https by the address, here by the code
+            told = {"X-Error-Message": "Invalid username or password.", "X-Error-Code": "RepoNotFound"}
+        else:
+            told = {"X-Error-Message": "Invalid credentials in Authorization header"}
+        self.reply(401, {"error": told["X-Error-Message"]}, told)
         return False
 
     def create(self, body: bytes) -> None:

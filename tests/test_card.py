@@ -9,16 +9,16 @@ from huggingface_hub import EvalResult, ModelCard
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, hub, load_weights
-from vae_augment.hub.card import BEGIN, END, Card, model_card, read_card
+from vae_augment.hub.card import BEGIN, END, Card, model_card, read_card, read_license
 
 METRICS = {"test_psnr_db": 26.632, "test_knn_purity": 0.95, "train_seconds": 115.6}
-POOL = {"name": "MNIST training images", "images": 60000, "sha256": "0" * 64}
+PROVENANCE = {"name": "MNIST training images", "images": 60000, "sha256": "0" * 64}
 RECIPE = "data: mnist\nsteps: 4000\n"
 
 
 @pytest.fixture
 def weights(vae):
-    return Weights(vae, LatentBank.from_images(vae, IMAGES[:20]), {"Noise": 0.5}, POOL, METRICS)
+    return Weights(vae, LatentBank.from_images(vae, IMAGES[:20]), {"Noise": 0.5}, PROVENANCE, METRICS)
 
 
 def test_the_front_matter_is_what_the_hub_reads(weights):
@@ -74,7 +74,7 @@ def test_a_card_edited_by_hand_keeps_its_text(weights):
         .replace(BEGIN, f"Ours, with *thanks*.\n\n{BEGIN}")
         .replace("26.63 dB", "99 dB")
     ) + "\n## Seen in use\n\nA parser — quickly.\n"
-    measured = Weights(weights.vae, weights.bank, {}, POOL, METRICS | {"test_psnr_db": 27.5})
+    measured = Weights(weights.vae, weights.bank, {}, PROVENANCE, METRICS | {"test_psnr_db": 27.5})
     again = model_card(measured, "me/mnist", recipe=RECIPE, old=edited)
     card, data = Card.parse(again), ModelCard(again, ignore_metadata_errors=False).data
     assert (card.before, card.after) == ("Ours, with *thanks*.", "## Seen in use\n\nA parser — quickly.")
@@ -100,7 +100,7 @@ def test_data_sets_of_another_run_go_and_those_its_owner_added_stay(weights):
 
 
 @pytest.mark.parametrize(
-    ("pool", "said"),
+    ("trained_on", "said"),
     [
         ("MNIST training images", "Nothing of a test set is in"),
         ("Fashion-MNIST training images, shipped sample", "Nothing of a test set is in"),
@@ -109,8 +109,8 @@ def test_data_sets_of_another_run_go_and_those_its_owner_added_stay(weights):
         ("me/birds", "Nothing of the images held out to measure it is in"),
     ],
 )
-def test_a_test_set_is_spoken_of_only_where_one_is_known(pool, said, weights):
-    assert said in model_card(replace(weights, pool=POOL | {"name": pool}), "me/own")
+def test_a_test_set_is_spoken_of_only_where_one_is_known(trained_on, said, weights):
+    assert said in model_card(replace(weights, provenance=PROVENANCE | {"name": trained_on}), "me/own")
 
 
 @pytest.mark.parametrize("name", ["me/own", 'runs/my "own"', "runs/a\\b"])
@@ -126,7 +126,7 @@ def test_the_code_of_a_card_is_python_and_takes_another_name(name, weights):
 
 def test_saving_under_a_bundled_name_says_how_to_load_it(vae, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    vae.save_pretrained("mnist")
+    hub.save("mnist", Weights(vae))
     assert 'from_pretrained("./mnist")' in read_card(tmp_path / "mnist")
 
 
@@ -137,6 +137,9 @@ def test_saving_under_a_bundled_name_says_how_to_load_it(vae, tmp_path, monkeypa
         "---\nlicense: mit\n---\n# My model\n\nWritten by hand.\n",
         "---\n[broken: {\n---\nWritten by hand.\n",
         "---\n- a list\n---\nWritten by hand.\n",
+        "---\ndate: 2024-13-45\n---\nWritten by hand.\n",
+        "---\nlicense: !!int ''\n---\nWritten by hand.\n",
+        f"---\na: {'[' * 9000}\n---\nWritten by hand.\n",
         f"{BEGIN}\nWritten by hand.\n",
         f"{END}\n{BEGIN}\nWritten by hand.",
         "---\nWritten by hand.",
@@ -151,16 +154,21 @@ def test_no_text_of_anothers_is_lost(weights, text):
     assert ModelCard(once, ignore_metadata_errors=False).data.library_name == "vae-augment"
 
 
-def test_save_pretrained_round_trips_transform_and_vae(tmp_path):
+@pytest.mark.parametrize("data", ["2024-13-45", "!!int ''", "[" * 9000, "{hf: 1}", ""])
+def test_a_recipe_that_names_no_data_set_has_none(weights, data):
+    assert ModelCard(model_card(weights, "me/own", recipe=f"data: {data}\n")).data.datasets is None
+
+
+def test_what_was_transformed_is_saved_and_loaded_with_its_card(tmp_path):
     augment = VAEAugment.from_pretrained("fashion-mnist")
     assert augment.save_pretrained(tmp_path / "a") is None
     again, bundled = hub.load(tmp_path / "a"), hub.load("fashion-mnist")
-    assert (again.gains, again.pool, again.metrics) == (bundled.gains, bundled.pool, bundled.metrics)
+    assert (again.gains, again.provenance, again.metrics) == (bundled.gains, bundled.provenance, bundled.metrics)
     for name in ("model.safetensors", "bank.safetensors", "config.json"):
         assert (tmp_path / "a" / name).read_bytes() == (hub.BUNDLED / "fashion-mnist" / name).read_bytes()
-    vae = load_weights(tmp_path / "a").vae
+    alone = VAEAugment(load_weights(tmp_path / "a").vae)
     (tmp_path / "a" / "README.md").write_text(read_card(tmp_path / "a") + "\nMine.\n")
-    vae.save_pretrained(tmp_path / "a", repo_id="me/garments")
+    alone.save_pretrained(tmp_path / "a", repo_id="me/garments")
     assert hub.load(tmp_path / "a").bank is None
     assert not (tmp_path / "a" / "bank.safetensors").exists(), "the bank of other weights"
     card = read_card(tmp_path / "a")
@@ -176,13 +184,37 @@ def test_the_gain_that_was_solved_is_saved(vae, tmp_path):
     assert VAEAugment.from_pretrained(tmp_path).gain == augment.gain
 
 
-def test_pushing_needs_a_name_before_anything_is_written(vae, tmp_path):
+def test_saving_writes_a_card_and_keeps_what_is_written_into_it(vae, tmp_path):
+    hub.save(tmp_path, Weights(vae))
+    assert f'from_pretrained("{tmp_path.as_posix()}")' in read_card(tmp_path)
+    (tmp_path / "README.md").write_text(read_card(tmp_path) + "\nMine.\n")
+    hub.save(tmp_path, Weights(vae, metrics=METRICS))
+    assert read_card(tmp_path).endswith("\nMine.\n")
+    assert "26.63 dB" in read_card(tmp_path)
+    hub.save(tmp_path, Weights(vae), "Another card.\n")
+    assert read_card(tmp_path) == "Another card.\n"
+
+
+def test_a_licence_is_read_from_the_front_matter(tmp_path):
+    assert read_license(tmp_path) is None
+    for text, stated in {
+        "---\nlicense: mit\n---\nMine.\n": "mit",
+        "---\nlicense: [mit, gpl]\n---\n": None,
+        "---\nlanguage: en\n---\n": None,
+        "license: mit\n": None,
+        "---\nlicense: mit\n---\n" + "long " * 100_000: "mit",
+    }.items():
+        (tmp_path / "README.md").write_text(text)
+        assert read_license(tmp_path) == stated
+
+
+def test_pushing_needs_a_name_before_anything_is_written(augment, tmp_path):
     with pytest.raises(ValueError, match="repo_id='user/repo'"):
-        vae.save_pretrained(tmp_path / "a", push_to_hub=True)
+        augment.save_pretrained(tmp_path / "a", push_to_hub=True)
     with pytest.raises(ValueError, match="of the form user/repo, got 'mine'"):
-        vae.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="mine")
+        augment.save_pretrained(tmp_path / "a", push_to_hub=True, repo_id="mine")
     with pytest.raises(TypeError, match="only with push_to_hub=True: private"):
-        vae.save_pretrained(tmp_path / "a", private=True)
+        augment.save_pretrained(tmp_path / "a", private=True)
     assert not (tmp_path / "a").exists()
 
 

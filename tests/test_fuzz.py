@@ -235,7 +235,7 @@ def mutated(chance: random.Random, original: Files) -> Files:
 
 
 def attempt(folder: Path) -> tuple[str, Weights | None]:
-    """How loading ends, and what was loaded."""
+    """Outcome of loading, and the weights if there are any."""
     try:
         return "loaded", hub.load(folder)
     except (WeightsError, FileNotFoundError) as error:
@@ -256,5 +256,5 @@ def check(loaded: Weights, tensors: list[torch.Tensor], signed: bool) -> None:
     if loaded.bank is not None:
         assert loaded.bank.whitened(loaded.vae).shape[1:] == loaded.vae.latent_shape
         assert loaded.bank.latents[loaded.bank.neighbours.long()].shape[1] == loaded.bank.neighbours.shape[1]
-    json.dumps([dict(loaded.gains), dict(loaded.pool), dict(loaded.metrics)], allow_nan=False)
+    json.dumps([dict(loaded.gains), dict(loaded.provenance), dict(loaded.metrics)], allow_nan=False)
     assert Card.parse(model_card(loaded, "me/name")).block

@@ -8,14 +8,16 @@ import shutil
 import struct
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from tests.conftest import IMAGES
-from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
+import vae_augment
+from tests.conftest import FEW, IMAGES
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub, version
 from vae_augment.hub.format import config_checksum
 
 
@@ -33,7 +35,7 @@ def test_saved_loaded_equal(folder, vae):
     assert loaded.vae.config == vae.config
     for key, value in vae.state_dict().items():
         assert torch.equal(loaded.vae.state_dict()[key], value.half().float())
-    assert (loaded.gains, loaded.pool["images"], loaded.metrics) == ({"Noise": 0.5}, 500, {"psnr": 1.0})
+    assert (loaded.gains, loaded.provenance["images"], loaded.metrics) == ({"Noise": 0.5}, 500, {"psnr": 1.0})
     again = folder.parent / "again"
     hub.save(again, loaded, "# card\n")
     for name in ("config.json", "model.safetensors", "bank.safetensors", "README.md"):
@@ -231,7 +233,7 @@ def test_unknown_names_are_answered_with_the_known_ones():
 
 
 def test_a_hub_id_that_is_not_cached_fails_without_network(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nor a folder"):
+    with pytest.raises(ConnectionError, match=r"nor a folder(?s:.*)It is not in the cache"):
         VAEAugment.from_pretrained("someone/something", local_files_only=True, cache_dir=tmp_path)
 
 
@@ -267,8 +269,11 @@ import socket, sys
 def refuse(*a, **k): raise OSError("network")
 socket.socket.connect = refuse
 socket.getaddrinfo = refuse
+import torch, torchvision
+before = set(sys.modules)
 import vae_augment
 assert not {"wandb", "train", "jsonargparse", "sklearn", "huggingface_hub"} & set(sys.modules), sorted(sys.modules)
+assert not {"vae_augment.__main__", "vae_augment.commands", "argparse"} & set(sys.modules) - before
 vae_augment.VAEAugment.from_pretrained("mnist")
 assert not {"wandb", "train", "huggingface_hub"} & set(sys.modules)
 """
@@ -296,3 +301,51 @@ def test_weights_that_could_not_be_loaded_are_not_written(vae, tmp_path):
 def test_user_vae_can_be_saved(tmp_path):
     hub.save(tmp_path, Weights(VAE(VAEConfig(channels=3, size=32, spatial=True, latent_dim=8))), "card")
     assert VAEAugment.from_pretrained(tmp_path)(torch.rand(2, 3, 32, 32)).shape == (2, 3, 32, 32)
+
+
+class Halves(torch.nn.Module):
+    """A codec of another kind: its latents are the left halves of images."""
+
+    channels, size, latent_shape = 1, 28, (1, 28, 14)
+    latent_mean, latent_std = torch.zeros(1), torch.ones(1)
+
+    def encode(self, x):
+        return x[..., :14], None
+
+    def decode(self, z):
+        return torch.cat([z, z.flip(-1)], -1).clamp(0, 1)
+
+    def fingerprint(self):
+        return "halves, 1"
+
+
+def test_a_network_of_another_kind_varies_images_and_is_not_saved(tmp_path):
+    weights = Weights(Halves())
+    assert VAEAugment(weights.vae)(IMAGES[:2] / 255).shape == (2, 1, 28, 28)
+    refused = pytest.raises(TypeError, match=r"a weights folder holds a vae_augment\.VAE, .* is a Halves")
+    with refused:
+        hub.save(tmp_path / "a", weights)
+    with refused:
+        hub.save(tmp_path / "a", weights, "card")
+    with refused:
+        VAEAugment(weights.vae).save_pretrained(tmp_path / "a")
+    with refused:
+        VAEAugment(weights.vae).push_to_hub("me/halves")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_fit_with_a_network_of_another_kind_is_kept(tmp_path):
+    path = tmp_path / "fit.safetensors"
+    fitted = VAEAugment(Halves()).fit(FEW)
+    fitted.save_fit(path)
+    again = VAEAugment(Halves()).load_fit(path)
+    torch.manual_seed(0)
+    images = fitted.sample([0, 1])
+    torch.manual_seed(0)
+    assert torch.equal(again.sample([0, 1]), images)
+
+
+def test_the_version_is_one():
+    assert vae_augment.__version__ == version.__version__
+    path = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"]["hatch"]["version"]["path"]
+    assert Path(version.__file__).samefile(Path(__file__).parents[1] / path)

@@ -1,12 +1,13 @@
-"""A weights folder, from and to the disk and the Hugging Face Hub; model cards; what a fit learned, as a file."""
+"""Weights folders: loaded by name, saved, pushed to the Hugging Face Hub; model cards; files of fits."""
 
 from .bundled import BUNDLED, bundled
 from .card import model_card, read_card
 from .fit_file import load_fit, save_fit
-from .format import DOCUMENTS, FILES, load_folder
+from .format import DOCUMENTS, FILES
 from .load import load, name_of
-from .pretrained import Pretrained, save
+from .pretrained import Pretrained
 from .remote import check_repo_id, push
+from .save import save
 from .weights import Weights, WeightsError
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "check_repo_id",
     "load",
     "load_fit",
-    "load_folder",
     "model_card",
     "name_of",
     "push",

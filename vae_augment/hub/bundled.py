@@ -1,4 +1,4 @@
-"""The weights that come with the package."""
+"""Weights that come with the package."""
 
 from pathlib import Path
 
@@ -6,5 +6,10 @@ BUNDLED = Path(__file__).parent.parent / "weights"
 
 
 def bundled() -> list[str]:
-    """Names of the weights that come with the package."""
+    """Names of the weights that come with the package, sorted.
+
+    Example:
+        >>> bundled()
+        ['fashion-mnist', 'mnist']
+    """
     return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))

@@ -1,7 +1,8 @@
-"""What a fit learned, as one safetensors file, with the classes' labels in its header."""
+"""The file of a fit: one safetensors file of class latents or differences, with the classes' labels in its header."""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,15 @@ from torch import Tensor
 from ..atomic import atomic_write
 from ..classes import ClassDifferences, ClassLatents
 from ..fit import Classes, Fitted, Labels
-from ..vae import VAE
-from .format import LARGEST_CONFIG
+from ..vae import Codec
+from .format import MAX_JSON_BYTES
 from .weights import WeightsError
 
 KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
 
 
-def save_fit(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
-    """Write the file; interrupted, it leaves the old one."""
+def save_fit(path: str | os.PathLike[str], fit: Fitted, vae: Codec) -> None:
+    """Write the file of a fit; interrupted, it leaves the old one."""
     kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
     header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
     if isinstance(fit.jitter, ClassDifferences):
@@ -30,16 +31,16 @@ def save_fit(path: str | os.PathLike[str], fit: Fitted, vae: VAE) -> None:
     atomic_write(Path(path).expanduser(), safetensors.torch.save(tensors, metadata=header))
 
 
-def load_fit(path: str | os.PathLike[str], vae: VAE) -> Fitted:
-    """Read the file for this VAE.
+def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fitted:
+    """Read the file of a fit with this codec.
 
     Raises:
-        FileNotFoundError: there is none.
-        WeightsError: it is damaged, or was fitted with another VAE.
+        FileNotFoundError: there is no such file.
+        WeightsError: it is damaged, or was fitted with other weights.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"no fitted classes at {path}")
+        raise FileNotFoundError(f"there is no file {path}: write one with VAEAugment.save_fit")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -48,18 +49,13 @@ def load_fit(path: str | os.PathLike[str], vae: VAE) -> Fitted:
         raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
     kind = header.get("kind", "")
     if kind not in KINDS or set(tensors) != set(_tensor_names(kind)):
-        raise WeightsError(f"{path} was not written by VAEAugment.save_fit")
+        raise WeightsError(f"{path} was not written by VAEAugment.save_fit: save the fit again")
     if header.get("vae") != vae.fingerprint():
         raise WeightsError(f"{path} was fitted with other weights than these: load those, or fit again")
     labels = _read_labels(path, header.get("labels", ""))
-    _check(path, tensors, len(labels), vae)
-    extra: dict[str, Any] = {}
-    if kind == "differences":
-        try:
-            extra["reach"] = float(header["reach"])
-        except (KeyError, ValueError):
-            raise WeightsError(f"{path} has no number as reach in its header") from None
-    return Fitted(KINDS[kind](**tensors, **extra), labels)
+    _check_tensors(path, tensors, len(labels), vae)
+    numbers: dict[str, Any] = {"reach": _read_reach(path, header)} if kind == "differences" else {}
+    return Fitted(KINDS[kind](**tensors, **numbers), labels)
 
 
 def _tensor_names(kind: str) -> tuple[str, ...]:
@@ -68,7 +64,7 @@ def _tensor_names(kind: str) -> tuple[str, ...]:
 
 def _read_labels(path: Path, text: str) -> Labels:
     try:
-        labels = json.loads(text) if len(text) <= LARGEST_CONFIG else None
+        labels = json.loads(text) if len(text) <= MAX_JSON_BYTES else None
     except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or len(labels) < 2 or not all(type(label) in (int, str) for label in labels):
@@ -76,18 +72,25 @@ def _read_labels(path: Path, text: str) -> Labels:
     return tuple(labels)
 
 
-def _check(path: Path, tensors: dict[str, Tensor], classes: int, vae: VAE) -> None:
-    """Refuse what would fail, or draw from another class, at the first sample."""
+def _read_reach(path: Path, header: Mapping[str, str]) -> float:
+    try:
+        return float(header["reach"])
+    except (KeyError, ValueError):
+        raise WeightsError(f"{path} has no number as reach in its header: save the fit again") from None
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], classes: int, vae: Codec) -> None:
+    """Refuse tensors that would fail, or draw from another class, at the first sample."""
     ends, latents = tensors["ends"], tensors["latents"]
-    sized = {"latents": vae.latent_shape, "labelled": vae.latent_shape, "images": _image_shape(vae)}
-    for name, shape in sized.items():
+    image_shape = (vae.channels, vae.size, vae.size)
+    for name, shape in {"latents": vae.latent_shape, "labelled": vae.latent_shape, "images": image_shape}.items():
         tensor = tensors.get(name)
         if tensor is not None and not (tensor.dtype == torch.float16 and tensor.shape[1:] == shape):
             raise WeightsError(f"{path}: {name} must be float16 (N, {shape}), got {tensor.dtype} {tuple(tensor.shape)}")
         if tensor is not None and not tensor.isfinite().all():
             raise WeightsError(f"{path}: {name} holds values that are not finite")
-    whole = [tensors[name] for name in ("ends", "members", "labels") if name in tensors]
-    if any(tensor.dtype != torch.int64 or tensor.ndim != 1 for tensor in whole) or len(ends) != classes:
+    integers = [tensors[name] for name in ("ends", "members", "labels") if name in tensors]
+    if any(tensor.dtype != torch.int64 or tensor.ndim != 1 for tensor in integers) or len(ends) != classes:
         raise WeightsError(f"{path}: ends, members and labels must be int64 vectors, with one end for each label")
     counts = ends.diff(prepend=ends.new_zeros(1))
     if not (counts > 0).all() or int(ends[-1]) != len(latents):
@@ -95,12 +98,9 @@ def _check(path: Path, tensors: dict[str, Tensor], classes: int, vae: VAE) -> No
     if "images" in tensors and len(tensors["images"]) != len(latents):
         raise WeightsError(f"{path}: {len(tensors['images'])} images for {len(latents)} latents")
     if "labels" in tensors:
-        known, of = tensors["labelled"], tensors["labels"]
-        if len(known) != len(of) or not len(of) or not (int(of.min()) >= 0 and int(of.max()) < classes):
+        labelled, labels = tensors["labelled"], tensors["labels"]
+        in_range = len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < classes
+        if len(labelled) != len(labels) or not in_range:
             raise WeightsError(f"{path}: labels must be from 0 to {classes - 1}, one for each labelled latent")
         if len(tensors["members"]) != len(latents):
             raise WeightsError(f"{path}: {len(tensors['members'])} members for {len(latents)} latents")
-
-
-def _image_shape(vae: VAE) -> tuple[int, ...]:
-    return (vae.config.channels, vae.config.size, vae.config.size)

@@ -1,4 +1,4 @@
-"""A weights folder: what training writes, what is bundled, and what the Hugging Face Hub holds.
+"""Weights folders on disk: training writes them, the package brings some, the Hugging Face Hub holds them.
 
     config.json            architecture, gains of strength, description of the pool, measured metrics, checksums
     model.safetensors      the network and its latent statistics
@@ -6,13 +6,12 @@
     README.md              the model card
 
 Files from elsewhere are untrusted: only safetensors and JSON are read, sizes are checked before memory is spent, and
-what does not fit exactly is an error.
+an inexact fit is an error.
 """
 
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,18 @@ from .weights import Weights, WeightsError
 FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
-LARGEST_CONFIG = 1_000_000  # bytes
+MAX_JSON_BYTES = 1_000_000  # of config.json, and of the header of a safetensors file
 GRAPHS = ("neighbours", "texture_neighbours")  # of a bank
-FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def load_folder(folder: Path) -> Weights:
-    """Load a folder; see `hub.load`."""
+    """Load a folder whole or not at all.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        WeightsError: the files are damaged, do not fit together, or are of a newer version.
+    """
     config = _read_config(folder / "config.json")
     checksums = config["sha256"]
     if checksums.pop("config.json", None) != config_checksum(config):
@@ -60,26 +64,35 @@ def load_folder(folder: Path) -> Weights:
     return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
 
 
-def save_folder(folder: str | os.PathLike[str], weights: Weights, card: str) -> None:
-    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
+def save_folder(folder: Path, weights: Weights, card: str) -> None:
+    """Write a folder that `load_folder` reads, tensors in float16, `card` as README.md.
 
-    `card` is the text of README.md. `config.json`, which names the checksums of the others, is replaced last.
+    `config.json`, which holds the checksums of the others, is replaced last: interrupted, no half of a new folder loads.
+
+    Raises:
+        ValueError: values that are not finite in float16, or that would not be loaded; nothing is written.
     """
-    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().half().contiguous() for k, v in weights.vae.state_dict().items()}
     for key, value in state.items():
         if not value.isfinite().all():
-            raise ValueError(f"nothing is written: {key} holds values that are not finite in float16")
+            raise ValueError(
+                f"nothing is written: {key} holds values that are not finite in float16, which ends at 65504. Train the "
+                "network again, or from an earlier checkpoint"
+            )
         if key == "latent_std" and not (value > 0).all():
             raise ValueError(
-                "nothing is written: latent_std holds values that are 0 in float16, and would not be loaded"
+                "nothing is written: latent_std holds values that are 0 in float16, and would not be loaded. Raise them to "
+                "1e-6 at least"
             )
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
         bank = {k: v.detach().cpu().contiguous() for k, v in _bank_tensors(weights.bank).items()}
         if not bank["latents"].isfinite().all():
-            raise ValueError("nothing is written: the bank holds latents that are not finite in float16")
+            raise ValueError(
+                "nothing is written: the bank holds latents that are not finite in float16. Make it again with "
+                "LatentBank.from_images"
+            )
         contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
     config = {
         "format_version": FORMAT_VERSION,
@@ -100,10 +113,10 @@ def save_folder(folder: str | os.PathLike[str], weights: Weights, card: str) -> 
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """config.json, checked field by field."""
+    """Read config.json and check it field by field."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
-    if path.stat().st_size > LARGEST_CONFIG:
+    if path.stat().st_size > MAX_JSON_BYTES:
         raise WeightsError(f"{path} has {path.stat().st_size} bytes, more than any config this version writes")
     try:
         config = json.loads(path.read_bytes())
@@ -119,11 +132,11 @@ def _read_config(path: Path) -> dict[str, Any]:
             f"{path} has format_version {version}, this vae-augment reads up to {FORMAT_VERSION}: pip install -U vae-augment"
         )
     keys = {"format_version", "vae", "gains", "pool", "metrics", "sha256"}
-    _same_keys(path, "keys", set(config), keys)
+    _check_keys(path, "keys", set(config), keys)
     for key in keys - {"format_version"}:
         if not isinstance(config[key], dict):
             raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r:.80}")
-    _same_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
+    _check_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
     _check_values(path, config)
     try:
         VAEConfig(**config["vae"])
@@ -133,7 +146,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _check_values(path: Path, config: Mapping[str, Any]) -> None:
-    """Nothing nested, nothing that cannot be printed or computed with."""
+    """Refuse values that are nested, or that cannot be printed or computed with."""
     for key, gain in config["gains"].items():
         if type(gain) not in (int, float) or not 0 <= gain < 1e6:
             raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r:.80}")
@@ -149,17 +162,17 @@ def _check_values(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def config_checksum(config: Mapping[str, Any]) -> str:
-    """Of everything that config.json says, however it is laid out; its own checksum left out."""
+    """sha256 of everything that config.json says, however it is laid out, except this checksum itself."""
     checksums = {name: value for name, value in config["sha256"].items() if name != "config.json"}
     text = json.dumps(dict(config) | {"sha256": checksums}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _same_keys(path: Path, what: str, got: set[str], expected: set[str]) -> None:
+def _check_keys(path: Path, kind: str, got: set[str], expected: set[str]) -> None:
     if unknown := sorted(got - expected):
-        raise WeightsError(f"{path}: unknown {what}: {', '.join(unknown)}")
+        raise WeightsError(f"{path}: unknown {kind}: {', '.join(unknown)}")
     if missing := sorted(expected - got):
-        raise WeightsError(f"{path}: missing {what}: {', '.join(missing)}")
+        raise WeightsError(f"{path}: missing {kind}: {', '.join(missing)}")
 
 
 def _read_tensors(
@@ -168,24 +181,24 @@ def _read_tensors(
     checksum: str,
     optional: Sequence[Mapping[str, tuple[int | None, ...]]] = (),
 ) -> dict[str, Tensor]:
-    """The tensors of a file if names, shapes and checksum are as expected and every value is finite; None: any length.
+    """Read a file's tensors if names, shapes and checksum are as expected and every value is finite.
 
-    Of each set of optional ones all are there or none.
+    In a shape None stands for any length. Of each optional set all tensors are there or none.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
-    with path.open("rb") as start:
-        header = int.from_bytes(start.read(8), "little")
-    if header > LARGEST_CONFIG:  # safetensors itself reads up to 100 MB, into much more memory
+    with path.open("rb") as file_start:
+        header = int.from_bytes(file_start.read(8), "little")
+    if header > MAX_JSON_BYTES:  # safetensors itself reads up to 100 MB, into much more memory
         raise WeightsError(
             f"{path} is not a safetensors file of this program, or is cut off: a header of {header} bytes"
         )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            for some in optional:
-                if shapes.keys() & some.keys():
-                    expected = {**expected, **some}
+            for group in optional:
+                if shapes.keys() & group.keys():
+                    expected = {**expected, **group}
             _check_shapes(path, shapes, expected)
             tensors = {key: file.get_tensor(key).clone() for key in shapes}
     except safetensors.SafetensorError as error:
@@ -195,7 +208,7 @@ def _read_tensors(
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key not in GRAPHS and not (tensor.dtype in FLOATS and tensor.isfinite().all()):
+        if key not in GRAPHS and not (tensor.dtype in FLOAT_DTYPES and tensor.isfinite().all()):
             raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {tensor.dtype}")
     return tensors
 
@@ -239,7 +252,7 @@ def _check_graph(path: Path, name: str, graph: Tensor, count: int) -> None:
 def _check_shapes(
     path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int | None, ...]]
 ) -> None:
-    _same_keys(path, "tensors", set(shapes), set(expected))
+    _check_keys(path, "tensors", set(shapes), set(expected))
     for key, shape in shapes.items():
         wanted = expected[key]
         fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))

@@ -1,13 +1,55 @@
-"""Finding weights by name: bundled with the package, in a local folder, or on the Hugging Face Hub."""
+"""Weights by name: bundled with the package, in a local folder, or on the Hugging Face Hub."""
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, Unpack
 
 from .bundled import BUNDLED, bundled
 from .format import load_folder
-from .remote import fetch, is_repo_id, not_found
+from .remote import DownloadOptions, fetch, is_repo_id, unknown_name
 from .weights import Weights, WeightsError
+
+
+@dataclass(frozen=True)
+class Located:
+    """A weights folder that a name leads to.
+
+    Args:
+        name: the name, as it was given.
+        source: which kind of name it is.
+        folder: the files; of the Hub, the cache's copy of one commit.
+        commit: sha of the Hub's commit; None elsewhere.
+    """
+
+    name: str
+    source: Literal["bundled", "folder", "hub"]
+    folder: Path
+    commit: str | None = None
+
+    def load(self) -> Weights:
+        """Load the folder; an error names the Hub's repository and commit, too."""
+        if self.source != "hub":
+            return load_folder(self.folder)
+        try:
+            return replace(load_folder(self.folder), commit=self.commit)
+        except (FileNotFoundError, WeightsError) as error:
+            raise type(error)(
+                f"{self.name} of the Hub, commit {self.commit}: {error}. If the cache is damaged: force_download=True"
+            ) from None
+
+
+def locate(name: str | os.PathLike[str], **options: Unpack[DownloadOptions]) -> Located:
+    """Find the folder of weights, fetched if it is on the Hub; options and errors as of `load`."""
+    text, folder = os.fspath(name), Path(name).expanduser()
+    if text in bundled() and (isinstance(name, str) or not folder.is_dir()):
+        return Located(text, "bundled", BUNDLED / text)
+    if folder.is_dir():
+        return Located(text, "folder", folder)
+    if not is_repo_id(name):
+        raise FileNotFoundError(unknown_name(name))
+    folder = fetch(text, **options)
+    return Located(text, "hub", folder, commit=folder.name)
 
 
 def load(
@@ -24,33 +66,35 @@ def load(
     Args:
         name: a name of `bundled()` comes first, then a folder, then the Hub; the first two touch no network. A folder that
             has a bundled name is meant by `"./mnist"`, or by a `Path`, for which an existing folder comes first.
-        revision: of the Hub: a branch, a tag or, for repeatable results, a commit's sha; default main.
-        token: of the Hub; default that of `hf auth login`, False sends none.
-        cache_dir: where what comes from the Hub is kept; default $HF_HUB_CACHE.
+        revision: branch or tag of the Hub or, for repeatable results, a commit's sha; default main.
+        token: for the Hub; default that of `hf auth login`, False sends none.
+        cache_dir: folder that keeps downloads; default $HF_HUB_CACHE.
         local_files_only: take what is in the cache, as `HF_HUB_OFFLINE=1` does for a whole process.
         force_download: fetch again what is in the cache.
 
     Raises:
-        FileNotFoundError: no such weights, a file is missing, or the Hub could not be asked; the message says which.
+        FileNotFoundError: there is no such name, folder, repository or revision, or a file of the weights is missing.
+        ConnectionError: the download failed: the server was not reached or refused, the token may not, or the cache lacks the
+            weights while offline; the message says what to do.
         WeightsError: the files are damaged, do not fit together, or are of a newer version.
+
+    Example:
+        >>> from vae_augment import load_weights  # this function
+        >>> load_weights("fashion-mnist").vae.latent_shape
+        (64,)
     """
-    text, folder = os.fspath(name), Path(name).expanduser()
-    if text in bundled() and (isinstance(name, str) or not folder.is_dir()):
-        return load_folder(BUNDLED / text)
-    if folder.is_dir():
-        return load_folder(folder)
-    if not is_repo_id(name):
-        raise FileNotFoundError(not_found(name))
-    folder = fetch(str(name), revision, token, cache_dir, local_files_only, force_download)
-    try:
-        return replace(load_folder(folder), commit=folder.name)
-    except (FileNotFoundError, WeightsError) as error:
-        raise type(error)(
-            f"{name} of the Hub, commit {folder.name}: {error}. If the cache is damaged: force_download=True"
-        ) from None
+    located = locate(
+        name,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    return located.load()
 
 
 def name_of(folder: Path) -> str:
-    """What `load` takes for this folder."""
+    """The name under which `load` finds this folder."""
     text = folder.as_posix()
     return f"./{text}" if text in bundled() else text

@@ -1,4 +1,4 @@
-"""`save_pretrained` and `push_to_hub`, as users of huggingface_hub know them, for whatever has weights."""
+"""`save_pretrained` and `push_to_hub`, as users of huggingface_hub know them, for a class that has weights."""
 
 import os
 from pathlib import Path
@@ -6,42 +6,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .card import model_card, read_card
-from .format import save_folder
 from .load import name_of
 from .remote import check_repo_id, push
-from .weights import Weights
-
-
-def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = None) -> None:
-    """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
-
-    Args:
-        folder: made if there is none.
-        card: text of README.md. None: it is written from the weights; what was written into an old one by hand is kept.
-
-    Raises:
-        ValueError: values that are not finite in float16; nothing is written.
-
-    Example:
-        >>> import tempfile
-        >>> from vae_augment import VAE, VAEConfig, Weights, load_weights
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(folder, Weights(VAE(VAEConfig(latent_dim=8))))
-        ...     load_weights(folder).vae.latent_shape
-        (8,)
-    """
-    folder = Path(folder).expanduser()
-    save_folder(folder, weights, model_card(weights, name_of(folder), old=read_card(folder)) if card is None else card)
+from .save import save
+from .weights import Weights, savable
 
 
 class Pretrained:
-    """Gives its subclass both methods; the subclass says what its weights are.
+    """Both methods, for a subclass that says what its weights are.
 
-    Not huggingface_hub's `ModelHubMixin`, whose defaults load tensors that do not fit, write no checksums, and keep an
-    old card.
+    It is not huggingface_hub's `ModelHubMixin`, whose defaults load tensors that do not fit, write no checksums, and keep
+    an old card.
     """
 
-    def _weights(self) -> Weights:
+    def _weights(self) -> Weights[Any]:
         raise NotImplementedError
 
     def save_pretrained(
@@ -49,7 +27,7 @@ class Pretrained:
     ) -> str | None:
         """Write a weights folder, which `from_pretrained` reads: config, tensors in float16, bank if there is one, card.
 
-        What `VAEAugment.fit` learned is not in it, see `save_fit`; nor are strength, p and jitter, which are a pipeline's.
+        It does not hold what `VAEAugment.fit` learned, see `save_fit`; nor strength, p and jitter, which are a pipeline's.
         A README.md in the folder keeps what was written into it by hand.
 
         Args:
@@ -62,6 +40,7 @@ class Pretrained:
             The commit's sha if it was pushed, else None.
 
         Raises:
+            TypeError: the network is no `VAE`, or there are options without `push_to_hub`.
             ValueError: no `repo_id` to push to, or values that are not finite in float16.
 
         Example:
@@ -78,8 +57,8 @@ class Pretrained:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
             check_repo_id(repo_id)
-        folder, weights = Path(folder).expanduser(), self._weights()
-        save_folder(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
+        folder, weights = Path(folder).expanduser(), savable(self._weights())
+        save(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
         return push(folder, repo_id, **options) if push_to_hub and repo_id is not None else None
 
     def push_to_hub(
@@ -100,16 +79,17 @@ class Pretrained:
 
         Args:
             repo_id: `user/repo`.
-            private: of a new repository; None: as the account's default.
+            private: whether a new repository is private; None: as the account's default.
             token: default: that of `hf auth login`.
             branch: made from main if there is none; default main.
             tag: name to give the commit.
-            endpoint: of another server than huggingface.co; default $HF_ENDPOINT.
+            endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
 
         Returns:
             The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
 
         Raises:
+            TypeError: the network is no `VAE`.
             ConnectionError: the server refused or could not be reached; the message says what to do.
         """
         check_repo_id(repo_id)

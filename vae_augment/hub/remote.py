@@ -1,11 +1,13 @@
-"""The Hugging Face Hub: fetching a repository's weights, and pushing a folder there."""
+"""The Hugging Face Hub: fetching the weights of a repository, and pushing a folder to one."""
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from ..version import __version__
 from .bundled import bundled
 from .card import Card, read_card
 from .format import DOCUMENTS, FILES, load_folder
@@ -14,35 +16,41 @@ if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 
-def fetch(
-    repo_id: str,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local_files_only: bool,
-    force_download: bool,
-) -> Path:
-    """The cache's folder of one commit, so that config and weights fit together even while the branch moves."""
+class DownloadOptions(TypedDict, total=False):
+    """Options of a download, as `load` describes them."""
+
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | os.PathLike[str] | None
+    local_files_only: bool
+    force_download: bool
+
+
+def fetch(repo_id: str, files: Sequence[str] = FILES, **options: Unpack[DownloadOptions]) -> Path:
+    """The cache's folder of one commit, so that config and weights fit together even while the branch moves.
+
+    Raises:
+        FileNotFoundError: there is no such repository or revision.
+        ConnectionError: the files could not be fetched for another reason.
+    """
     from huggingface_hub import snapshot_download
 
-    from .. import __version__
-
+    if (cache := options.get("cache_dir")) is not None:
+        options["cache_dir"] = Path(cache).expanduser()
     try:
         folder = snapshot_download(
             repo_id,
-            revision=revision,
-            token=token,
-            cache_dir=None if cache_dir is None else Path(cache_dir).expanduser(),
-            local_files_only=local_files_only,
-            force_download=force_download,
-            allow_patterns=list(FILES),
+            allow_patterns=list(files),
             library_name="vae-augment",
             library_version=__version__,
+            **options,  # type: ignore[arg-type]  # cache_dir is a Path by now
         )
     # the client's errors have no base of their own: OSError, those of its HTTP library, RuntimeError of its Xet library
     except Exception as error:
-        raise FileNotFoundError(
-            f"{not_found(repo_id)}; as a Hub id it could not be fetched: {error}\n{_remedy(error)}"
+        reason = _reason(error)
+        kind = FileNotFoundError if _is_not_found(reason) else ConnectionError
+        raise kind(
+            unknown_name(repo_id, f"and as a Hub id it could not be fetched: {error}\n{_remedy(reason)}")
         ) from error
     return Path(folder)
 
@@ -60,33 +68,32 @@ def push(
 ) -> str:
     """Put a weights folder on the Hugging Face Hub, as one commit; the repository is made if there is none.
 
-    Only what belongs to the weights is sent: config, tensors, card, its picture and the recipe; no checkpoint, no log.
-    Of these, what the folder does not have is removed there by the same commit; other files there are left alone. What
-    was written by hand into the card there is kept, unless the folder's card has such text of its own. The card that is
-    sent names the repository where the folder's names the folder.
+    The files of the weights are sent: config, tensors, card, its picture and the recipe; no checkpoint, no log. The same
+    commit removes those of them that the folder lacks; other files of the repository are left alone. Text that was written
+    by hand into the card there is kept, unless the folder's card has such text of its own. The card that is sent names the
+    repository where the folder's names the folder.
 
     Args:
-        folder: as `save` or `python -m train` writes it.
+        folder: written by `save` or by `python -m train`.
         repo_id: `user/repo`.
-        private: of a new repository; None: as the account's default. An existing one is left as it is.
+        private: whether a new repository is private; None: as the account's default. An existing one is left as it is.
         token: default: that of `hf auth login`.
         branch: to commit to, made from main if there is none; default main.
         tag: name to give the commit.
-        endpoint: of another server than huggingface.co; default $HF_ENDPOINT.
+        endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
 
     Returns:
         The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
 
     Raises:
-        FileNotFoundError, WeightsError: what does not load is not pushed.
+        ValueError: `repo_id` is not of the form user/repo.
+        FileNotFoundError, WeightsError: the folder does not load; it is not pushed.
         ConnectionError: the server refused or could not be reached; nothing is committed unless the message names a commit.
     """
     check_repo_id(repo_id)
     folder = Path(folder).expanduser()
     load_folder(folder)
     from huggingface_hub import HfApi
-
-    from .. import __version__
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
     done = "nothing is committed"
@@ -103,15 +110,17 @@ def push(
         if tag is not None:
             done = f"commit {commit.oid} is made, but not tagged {tag!r}"
             api.create_tag(repo_id, tag=tag, revision=commit.oid)
-    except Exception as error:  # as in `_fetch`
-        raise ConnectionError(f"{folder} was not pushed to {repo_id}, {done}: {error}\n{_remedy(error)}") from error
+    except Exception as error:  # as in `fetch`
+        raise ConnectionError(
+            f"{folder} was not pushed to {repo_id}, {done}: {error}\n{_remedy(_reason(error))}"
+        ) from error
     return str(commit.oid)
 
 
 def _changes(
     api: "HfApi", repo_id: str, branch: str | None, folder: Path
 ) -> list["CommitOperationAdd | CommitOperationDelete"]:
-    """What makes the repository hold this folder: one list, for one commit."""
+    """The operations of one commit after which the repository holds this folder."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = set(api.list_repo_files(repo_id, revision=branch))
@@ -133,12 +142,20 @@ def _changes(
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raises ValueError if this is no Hub id of the form user/repo."""
+    """Refuse a name that is no Hub id of the form user/repo.
+
+    Raises:
+        ValueError: it is none.
+
+    Example:
+        >>> check_repo_id("you/digits")
+    """
     if not is_repo_id(repo_id):
         raise ValueError(f"a Hub id is of the form user/repo, got {repo_id!r}")
 
 
 def is_repo_id(name: str | os.PathLike[str]) -> bool:
+    """Tell whether a name has the form user/repo of a Hub id, and is no path that begins with a dot or a tilde."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
@@ -151,22 +168,54 @@ def is_repo_id(name: str | os.PathLike[str]) -> bool:
     return True
 
 
-def not_found(name: str | os.PathLike[str]) -> str:
+def unknown_name(name: str | os.PathLike[str], as_hub_id: str = "nor a Hub id of the form user/repo") -> str:
+    """Message for a name that leads to no weights on this machine, with the bundled name that it resembles."""
     close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
         f"no weights named {str(name)!r}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
-        "nor a Hub id of the form user/repo"
+        f"{as_hub_id}"
     )
 
 
-def _remedy(error: Exception) -> str:
-    """What to do about an error of the Hub's client."""
+def _reason(error: Exception) -> BaseException:
+    """The error of the server or the network, where the client only says that its cache lacks the files."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None else error
+
+
+def _status(error: BaseException) -> int | None:
+    """HTTP status of the server's answer; None if there was none."""
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _is_not_found(error: BaseException) -> bool:
+    """Tell whether the server answered that there is no such repository, revision or file.
+
+    The Hub answers so of a private repository, too, to a client without a token.
+    """
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, GatedRepoError | LocalEntryNotFoundError):  # subclasses of what follows
+        return False
+    missing = RepositoryNotFoundError | RevisionNotFoundError | EntryNotFoundError
+    return isinstance(error, missing) or _status(error) == 404
+
+
+def _remedy(error: BaseException) -> str:
+    """A sentence on what to do about an error of the Hub's client."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    if isinstance(error, PermissionError | OSError) and getattr(error, "errno", None) is not None:
+    status = _status(error)
+    is_network = isinstance(error, ConnectionError | TimeoutError)
+    if isinstance(error, OSError) and error.errno is not None and not is_network:
         return "The cache cannot be written: free space, or give another folder as cache_dir or $HF_HOME."
     if status in (401, 403):
         return "The token is missing or may not do this: hf auth login, or token=..."

@@ -1,32 +1,57 @@
-"""Weights: a weights folder in memory; WeightsError: one that is not to be trusted."""
+"""Weights: a weights folder in memory; WeightsError: a file that is not to be trusted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from typing_extensions import TypeVar  # with a default, which that of typing has from Python 3.13 on
 
 from ..pool import LatentBank
-from ..vae import VAE
+from ..vae import VAE, Codec
+
+V_co = TypeVar("V_co", bound=Codec, default=VAE, covariant=True)
 
 
 class WeightsError(ValueError):
-    """A weights folder that is damaged, inconsistent, or written by a newer version."""
+    """A weights folder, or the file of a fit, that is damaged, inconsistent, or written by a newer version."""
 
 
 @dataclass(frozen=True)
-class Weights:
-    """A loaded weights folder.
+class Weights(Generic[V_co]):
+    """A weights folder in memory.
 
     Args:
-        vae: the network, in eval mode, on the CPU.
+        vae: the network, in eval mode, on the CPU. Any codec may be it; only a `VAE` can be saved, and is loaded.
         bank: latents of the pool it was trained on, or None.
-        gains: for each calibrated jitter, its factor at strength 1.
+        gains: factor at strength 1 of each calibrated jitter, by its name.
         provenance: what it was trained on: name, number of images, sha256 of their pixels.
-        metrics: measured on the test set, with units in the names.
+        metrics: quality on the test set, with units in the names.
         commit: sha of the Hub's commit that was loaded; None for weights from elsewhere. It is not saved.
+
+    Example:
+        >>> from vae_augment import load_weights
+        >>> weights = load_weights("mnist")
+        >>> weights.vae.latent_shape, len(weights.bank), weights.provenance["name"]
+        ((48,), 10000, 'MNIST training images')
     """
 
-    vae: VAE
+    vae: V_co
     bank: LatentBank | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     commit: str | None = None
+
+
+def savable(weights: Weights[Any]) -> Weights:
+    """The same weights, known to be those of a `VAE`.
+
+    Raises:
+        TypeError: their network is another codec, whose architecture config.json cannot describe.
+    """
+    if not isinstance(weights.vae, VAE):
+        raise TypeError(
+            f"a weights folder holds a vae_augment.VAE, and this network is a {type(weights.vae).__name__}: save it with its "
+            "own library; VAEAugment.save_fit keeps what was fitted with it"
+        )
+    return weights
