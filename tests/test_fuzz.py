@@ -17,6 +17,7 @@ import torch
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEConfig, Weights, WeightsError, hub
+from vae_augment.__main__ import main
 from vae_augment.hub.card import Card, model_card
 from vae_augment.hub.format import config_checksum
 
@@ -199,7 +200,7 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["as found", "signed again"])
-def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed):
+def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed, capsys):
     original = {name: (whole / name).read_bytes() for name in hub.FILES}
     tensors = fingerprint(hub.load(whole))
     chance = random.Random(f"vae-augment {signed}")
@@ -220,6 +221,8 @@ def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed
         outcomes[outcome] += 1
         if loaded is not None:
             check(loaded, tensors, signed)
+            assert main(["info", str(tmp_path)]) == 0
+            assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
     assert min(outcomes.values()) > 3, outcomes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
 

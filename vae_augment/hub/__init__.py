@@ -1,7 +1,8 @@
-"""Weights folders: loaded by name, saved, pushed to the Hugging Face Hub; model cards; files of fits."""
+"""Weights folders: loaded by name, saved, pushed to the Hugging Face Hub, described; model cards; files of fits."""
 
 from .bundled import BUNDLED, bundled
-from .card import model_card, read_card
+from .card import metric_text, model_card, read_card
+from .describe import BankDescription, Description, describe
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
 from .load import load, name_of
@@ -14,13 +15,17 @@ __all__ = [
     "BUNDLED",
     "DOCUMENTS",
     "FILES",
+    "BankDescription",
+    "Description",
     "Pretrained",
     "Weights",
     "WeightsError",
     "bundled",
     "check_repo_id",
+    "describe",
     "load",
     "load_fit",
+    "metric_text",
     "model_card",
     "name_of",
     "push",

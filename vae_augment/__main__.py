@@ -1,0 +1,54 @@
+"""Small pretrained VAEs for torchvision pipelines, from the command line.
+
+vae-augment info mnist       what a weights folder is: its images, quality, licence and files
+vae-augment VERB --help      arguments of a verb
+
+Training has a command of its own: vae-augment-train, or python -m train.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+from .commands import printable
+from .version import __version__
+
+VERBS = ("info",)  # modules of `commands`, in the order of --help
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: default: those of the process.
+
+    Returns:
+        The exit code: 0, or 1 after an error, which is printed as one line; argparse exits by itself with 2.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        return 130  # as shells have it
+    except (OSError, ValueError) as error:
+        print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="vae-augment", description=__doc__, formatter_class=form)
+    parser.add_argument("--version", action="version", version=f"vae-augment {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name in VERBS:
+        verb = import_module(f"{__package__}.commands.{name}")
+        text = verb.__doc__ or ""
+        verb_parser = verbs.add_parser(name, help=text.partition("\n")[0], description=text, formatter_class=form)
+        verb.add_arguments(verb_parser)
+        verb_parser.set_defaults(run=verb.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
