@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    {"atomic", "images", "demo_data", "seeding"},
+    {"atomic", "images", "demo_data", "seeding", "version"},
     {"vae", "jitter"},
     {"strength", "pool"},
     {"classes"},
@@ -21,6 +21,7 @@ ORDER = (
     {"base_fit"},
     {"dataset"},
     {"__init__"},
+    {"commands"},
     {"__main__", "train"},
     {"benchmarks", "examples"},
 )

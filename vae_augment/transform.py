@@ -157,7 +157,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             options: as of the class: strength, p, jitter, residual, bank, ...
 
         Raises:
-            FileNotFoundError: no such weights, or a file of them is missing.
+            FileNotFoundError: there is no such name, folder, repository or revision, or a file of the weights is missing.
+            ConnectionError: the download failed; the message says what to do.
             vae_augment.WeightsError: the files are damaged, do not fit together, or are of a newer version.
         """
         weights = hub.load(

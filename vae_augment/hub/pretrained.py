@@ -19,7 +19,7 @@ class Pretrained:
     an old card.
     """
 
-    def _weights(self) -> Weights[Any]:
+    def _weights(self) -> Weights:
         raise NotImplementedError
 
     def save_pretrained(

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from .card import model_card, read_card
 from .format import save_folder
@@ -10,7 +9,7 @@ from .load import name_of
 from .weights import Weights, savable
 
 
-def save(folder: str | os.PathLike[str], weights: Weights[Any], card: str | None = None) -> None:
+def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = None) -> None:
     """Write a weights folder that `load` reads. Tensors are stored in float16; interrupted, it leaves no half file.
 
     Args:

@@ -2,14 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic
-
-from typing_extensions import TypeVar  # with a default, which that of typing has from Python 3.13 on
 
 from ..pool import LatentBank
-from ..vae import VAE, Codec
-
-V_co = TypeVar("V_co", bound=Codec, default=VAE, covariant=True)
+from ..vae import VAE
 
 
 class WeightsError(ValueError):
@@ -17,11 +12,11 @@ class WeightsError(ValueError):
 
 
 @dataclass(frozen=True)
-class Weights(Generic[V_co]):
+class Weights:
     """A weights folder in memory.
 
     Args:
-        vae: the network, in eval mode, on the CPU. Any codec may be it; only a `VAE` can be saved, and is loaded.
+        vae: the network, in eval mode, on the CPU. `VAEAugment` keeps another codec here, too, which cannot be saved.
         bank: latents of the pool it was trained on, or None.
         gains: factor at strength 1 of each calibrated jitter, by its name.
         provenance: what it was trained on: name, number of images, sha256 of their pixels.
@@ -35,7 +30,7 @@ class Weights(Generic[V_co]):
         ((48,), 10000, 'MNIST training images')
     """
 
-    vae: V_co
+    vae: VAE
     bank: LatentBank | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
@@ -43,7 +38,7 @@ class Weights(Generic[V_co]):
     commit: str | None = None
 
 
-def savable(weights: Weights[Any]) -> Weights:
+def savable(weights: Weights) -> Weights:
     """The same weights, known to be those of a `VAE`.
 
     Raises:
