@@ -201,19 +201,19 @@ def _worker_seconds(dataset: Dataset[Any], workers: int) -> float:
 
 def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[str, tuple[float, float, float]]:
     """Multiply-adds of the network in a second, as a part of what a large float32 matrix product reaches here."""
-    vae, replicas = augment.vae, augment._replicas
+    vae, net_of = augment.vae, augment._engine.net
     square = torch.randn(1024, 1024)
     work = {"peak": (lambda: square @ square, 2 * 1024**3)}
     for size in (1, 64, 256):
         x = images[:size] / 255
-        net = replicas.fastest(x.device)
+        net = net_of.on(x.device)
         mean = net.whitened_mean(x)
         work[f"encode, {size}"] = (lambda n=net, x=x: n.whitened_mean(x), size * encoder_flops(vae.config))  # type: ignore[misc]
         work[f"decode twice, {size}"] = (  # type: ignore[misc]
             lambda n=net, m=mean: n.decoded_change(m, m, 0.1),
             2 * size * decoder_flops(vae.config),
         )
-        for name, (call, flops) in bare_layers(replicas.fused, size).items():
+        for name, (call, flops) in bare_layers(net_of.fused, size).items():
             work[f"{name}, {size}"] = (call, flops)
     turns = []
     for _ in range(REPEATS):

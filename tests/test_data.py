@@ -17,6 +17,7 @@ from train.recipes import recipe_for_images
 from vae_augment import VAEAugment
 from vae_augment.demo_data import fashion_sample
 from vae_augment.images import files as image_files
+from vae_augment.engine import How
 from vae_augment.strength import RHO
 
 
@@ -186,7 +187,7 @@ def test_strength_is_measured_on_images_of_all_classes_however_the_files_lie(tmp
     main(["--data", "folder:garments", *size, "--steps", "150", "--out", "run", "--wandb", "disabled"])
     augment = VAEAugment.from_pretrained("run")
     x = images / 255
-    change = augment._vary(x, 1, augment._drawn(len(x), None)).square().mean()
+    change = augment._engine.vary(x, augment._engine.plan(len(x), How(), None), How()).square().mean()
     assert (change / (x - x.roll(1, 0)).square().mean()).sqrt().item() == pytest.approx(RHO**0.5, rel=0.1)
 
 

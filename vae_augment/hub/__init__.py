@@ -1,14 +1,14 @@
 """Weights folders: loaded by name, saved, pushed to the Hugging Face Hub, described; model cards; files of fits."""
 
-from .bundled import BUNDLED, bundled
+from .shipped import BUNDLED, bundled
 from .card import metric_text, model_card, read_card
 from .describe import BankDescription, Description, describe
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
-from .load import load, name_of
+from .find import load, name_of
 from .pretrained import Pretrained
 from .remote import check_repo_id, push
-from .save import save
+from .write import save
 from .weights import Weights, WeightsError
 
 __all__ = [

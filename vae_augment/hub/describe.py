@@ -9,7 +9,7 @@ from pathlib import Path
 from ..pool import LatentBank
 from .card import read_license
 from .format import DOCUMENTS, FILES
-from .load import Located, locate
+from .find import Located, locate
 from .remote import fetch
 
 

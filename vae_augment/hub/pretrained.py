@@ -6,9 +6,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from .card import model_card, read_card
-from .load import name_of
+from .find import name_of
 from .remote import check_repo_id, push
-from .save import save
+from .write import save
 from .weights import Weights, savable
 
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..version import __version__
-from .bundled import bundled
+from .shipped import bundled
 from .card import Card, read_card
 from .format import DOCUMENTS, FILES, load_folder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .card import model_card, read_card
 from .format import save_folder
-from .load import name_of
+from .find import name_of
 from .weights import Weights, savable
 
 

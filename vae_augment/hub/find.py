@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-from .bundled import BUNDLED, bundled
+from .shipped import BUNDLED, bundled
 from .format import load_folder
 from .remote import DownloadOptions, fetch, is_repo_id, unknown_name
 from .weights import Weights, WeightsError
