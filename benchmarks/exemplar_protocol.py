@@ -49,13 +49,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import affine_grid, cross_entropy, grid_sample, normalize
+from torch.nn.functional import affine_grid, cross_entropy, grid_sample
 
 from train import data as datasets
 from train import device as devices
 from vae_augment import VAE
-from vae_augment.pool.latent_hog import neighbours_of_all
-from vae_augment.pool.perturbations import deformed
+from vae_augment.pool import latent_hog_neighbours, perturbations
 from vae_augment.vae import FusedVAE, Whitened, computes_bf16
 
 from .accuracy import commit, machine
@@ -130,7 +129,7 @@ def jitters(vae: VAE, images: Tensor, labels: Tensor, jitter: Jitter, device: to
     """What moves the latents of images, or of warps of these, and keeps what the decoder does not know of them."""
     vae = vae.cpu()
     kinds = [
-        torch.stack([Whitened(vae).whitened_mean(kind) for kind in deformed(part.float() / 255)], 1)
+        torch.stack([Whitened(vae).whitened_mean(kind) for kind in perturbations(part.float() / 255)], 1)
         for part in images.split(PART)
     ]
     mean, *deformations = torch.cat(kinds).unbind(1)
@@ -138,8 +137,8 @@ def jitters(vae: VAE, images: Tensor, labels: Tensor, jitter: Jitter, device: to
     if jitter.neighbours:
         near = torch.empty(len(images), jitter.neighbours, dtype=torch.int64)
         for own in ((labels == c).nonzero()[:, 0] for c in range(10)):
-            angles = normalize(Whitened(vae).unwhiten(mean[own]))
-            near[own] = own[neighbours_of_all(vae, images[own], angles)[:, : jitter.neighbours]]
+            latents = Whitened(vae).unwhiten(mean[own])
+            near[own] = own[latent_hog_neighbours(vae, images[own], latents)[:, : jitter.neighbours]]
         ends += mean[near].unbind(1)
     toward = torch.stack([(end - mean).half() for end in ends], 1).to(device)  # (N, directions, L)
     fused, count = FusedVAE(vae).to(device), toward.shape[1]

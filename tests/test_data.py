@@ -16,8 +16,8 @@ from train.__main__ import main
 from train.recipes import recipe_for_images
 from vae_augment import VAEAugment
 from vae_augment.demo_data import fashion_sample
-from vae_augment.images import files as image_files
 from vae_augment.engine import How
+from vae_augment.images import files as image_files
 from vae_augment.strength import RHO
 
 

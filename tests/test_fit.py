@@ -270,8 +270,9 @@ def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
     weights = hub.load("fashion-mnist")
     images = torch.cat([IMAGES[chosen], IMAGES[rest]]).float() / 255
     labels = torch.cat([LABELS[chosen], torch.full((len(rest),), -1)])
-    joined = weights.bank._joined(weights.bank.links(weights.vae, images), labels)
-    scores = spread_labels(*joined, 10, alpha=0.95)[len(weights.bank) + len(chosen) :]
+    of_pool = torch.full((len(weights.bank),), -1)
+    graphs = weights.bank.query(weights.vae, images).graphs
+    scores = spread_labels(graphs, torch.cat([of_pool, labels]), 10, alpha=0.95)[len(of_pool) + len(chosen) :]
     right = scores.argmax(1) == LABELS[rest]
     assert torch.stack([right[LABELS[rest] == c].float().mean() for c in few]).mean() > 0.65
     fit = VAEAugment(weights.vae, bank=weights.bank).fit([(IMAGES[i], int(LABELS[i])) for i in chosen.tolist()])
@@ -310,7 +311,7 @@ def test_latents_of_classes_without_a_label_are_left_out(two, count, right, fitt
 def test_where_all_classes_are_labelled_no_latent_is_left_out(count):
     weights = hub.load("fashion-mnist")
     places = torch.cat([torch.where(c == LABELS)[0][:count] for c in range(10)])
-    scores = weights.bank.spread(weights.bank.links(weights.vae, IMAGES[places] / 255), LABELS[places], 10)
+    scores = weights.bank.query(weights.vae, IMAGES[places] / 255).spread(LABELS[places], 10)
     assert (scores.sum(1) > 0).all()
 
 

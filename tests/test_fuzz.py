@@ -182,7 +182,7 @@ def sign(folder: Files) -> None:
 
 
 def fingerprint(weights: Weights) -> list[torch.Tensor]:
-    bank = [] if weights.bank is None else [weights.bank.latents, weights.bank.neighbours]
+    bank = [] if weights.bank is None else [weights.bank.latents, *(view.neighbours for view in weights.bank.views)]
     return [*weights.vae.state_dict().values(), *bank]
 
 
@@ -258,6 +258,7 @@ def check(loaded: Weights, tensors: list[torch.Tensor], signed: bool) -> None:
     assert std.shape == mean.shape
     if loaded.bank is not None:
         assert loaded.bank.whitened(loaded.vae).shape[1:] == loaded.vae.latent_shape
-        assert loaded.bank.latents[loaded.bank.neighbours.long()].shape[1] == loaded.bank.neighbours.shape[1]
+        for view in loaded.bank.views:
+            assert loaded.bank.latents[view.neighbours.long()].shape[1] == view.neighbours.shape[1]
     json.dumps([dict(loaded.gains), dict(loaded.provenance), dict(loaded.metrics)], allow_nan=False)
     assert Card.parse(model_card(loaded, "me/name")).block

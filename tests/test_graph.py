@@ -1,4 +1,4 @@
-"""The graph of a bank: which images are alike, and how labels spread along it."""
+"""The kNN graphs of a bank, and how labels spread over them."""
 
 import copy
 import io
@@ -12,10 +12,10 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import IMAGES
 from vae_augment import Interpolate, LatentBank, VAEAugment, hub
 from vae_augment.demo_data import fashion_sample
-from vae_augment.pool.hog import outlines
-from vae_augment.pool.label_spreading import _normalised_graph, agreement, shared_neighbours, spread_labels
-from vae_augment.pool.near_duplicates import distinct
-from vae_augment.pool.perturbations import deformed
+from vae_augment.pool.hog import hog
+from vae_augment.pool.label_spreading import cross_validated_accuracy, knn_graph, shared_neighbours, spread_labels
+from vae_augment.pool.near_duplicates import drop_near_duplicates
+from vae_augment.pool.perturbations import perturbations
 
 LABELS = fashion_sample()[1]
 
@@ -26,38 +26,38 @@ def test_labels_spread_along_the_graph():
     neighbours = torch.cat([chain, chain + 10])
     labels = torch.full((20,), -1)
     labels[[0, 9]], labels[[10, 19]] = 0, 1
-    scores = spread_labels([neighbours], labels, 2, alpha=0.99)
+    scores = spread_labels([knn_graph(neighbours)], labels, 2, alpha=0.99)
     assert torch.allclose(scores.sum(1), torch.ones(20))
     assert scores[:10, 0].min() > 0.99
     assert scores[10:, 1].min() > 0.99
 
 
-def test_labels_held_out_are_told_by_the_others():
+def test_labels_held_out_are_predicted_by_the_others():
     chain = torch.tensor([[max(i - 1, 0), min(i + 1, 9)] for i in range(10)])
-    neighbours = torch.cat([chain, chain + 10])
+    graphs = [knn_graph(torch.cat([chain, chain + 10]))]
     labels = torch.full((20,), -1)
     labels[[0, 4, 9]], labels[[10, 14, 19]] = 0, 1
-    assert agreement([neighbours], labels, 2, 0.99) == 1
+    assert cross_validated_accuracy(graphs, labels, 2, 0.99) == 1
     labels[4], labels[14] = 1, 0  # each is among the other class's
-    assert agreement([neighbours], labels, 2, 0.99) == pytest.approx(2 / 6, abs=0.2)
+    assert cross_validated_accuracy(graphs, labels, 2, 0.99) == pytest.approx(2 / 6, abs=0.2)
     labels[[0, 4, 9]], labels[[10, 14, 19]] = torch.tensor([0, 0, 2]), torch.tensor([1, 1, -1])
-    assert agreement([neighbours], labels, 3, 0.99) == 1, "a label alone in its class cannot be told"
+    assert cross_validated_accuracy(graphs, labels, 3, 0.99) == 1, "a label alone in its class cannot be predicted"
 
 
-def test_the_agreement_of_few_labels_tells_how_well_they_spread():
+def test_the_cross_validated_accuracy_of_few_labels_is_that_of_many():
     weights = hub.load("fashion-mnist")
-    bank, links = weights.bank, weights.bank.links(weights.vae, IMAGES.float() / 255)
-    assert len(links) == len(bank.graphs) == 2
     shown = LABELS.argsort(stable=True).view(10, 50)[:, :5].flatten()
-    few = bank.agreement([of[shown] for of in links], LABELS[shown], 10)
-    assert few == pytest.approx(bank.agreement(links, LABELS, 10), abs=0.15)
+    many, few = (weights.bank.query(weights.vae, images.float() / 255) for images in (IMAGES, IMAGES[shown]))
+    assert len(many.nearest) == len(weights.bank.views) == 2
+    right = few.cross_validated_accuracy(LABELS[shown], 10)
+    assert right == pytest.approx(many.cross_validated_accuracy(LABELS, 10), abs=0.15)
     wrong = LABELS[shown][torch.randperm(50, generator=torch.Generator().manual_seed(0))]
-    assert bank.agreement([of[shown] for of in links], wrong, 10) < 0.3
+    assert few.cross_validated_accuracy(wrong, 10) < 0.3
 
 
 def test_a_point_that_no_label_reaches_has_none():
     neighbours = torch.tensor([[1], [0], [3], [2]])
-    scores = spread_labels([neighbours], torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
+    scores = spread_labels([knn_graph(neighbours)], torch.tensor([0, -1, -1, -1]), 2, alpha=0.9)
     assert torch.equal(scores[:2], torch.tensor([[1.0, 0], [1, 0]]))
     assert torch.equal(scores[2:], torch.zeros(2, 2))
 
@@ -78,7 +78,8 @@ def test_spreading_is_the_closed_form():
     known = torch.zeros(30, 3)
     known[torch.arange(6), labels[:6]] = 1
     exact = torch.linalg.solve(torch.eye(30) - 0.8 * root[:, None] * weights * root, 0.2 * known)
-    assert torch.allclose(spread_labels([neighbours], labels, 3, 0.8), exact / exact.sum(1, keepdim=True), atol=1e-4)
+    scores = spread_labels([knn_graph(neighbours)], labels, 3, 0.8)
+    assert torch.allclose(scores, exact / exact.sum(1, keepdim=True), atol=1e-4)
 
 
 def test_an_edge_weighs_what_its_ends_share():
@@ -88,48 +89,50 @@ def test_an_edge_weighs_what_its_ends_share():
     assert torch.allclose(weights[2], torch.tensor([0.5, 0.2]))  # 3 is of another group
 
 
-def test_two_graphs_vote_and_the_first_has_twice_the_say():
+def test_graphs_vote_by_their_weights():
     one, two = torch.tensor([[1], [0], [3], [2], [0]]), torch.tensor([[2], [3], [0], [1], [2]])
     labels = torch.tensor([0, -1, -1, 1, -1])
-    first, second = (spread_labels([graph], labels, 2, alpha=0.9) for graph in (one, two))
-    both = spread_labels([one, two], labels, 2, alpha=0.9)
+    first, second = (spread_labels([knn_graph(neighbours)], labels, 2, alpha=0.9) for neighbours in (one, two))
+    both = spread_labels([knn_graph(one, weight=2), knn_graph(two)], labels, 2, alpha=0.9)
     assert torch.allclose(both, (2 * first + second) / 3)
     assert both[1].tolist() == pytest.approx([2 / 3, 1 / 3])
+    three = spread_labels([knn_graph(one), knn_graph(two), knn_graph(one)], labels, 2, alpha=0.9)
+    assert torch.allclose(three, both)
     apart = torch.tensor([[2], [4], [0], [0], [1]])  # no label reaches 1 and 4
-    assert (spread_labels([one, apart], labels, 2, alpha=0.9)[[1, 4]] == 0).all()
-    assert agreement([one, two], torch.tensor([0, 0, 1, 1, 0]), 2, 0.9) > agreement(
-        [two, one], torch.tensor([0, 0, 1, 1, 0]), 2, 0.9
+    assert (spread_labels([knn_graph(one), knn_graph(apart)], labels, 2, alpha=0.9)[[1, 4]] == 0).all()
+    of = torch.tensor([0, 0, 1, 1, 0])
+    assert cross_validated_accuracy([knn_graph(one, 2), knn_graph(two)], of, 2, 0.9) > cross_validated_accuracy(
+        [knn_graph(one), knn_graph(two, 2)], of, 2, 0.9
     )
 
 
 def test_far_neighbours_only_weigh_edges():
     chain = torch.tensor([[(i + j) % 40 for j in range(1, 21)] for i in range(40)])
     near = torch.cat([chain[:, :8], torch.arange(40)[:, None].expand(-1, 12)], dim=1)
-    assert (_normalised_graph(chain).to_dense() > 0).equal(_normalised_graph(near).to_dense() > 0)
+    assert (knn_graph(chain).affinity.to_dense() > 0).equal(knn_graph(near).affinity.to_dense() > 0)
 
 
 def test_bank_neighbours_are_others_and_mostly_of_the_same_class():
     weights = hub.load("fashion-mnist")
     bank = LatentBank.from_images(weights.vae, IMAGES)
-    assert bank.neighbours.shape == (500, 13)
-    assert (bank.neighbours != torch.arange(500)[:, None]).all()
-    assert (LABELS[bank.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
-    assert (bank.texture_neighbours != torch.arange(500)[:, None]).all()
-    assert (LABELS[bank.texture_neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
-    for links in bank.links(weights.vae, IMAGES[:3] / 255):
-        assert links[:, 0].tolist() == [0, 1, 2]
+    assert [view.neighbours.shape for view in bank.views] == [(500, 13), (500, 13)]
+    for view in bank.views:
+        assert (view.neighbours != torch.arange(500)[:, None]).all()
+        assert (LABELS[view.neighbours.long()] == LABELS[:, None]).float().mean() > 0.6
+    for nearest in bank.query(weights.vae, IMAGES[:3] / 255).nearest:
+        assert nearest[:, 0].tolist() == [0, 1, 2]
 
 
-def test_outlines_know_shapes_and_not_brightness():
+def test_hog_knows_shapes_and_not_brightness():
     x = IMAGES[:50] / 255
-    own = outlines(x)
+    own = hog(x)
     assert own.shape == (50, 392)
     assert torch.allclose(own.norm(dim=1), torch.ones(50), atol=1e-5)
-    assert torch.allclose(outlines(0.5 * x), own, atol=1e-4)
-    assert torch.allclose(outlines(x.expand(-1, 3, -1, -1)), own, atol=1e-4)
-    assert (outlines(1 - x) * own).sum(1).max() < 0.9  # directions, not mere lines
-    assert outlines(torch.zeros(2, 1, 28, 28)).equal(torch.zeros(2, 392))
-    assert outlines(torch.rand(2, 3, 64, 64)).isfinite().all()
+    assert torch.allclose(hog(0.5 * x), own, atol=1e-4)
+    assert torch.allclose(hog(x.expand(-1, 3, -1, -1)), own, atol=1e-4)
+    assert (hog(1 - x) * own).sum(1).max() < 0.9  # directions, not mere lines
+    assert hog(torch.zeros(2, 1, 28, 28)).equal(torch.zeros(2, 392))
+    assert hog(torch.rand(2, 3, 64, 64)).isfinite().all()
 
 
 def test_shifted_and_blank_images_may_be_in_a_pool():
@@ -137,27 +140,29 @@ def test_shifted_and_blank_images_may_be_in_a_pool():
     shifted = [IMAGES[:5].roll(by, side) for by in (1, -1) for side in (-1, -2)]
     pool = torch.cat([*shifted, torch.zeros(10, 1, 28, 28, dtype=torch.uint8)])
     bank = LatentBank.from_images(weights.vae, pool)
-    assert bank.neighbours.shape == (21, 13), "copies are left out"
-    assert (bank.neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
-    assert (LatentBank.from_images(weights.vae, pool[:2]).neighbours[:, 0]).tolist() == [1, 0]
+    neighbours = bank.views[0].neighbours
+    assert neighbours.shape == (21, 13), "copies are left out"
+    assert (neighbours[:20, :3] % 5).equal((torch.arange(20)[:, None] % 5).expand(-1, 3).short())
+    assert LatentBank.from_images(weights.vae, pool[:2]).views[0].neighbours[:, 0].tolist() == [1, 0]
     blank = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
     assert len(LatentBank.from_images(weights.vae, blank)) == 10, "a pool of one image is told by fit, not here"
 
 
-def test_deformations_are_small_and_begin_with_the_identity():
+def test_perturbations_are_small_and_begin_with_the_identity():
     x = IMAGES[:50] / 255
-    views = list(deformed(x))
-    assert torch.equal(views[0], x)
+    perturbed = list(perturbations(x))
+    assert torch.equal(perturbed[0], x)
     between = (x - x.roll(1, 0)).square().mean()
-    for view in views[1:]:
-        assert 0 < (view - x).square().mean() < 0.5 * between
+    for images in perturbed[1:]:
+        assert 0 < (images - x).square().mean() < 0.5 * between
 
 
-def test_an_image_links_to_a_deformed_copy_of_itself():
+def test_a_shifted_copy_of_an_image_is_nearest_to_it():
     weights = hub.load("fashion-mnist")
     bank = LatentBank.from_images(weights.vae, IMAGES)
     shifted = torch.roll(IMAGES[20:30], 1, -1) / 255
-    assert (bank.links(weights.vae, shifted)[0][:, 0] == torch.arange(20, 30)).float().mean() > 0.7
+    nearest = bank.query(weights.vae, shifted).nearest[0]
+    assert (nearest[:, 0] == torch.arange(20, 30)).float().mean() > 0.7
 
 
 def test_a_bank_takes_images_in_any_form():
@@ -192,7 +197,8 @@ def test_copies_in_a_pool_are_left_out():
     vae = hub.load("fashion-mnist").vae
     once, often = (LatentBank.from_images(vae, IMAGES.repeat(n, 1, 1, 1)[:800]) for n in (1, 2))
     assert torch.equal(often.latents, once.latents)
-    assert all(torch.equal(a, b) for a, b in zip(often.graphs, once.graphs, strict=True))
+    for a, b in zip(often.views, once.views, strict=True):
+        assert torch.equal(a.neighbours, b.neighbours)
 
 
 def as_jpeg(image):
@@ -201,14 +207,14 @@ def as_jpeg(image):
     return F.pil_to_tensor(PIL.Image.open(file))
 
 
-def test_what_is_nearly_a_copy_is_left_out_too():
+def test_near_duplicates_are_left_out_too():
     noisy = IMAGES + 4 * torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(0))
     versions = [IMAGES, torch.stack(list(map(as_jpeg, IMAGES))), 0.97 * IMAGES, noisy.clamp(0, 255)]
     pool = torch.stack([version.byte() for version in versions], 1).flatten(0, 1)  # each image four times in turn
-    assert torch.equal(distinct(pool), 4 * torch.arange(500))
-    assert torch.equal(distinct(pool / 255), 4 * torch.arange(500))
+    assert torch.equal(drop_near_duplicates(pool), 4 * torch.arange(500))
+    assert torch.equal(drop_near_duplicates(pool / 255), 4 * torch.arange(500))
     sizes = [F.resize(pool[:80], [side, side]).expand(-1, 3, -1, -1) for side in (14, 29, 64)]
-    assert all(torch.equal(distinct(x), 4 * torch.arange(20)) for x in sizes)
+    assert all(torch.equal(drop_near_duplicates(x), 4 * torch.arange(20)) for x in sizes)
 
 
 def test_a_bank_of_other_weights_is_refused(tmp_path):

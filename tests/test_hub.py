@@ -19,6 +19,8 @@ import vae_augment
 from tests.conftest import FEW, IMAGES
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub, version
 from vae_augment.hub.format import config_checksum
+from vae_augment.pool.latent_hog import LatentHogView
+from vae_augment.pool.policy import CLUSTERED
 
 
 @pytest.fixture
@@ -292,7 +294,8 @@ def test_weights_that_could_not_be_loaded_are_not_written(vae, tmp_path):
     bad.latent_std[0] = 1e-9
     with pytest.raises(ValueError, match="0 in float16"):
         hub.save(tmp_path / "bad", Weights(bad), "card")
-    far = LatentBank(torch.full((3, 8), 1e5), torch.tensor([[1], [2], [0]], dtype=torch.int16))
+    latents, neighbours = torch.full((3, 8), 1e5), torch.tensor([[1], [2], [0]], dtype=torch.int16)
+    far = LatentBank(latents, (LatentHogView("latents and HOG", 2.0, latents, neighbours),), CLUSTERED)
     with pytest.raises(ValueError, match="bank holds latents that are not finite in float16"):
         hub.save(tmp_path / "bad", Weights(vae, far), "card")
     assert list((tmp_path / "bad").iterdir()) == []

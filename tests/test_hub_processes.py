@@ -26,7 +26,7 @@ from vae_augment import hub
 {before}
 weights = hub.load("me/fashion", {options})
 state = weights.vae.state_dict()
-tensors = [*(state[key] for key in sorted(state)), weights.bank.latents, weights.bank.neighbours]
+tensors = [*(state[key] for key in sorted(state)), weights.bank.latents, weights.bank.views[0].neighbours]
 print(hashlib.sha256(b"".join(tensor.float().numpy().tobytes() for tensor in tensors)).hexdigest(), weights.commit)
 """
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
-from tests.conftest import IMAGES
+from tests.conftest import IMAGES, LABELS
 from train.loss import bits_per_dim, distortion, evaluate, kl_per_dim, knn_purity, reconstruction, vae_loss
-from vae_augment import VAE, Posterior, VAEConfig
+from vae_augment import VAE, LatentBank, Posterior, VAEConfig
 
 X = IMAGES[:8] / 255
 
@@ -88,6 +88,14 @@ def test_knn_purity_on_separated_and_random_labels(vae):
     assert knn_purity(vae, None, images, torch.tensor([0] * 30 + [1] * 30)) == 1.0
     torch.manual_seed(0)
     assert knn_purity(vae, None, IMAGES, torch.randint(10, (500,))) == pytest.approx(0.1, abs=0.03)
+
+
+def test_knn_purity_over_photographs_is_that_of_the_features_which_compare_them(vae):
+    spatial = VAE(VAEConfig(latent_dim=4, spatial=True, width=16))
+    by_features = knn_purity(spatial, LatentBank.from_images(spatial, IMAGES), IMAGES, LABELS)
+    assert by_features > knn_purity(spatial, None, IMAGES, LABELS)
+    of_vectors = LatentBank.from_images(vae, IMAGES[:100])
+    assert knn_purity(vae, of_vectors, IMAGES, LABELS) == knn_purity(vae, None, IMAGES, LABELS)
 
 
 def test_spatial_latents_are_measured_per_channel():

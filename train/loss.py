@@ -131,13 +131,14 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
 def knn_purity(vae: VAE, bank: LatentBank | None, images: Tensor, labels: Tensor, k: int = 10) -> float:
     """Part of the k nearest neighbours of an image, among these, that share its label.
 
-    By the latents' Euclidean distance; where a bank compares images by their textures alone, by the angle between these.
+    By the latents' Euclidean distance; over a bank whose latents do not tell classes, by the angle between features of its first
+    view.
 
     Args:
         images: uint8 `(N, C, S, S)`; labels: `(N,)`.
     """
-    if bank is not None and (textures := bank.textures_alone) is not None:
-        points = normalize(textures.of(images))
+    if bank is not None and not bank.policy.latents_tell_classes:
+        points = normalize(bank.views[0].embed(vae, images))
     else:
         parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(1000))
         points = torch.cat([vae.encode(part).mean.flatten(1) for part in parts])

@@ -1,4 +1,4 @@
-"""What a fit knows of the classes: latents of a pool, drawn by class, or how labelled images of one class differ."""
+"""The two jitters that a fit gives: latents of a pool by class, or differences between labelled images of one class."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,20 +10,14 @@ from torch.nn.functional import normalize
 
 from .jitter import Traits
 from .pool import LatentBank
-from .pool.ridge import most_confident, with_linear_classifier
 from .vae import Codec, Whitened
 
 CHUNK = 500  # images encoded at a time
-# What tells that a pool does not hold a class: its labelled images, three at least, are this unfamiliar on average, or somewhat
-# and get fewer latents than this part of an even share. Classes of MNIST left out of a pool have 0.10 to 0.32 and 0.01 to 0.67,
-# those in it 0.22 and 0.61 at least; shirts, which are diverse, 0.17 to a VAE of other garments. Most garments left out are too
-# like others to be told.
-STRANGE, UNUSUAL, SMALL_SHARE = 0.13, 0.4, 0.15
 
 
 @dataclass(frozen=True, eq=False)
 class ClassLatents:
-    """Latents sorted by class, and as a jitter: one drawn from the class that an image's latent is nearest to.
+    """Latents of a pool, sorted by class. As a jitter it draws one of the class of the labelled image nearest to a latent.
 
     Args:
         latents: float16 `(M, *latent_shape)`, whitened, sorted by class.
@@ -48,48 +42,24 @@ class ClassLatents:
 
     @classmethod
     @torch.no_grad()
-    def from_bank(
-        cls,
-        vae: Codec,
-        bank: LatentBank,
-        images: Tensor,
-        links: Sequence[Tensor],
-        labels: Tensor,
-        familiarity: Tensor,
-        classes: int,
-        keep: float,
-    ) -> Self:
-        """Spread the labels of a few images over a bank and keep the confident part of each class.
-
-        A class that the bank does not seem to hold keeps the labelled images' own latents.
+    def from_bank(cls, vae: Codec, bank: LatentBank, members: Sequence[Tensor], images: Tensor, labels: Tensor) -> Self:
+        """Take the latents of a bank that stand for each class; a class without any keeps the labelled images' own.
 
         Args:
-            images: float32 `(N, C, S, S)` in [0, 1]; links: to the bank; labels: int64 `(N,)`, from 0 to classes - 1.
-            familiarity: of the images to the bank, `(N,)`.
-            keep: part of each class that is kept, the most confident.
+            members: for each class the places of its latents in the bank, int64; see `Query.class_members`.
+            images: the labelled ones, float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
         """
-        scores = bank.spread(links, labels, classes)
-        if (textures := bank.textures_alone) is not None:
-            pool, known = normalize(textures.points.float()), normalize(textures.of(images))
-            scores = with_linear_classifier(scores, pool, known, labels)
-        confidence, predicted = scores.max(1)
-        mean = torch.cat([vae.encode(part)[0] for part in images.split(CHUNK)])
-        own = (mean - vae.latent_mean) / vae.latent_std
-        parts, members = [], []
-        for c in range(classes):
-            best = most_confident(confidence, predicted, c, keep)
-            familiar = familiarity[labels == c]
-            few = ((predicted == c) & (confidence > 0)).sum() < SMALL_SHARE * len(bank) / classes
-            if len(familiar) >= 3 and familiar.mean() < (UNUSUAL if few else STRANGE):
-                best = best[:0]
-            parts.append(bank.whitened(vae, best).half() if len(best) else own[labels == c].half())
-            members.append(best if len(best) else torch.full((len(parts[-1]),), -1))
-        ends = torch.tensor([len(part) for part in parts]).cumsum(0)
-        return cls(torch.cat(parts), ends, torch.cat(members), own.half(), labels)
+        own = torch.cat([Whitened(vae).whitened_mean(part) for part in images.split(CHUNK)])
+        latents, places = [], []
+        for c, of_class in enumerate(members):
+            latents.append(bank.whitened(vae, of_class).half() if len(of_class) else own[labels == c].half())
+            places.append(of_class if len(of_class) else torch.full((len(latents[-1]),), -1))
+        ends = torch.tensor([len(part) for part in latents]).cumsum(0)
+        return cls(torch.cat(latents), ends, torch.cat(places), own.half(), labels)
 
     def draw_latents(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
-        """int64 `(B,)` -> a whitened latent of each class, float32 `(B, *latent_shape)`."""
-        return self.latents.index_select(0, _draw(self.ends, self._counts, classes, generator)).float()
+        """Classes, int64 `(B,)` -> a random whitened latent of each, float32 `(B, *latent_shape)`."""
+        return self.latents.index_select(0, _draw_places(self.ends, self._counts, classes, generator)).float()
 
     def nearest_class(self, mean: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
@@ -104,7 +74,7 @@ class ClassLatents:
 
 @dataclass(frozen=True, eq=False)
 class ClassDifferences:
-    """Without a pool: differences between labelled images of one class, added to other images' latents.
+    """Differences between labelled images of one class, added to other images' latents: what is left without a pool.
 
     `z = mean + t * (b - a)`, t ~ U(0, reach), a and b two labelled latents of a class drawn at random: what varies within
     one class mostly varies within the others too (Schwartz et al., Delta-encoder, NeurIPS 2018).
@@ -129,11 +99,13 @@ class ClassDifferences:
     @classmethod
     @torch.no_grad()
     def from_images(cls, vae: Codec, images: Tensor, labels: Tensor, classes: int) -> Self:
-        """float32 images `(N, C, S, S)` in [0, 1] and their classes, int64 `(N,)`.
+        """Take the latents of labelled images.
 
         Latents of images like the VAE's training images have mean square 1. Those of others lie farther out, where decoded
-        differences show little of theirs, and cost a classifier half a point with five garments a class: the reach is
-        divided by its square.
+        differences show little of theirs: the reach is divided by the square of that mean square.
+
+        Args:
+            images: float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
         """
         order = labels.argsort(stable=True)
         latents = torch.cat([Whitened(vae).whitened_mean(part) for part in images[order].split(CHUNK)])
@@ -142,16 +114,13 @@ class ClassDifferences:
         return cls(latents.half(), ends, images[order].half(), cls.reach / far_out**2)
 
     def draw_images(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
-        """int64 `(B,)` -> a labelled image of each class, float32 `(B, C, S, S)`."""
-        return self.images[self._draw_places(classes, generator)].float()
-
-    def _draw_places(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
-        """int64 `(B,)` -> the place of a labelled image of each class, int64 `(B,)`."""
-        return _draw(self.ends, self._counts, classes, generator)
+        """Classes, int64 `(B,)` -> a random labelled image of each, float32 `(B, C, S, S)` in [0, 1]."""
+        return self.images[_draw_places(self.ends, self._counts, classes, generator)].float()
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         any_image = torch.randint(len(self.latents), (len(mean),), generator=generator, device="cpu")
-        a, b = any_image, self._draw_places(torch.searchsorted(self.ends, any_image, right=True), generator)
+        same_class = torch.searchsorted(self.ends, any_image, right=True)
+        a, b = any_image, _draw_places(self.ends, self._counts, same_class, generator)
         t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32, device="cpu").to(
             mean
         )
@@ -162,12 +131,12 @@ class ClassDifferences:
 
 
 def _counts(ends: Tensor) -> Tensor:
-    """Of each class's members, from where it ends: int64 `(C,)`."""
+    """Numbers of the classes' members, from where each class ends: int64 `(C,)`."""
     return ends.diff(prepend=ends.new_zeros(1))
 
 
-def _draw(ends: Tensor, counts: Tensor, classes: Tensor, generator: Generator | None) -> Tensor:
+def _draw_places(ends: Tensor, counts: Tensor, classes: Tensor, generator: Generator | None) -> Tensor:
     """A random place within each class: int64 `(B,)`."""
     part = torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu")
-    count = counts.index_select(0, classes)  # for one class, a third of the time of counts[classes]
+    count = counts.index_select(0, classes)  # for one class much sooner than counts[classes]
     return ends.index_select(0, classes) - count + (part * count).long()

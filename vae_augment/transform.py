@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from . import hub, shortcuts
 from .apply import apply_plan, vary_list
 from .engine import Engine, How
-from .fit import Fitted
+from .fit import Fit
 from .images import (
     check_has_image,
     extract_labelled,
@@ -134,7 +134,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             weights = replace(weights, gains={**weights.gains, gain_name(move.jitter): move.gain})
         self._saved = replace(weights, vae=net.codec)  # type: ignore[arg-type]
         self._engine = Engine(net, move)
-        self._fit: Fitted | None = None
+        self._fit: Fit | None = None
 
     @classmethod
     def from_pretrained(
@@ -259,7 +259,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(Fitted.learn(self.vae, self.bank, labelled, keep))
+        self._set_fit(Fit.learn(self.vae, self.bank, labelled, keep))
         return self
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
@@ -296,7 +296,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         self._set_fit(hub.load_fit(path, self.vae))
         return self
 
-    def _set_fit(self, fit: Fitted) -> None:
+    def _set_fit(self, fit: Fit) -> None:
         self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
 
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:

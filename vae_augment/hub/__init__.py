@@ -1,15 +1,15 @@
 """Weights folders: loaded by name, saved, pushed to the Hugging Face Hub, described; model cards; files of fits."""
 
-from .shipped import BUNDLED, bundled
 from .card import metric_text, model_card, read_card
 from .describe import BankDescription, Description, describe
+from .find import load, name_of
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
-from .find import load, name_of
 from .pretrained import Pretrained
 from .remote import check_repo_id, push
-from .write import save
+from .shipped import BUNDLED, bundled
 from .weights import Weights, WeightsError
+from .write import save
 
 __all__ = [
     "BUNDLED",

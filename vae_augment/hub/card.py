@@ -266,8 +266,8 @@ def _origin(weights: Weights) -> str:
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
         of = pool.get("bank", "the pool")
-        held = f"{len(bank):,} latents of {of}, the graph of their nearest neighbours"
-        held += (", and the images' textures" if bank.textures is not None else "") + ", without labels."
+        held = f"{len(bank):,} latents of {of}, with their nearest neighbours by "
+        held += f"{' and by '.join(view.name for view in bank.views)}, without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {pool['name']} (sha256 of the pixels `{pool['sha256']}`)."
         # only of known data sets is it known which images are a test set

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..pool import LatentBank
 from .card import read_license
-from .format import DOCUMENTS, FILES
 from .find import Located, locate
+from .format import DOCUMENTS, FILES
 from .remote import fetch
 
 
@@ -102,10 +102,7 @@ def _fetch_card(located: Located) -> None:
 
 
 def _describe_bank(bank: LatentBank) -> BankDescription:
-    compared_by = ["latents"] if bank.textures_alone is None else ["patch features"]
-    if bank.texture_neighbours is not None:
-        compared_by.append("patch features")
-    return BankDescription(len(bank), bank.neighbours.shape[1], compared_by)
+    return BankDescription(len(bank), bank.views[0].neighbours.shape[1], [view.name for view in bank.views])
 
 
 def _sizes(folder: Path) -> dict[str, int]:

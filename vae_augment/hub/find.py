@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Unpack
 
-from .shipped import BUNDLED, bundled
 from .format import load_folder
 from .remote import DownloadOptions, fetch, is_repo_id, unknown_name
+from .shipped import BUNDLED, bundled
 from .weights import Weights, WeightsError
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..atomic import atomic_write
 from ..classes import ClassDifferences, ClassLatents
-from ..fit import Classes, Fitted, Labels
+from ..fit import Classes, Fit, Labels
 from ..vae import Codec
 from .format import MAX_JSON_BYTES
 from .weights import WeightsError
@@ -21,7 +21,7 @@ from .weights import WeightsError
 KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
 
 
-def save_fit(path: str | os.PathLike[str], fit: Fitted, vae: Codec) -> None:
+def save_fit(path: str | os.PathLike[str], fit: Fit, vae: Codec) -> None:
     """Write the file of a fit; interrupted, it leaves the old one."""
     kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
     header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
@@ -31,7 +31,7 @@ def save_fit(path: str | os.PathLike[str], fit: Fitted, vae: Codec) -> None:
     atomic_write(Path(path).expanduser(), safetensors.torch.save(tensors, metadata=header))
 
 
-def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fitted:
+def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fit:
     """Read the file of a fit with this codec.
 
     Raises:
@@ -55,7 +55,7 @@ def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fitted:
     labels = _read_labels(path, header.get("labels", ""))
     _check_tensors(path, tensors, len(labels), vae)
     numbers: dict[str, Any] = {"reach": _read_reach(path, header)} if kind == "differences" else {}
-    return Fitted(KINDS[kind](**tensors, **numbers), labels)
+    return Fit(KINDS[kind](**tensors, **numbers), labels)
 
 
 def _tensor_names(kind: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ an inexact fit is an error.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic_write
-from ..pool import LARGEST_BANK, LatentBank
-from ..pool.patch_features import DIMENSIONS, Textures
+from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_to_tensors, graph_names
 from ..vae import VAE, VAEConfig
 from .weights import Weights, WeightsError
 
@@ -31,8 +30,9 @@ FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 MAX_JSON_BYTES = 1_000_000  # of config.json, and of the header of a safetensors file
-GRAPHS = ("neighbours", "texture_neighbours")  # of a bank
 FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+Shapes = Mapping[str, tuple[int | None, ...]]  # of tensors, by name; None: any length
 
 
 def load_folder(folder: Path) -> Weights:
@@ -53,7 +53,7 @@ def load_folder(folder: Path) -> Weights:
     with torch.device("meta"):  # names and shapes only, before memory is spent
         vae = VAE(VAEConfig(**config["vae"]))
     expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
-    state = _read_tensors(folder / "model.safetensors", expected, checksums["model.safetensors"])
+    state = _read_tensors(folder / "model.safetensors", lambda _: expected, checksums["model.safetensors"])
     if not (state["latent_std"] > 0).all():
         raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0")
     vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
@@ -87,7 +87,7 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
             )
     contents = {"model.safetensors": safetensors.torch.save(state, metadata={"format": "pt"})}
     if weights.bank is not None:
-        bank = {k: v.detach().cpu().contiguous() for k, v in _bank_tensors(weights.bank).items()}
+        bank = {k: v.detach().cpu().contiguous() for k, v in bank_to_tensors(weights.bank).items()}
         if not bank["latents"].isfinite().all():
             raise ValueError(
                 "nothing is written: the bank holds latents that are not finite in float16. Make it again with "
@@ -175,15 +175,10 @@ def _check_keys(path: Path, kind: str, got: set[str], expected: set[str]) -> Non
         raise WeightsError(f"{path}: missing {kind}: {', '.join(missing)}")
 
 
-def _read_tensors(
-    path: Path,
-    expected: Mapping[str, tuple[int | None, ...]],
-    checksum: str,
-    optional: Sequence[Mapping[str, tuple[int | None, ...]]] = (),
-) -> dict[str, Tensor]:
-    """Read a file's tensors if names, shapes and checksum are as expected and every value is finite.
+def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], checksum: str) -> dict[str, Tensor]:
+    """The tensors of a file if names, shapes and checksum are as expected and every value is finite.
 
-    In a shape None stands for any length. Of each optional set all tensors are there or none.
+    `expected` says what a file that holds tensors of these names must hold.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
@@ -196,10 +191,7 @@ def _read_tensors(
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-            for group in optional:
-                if shapes.keys() & group.keys():
-                    expected = {**expected, **group}
-            _check_shapes(path, shapes, expected)
+            _check_shapes(path, shapes, expected(shapes))
             tensors = {key: file.get_tensor(key).clone() for key in shapes}
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
@@ -208,50 +200,20 @@ def _read_tensors(
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key not in GRAPHS and not (tensor.dtype in FLOAT_DTYPES and tensor.isfinite().all()):
+        if key not in graph_names() and not (tensor.dtype in FLOAT_DTYPES and tensor.isfinite().all()):
             raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {tensor.dtype}")
     return tensors
 
 
-def _bank_tensors(bank: LatentBank) -> dict[str, Tensor]:
-    textures = {} if bank.textures is None else bank.textures.tensors()
-    graphs = {name: graph.short() for name, graph in zip(GRAPHS, bank.graphs, strict=False)}
-    return {"latents": bank.latents.half(), **graphs, **textures}
-
-
 def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
-    expected = {"latents": (None, *vae.latent_shape), "neighbours": (None, None)}
-    optional = Textures.shapes(vae.config.channels), {"texture_neighbours": (None, None)}
-    tensors = _read_tensors(path, expected, checksum, optional)
-    latents, first, second = tensors.pop("latents"), tensors.pop("neighbours"), tensors.pop("texture_neighbours", None)
-    textures = Textures(**tensors) if tensors else None
-    if textures is not None:
-        points, projection = textures.points.shape, textures.projection.shape
-        if points != (len(latents), projection[1]) or not 1 <= projection[1] <= DIMENSIONS:
-            raise WeightsError(
-                f"{path}: points must be ({len(latents)}, D) and projection (..., D), with D up to {DIMENSIONS}, got "
-                f"{tuple(points)} and {tuple(projection)}"
-            )
-    elif second is not None:
-        raise WeightsError(f"{path}: texture_neighbours without textures")
-    bank = LatentBank(latents, first, textures, second, vae.fingerprint())
-    for name, graph in zip(GRAPHS, bank.graphs, strict=False):
-        _check_graph(path, name, graph, len(bank))
-    return bank
+    tensors = _read_tensors(path, lambda names: bank_shapes(names, vae), checksum)
+    try:
+        return bank_from_tensors(tensors, vae)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from None
 
 
-def _check_graph(path: Path, name: str, graph: Tensor, count: int) -> None:
-    if graph.dtype != torch.int16 or len(graph) != count or not graph.numel():
-        raise WeightsError(f"{path}: {name} must be int16 (N, k) for {count} latents, got {tuple(graph.shape)}")
-    if graph.shape[1] >= count:
-        raise WeightsError(f"{path}: {graph.shape[1]} {name} of each of {count} latents")
-    if not (int(graph.min()) >= 0 and int(graph.max()) < count):
-        raise WeightsError(f"{path}: {name} point outside the {count} latents")
-
-
-def _check_shapes(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int | None, ...]]
-) -> None:
+def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Shapes) -> None:
     _check_keys(path, "tensors", set(shapes), set(expected))
     for key, shape in shapes.items():
         wanted = expected[key]

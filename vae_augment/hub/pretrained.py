@@ -8,8 +8,8 @@ from typing import Any
 from .card import model_card, read_card
 from .find import name_of
 from .remote import check_repo_id, push
-from .write import save
 from .weights import Weights, savable
+from .write import save
 
 
 class Pretrained:

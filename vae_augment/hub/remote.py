@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..version import __version__
-from .shipped import bundled
 from .card import Card, read_card
 from .format import DOCUMENTS, FILES, load_folder
+from .shipped import bundled
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from .card import model_card, read_card
-from .format import save_folder
 from .find import name_of
+from .format import save_folder
 from .weights import Weights, savable
 
 

@@ -1,5 +1,29 @@
-"""A pool of unlabelled images, kept as latents: which of them are alike, and how a few labels spread over them."""
+"""A pool of unlabelled images, kept as latents: ways of comparing images with it, and how a few labels spread over it."""
 
-from .bank import LARGEST_BANK, LatentBank
+from .bank import LatentBank
+from .latent_hog import LatentHogView, latent_hog_neighbours
+from .perturbations import perturbations
+from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
+from .query import Query
+from .reading import LARGEST_BANK
+from .storage import bank_from_tensors, bank_shapes, bank_to_tensors, graph_names
+from .views import Extractor, FeatureView, View
 
-__all__ = ["LARGEST_BANK", "LatentBank"]
+__all__ = [
+    "CLUSTERED",
+    "LARGEST_BANK",
+    "PHOTOGRAPHS",
+    "Extractor",
+    "FeatureView",
+    "FitPolicy",
+    "LatentBank",
+    "LatentHogView",
+    "Query",
+    "View",
+    "bank_from_tensors",
+    "bank_shapes",
+    "bank_to_tensors",
+    "graph_names",
+    "latent_hog_neighbours",
+    "perturbations",
+]

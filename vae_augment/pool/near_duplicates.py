@@ -1,4 +1,4 @@
-"""Which images of a pool show something of their own: copies, and what is nearly one, are left out."""
+"""Near-duplicates in a pool: copies of an image, also re-encoded or slightly noisy ones, are left out."""
 
 import math
 
@@ -7,53 +7,52 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..images import as_floats
-from .latent_hog import CHUNK
 
-# Of the distance between two random images. Of the pools of MNIST and Fashion-MNIST at most 4 of 10,000 images are nearer
-# to another one; a JPEG of quality 75, noise of eight grey levels and a twentieth less light mostly are.
-SAME = 0.1
-THUMBNAIL = 16  # pixels a side, at most
-SOME = 1000
+CHUNK = 500  # images at a time
+# RMS difference of pixels below which two images are near-duplicates, as a part of that of two random images. A JPEG of
+# quality 75, noise of eight grey levels and a twentieth less light mostly stay below it, different images of one class do not.
+LARGEST_DIFFERENCE = 0.1
+LARGEST_THUMBNAIL = 16  # pixels a side
+RANDOM_PAIRS = 1000
 
 
 @torch.no_grad()
-def distinct(images: Tensor) -> Tensor:
-    """Places of the images that are not nearly an earlier one, int64, ascending.
+def drop_near_duplicates(images: Tensor) -> Tensor:
+    """Places of the images that are no near-duplicate of an earlier one, int64, ascending.
 
-    Copies are one another's nearest neighbours, and pass no label on: of 1,500 digits, each in five versions, ten labels a
-    class told 29 % rightly where they tell 93 % of one version.
+    Copies are one another's nearest neighbours and pass no label on, so that a pool full of them is hardly labelled.
 
     Args:
         images: `(N, C, S, S)`, uint8 or floats in [0, 1].
     """
-    limit = SAME * _apart(images)
+    limit = LARGEST_DIFFERENCE * _typical_difference(images)
     side = images.shape[-1]
-    block = next(k for k in range(math.ceil(side / THUMBNAIL), side + 1) if side % k == 0)
+    block = next(k for k in range(math.ceil(side / LARGEST_THUMBNAIL), side + 1) if side % k == 0)
     # no two images are farther apart as thumbnails than in full
-    small = torch.cat([avg_pool2d(as_floats(part), block).flatten(1) for part in images.split(CHUNK)])
-    small -= small.mean(0)
+    thumbnails = torch.cat([avg_pool2d(as_floats(part), block).flatten(1) for part in images.split(CHUNK)])
+    thumbnails -= thumbnails.mean(0)
     kept: list[int] = []
     for start in range(0, len(images), CHUNK):
         places = torch.arange(start, min(start + CHUNK, len(images)))
         others = torch.cat([torch.tensor(kept, dtype=torch.int64), places])
-        near = torch.cdist(small[places], small[others]) <= limit * small.shape[1] ** 0.5
+        near = torch.cdist(thumbnails[places], thumbnails[others]) <= limit * thumbnails.shape[1] ** 0.5
         near[:, len(kept) :].tril_(-1)  # the earlier ones
         pairs = near.nonzero()
         mine, other = places[pairs[:, 0]], others[pairs[:, 1]]
-        same = torch.cat(
+        difference = torch.cat(
             [_rms(images[a], images[b]) for a, b in zip(mine.split(CHUNK), other.split(CHUNK), strict=True)]
         )
         copies: set[int] = set()
-        for copy, original in zip(mine[same < limit].tolist(), other[same < limit].tolist(), strict=True):
+        for copy, original in zip(mine[difference < limit].tolist(), other[difference < limit].tolist(), strict=True):
             if original not in copies:
                 copies.add(copy)
         kept += [place for place in places.tolist() if place not in copies]
     return torch.tensor(kept)
 
 
-def _apart(images: Tensor) -> Tensor:
-    """How far two random images are apart."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: SOME + 1]
+def _typical_difference(images: Tensor) -> Tensor:
+    """Mean RMS difference of two random images."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[: RANDOM_PAIRS + 1]
     return _rms(images[order[1:]], images[order[:-1]]).mean()
 
 

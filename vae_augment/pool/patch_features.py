@@ -1,11 +1,11 @@
-"""Textures: which small patches an image is made of, and where. Photographs are compared by them, other images also.
+"""Patch features: how much of which small patches an image has, and where. An extractor that a pool itself teaches.
 
 Coates, Lee & Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning" (AISTATS 2011): a dictionary of
-whitened patches that spherical k-means finds in a pool itself, without labels. A spatial latent keeps an image's detail and
-knows nothing of its kind: of an image's ten nearest among 10,000 of CIFAR-10, 21 % show the same class by latents, 48 % by
-textures.
+whitened patches that spherical k-means finds in a pool, without labels. Photographs are compared by it alone, since a spatial
+latent keeps an image's detail and knows nothing of its kind.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -15,82 +15,90 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpo
 
 from ..images import as_floats
 
-SIDE = 32  # images are compared at this many pixels a side
-PATCH, WORDS = 8, 100  # pixels a side of a patch, and how many kinds; 200 kinds label 0.5 points of CIFAR-10 better
-CELLS = 3  # a side, in each of which they are counted
-DIMENSIONS = 128  # principal components that are kept
-SAMPLE, ROUNDS = 60_000, 15  # of k-means
-CONTRAST = 10 / 255**2  # variance of a patch below which it is taken for blank
-WHITENING = 0.1
-THRESHOLD = 0.25  # of a patch's likeness to a word
-NEIGHBOURS = 20
+SIDE = 32  # pixels to which images are resized
+PATCH = 8  # pixels a side
+WORDS = 100  # of the dictionary; twice as many label photographs hardly better
+CELLS_A_SIDE = 3  # in each of which words are pooled
+MOST_DIMENSIONS = 128  # principal components that are kept
+PATCHES, ROUNDS = 60_000, 15  # of k-means
+CONTRAST = 10 / 255**2  # variance of a patch's pixels, which keeps a blank one from being scaled up
+WHITENING = 0.1  # added to each variance
+THRESHOLD = 0.25  # of a patch's activation by a word
 CHUNK = 20  # images at a time: 5 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Textures:
-    """A dictionary of patches, and the images of a pool in its terms.
+class PatchFeatures:
+    """A dictionary of patches, and a projection of what is pooled of its words.
 
     Args:
-        filters: float16 `(K, C, p, p)`, with `shifts` `(K,)`: how much a patch is like each of the K words.
-        centre, projection: float16 `(K c c,)` and `(K c c, D)`: from what is counted in each cell to points.
-        points: float16 `(N, D)`: the pool's images; which are alike, the angle between them tells.
+        filters: float16 `(K, C, p, p)`, with `shifts` `(K,)`: the activation of a patch by each of the K words.
+        centre, projection: float16 `(K c c,)` and `(K c c, D)`: from pooled activations to features.
+
+    Raises:
+        ValueError: D is not from 1 to 128.
     """
 
     filters: Tensor
     shifts: Tensor
     centre: Tensor
     projection: Tensor
-    points: Tensor
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.dimensions <= MOST_DIMENSIONS:
+            raise ValueError(f"projection must have from 1 to {MOST_DIMENSIONS} columns, got {self.dimensions}")
 
     @staticmethod
     def shapes(channels: int) -> dict[str, tuple[int | None, ...]]:
-        """Of the tensors that are saved."""
-        counts = WORDS * CELLS**2
+        """The shapes of its tensors; None: any length."""
+        pooled = WORDS * CELLS_A_SIDE**2
         return {
             "filters": (WORDS, channels, PATCH, PATCH),
             "shifts": (WORDS,),
-            "centre": (counts,),
-            "projection": (counts, None),
-            "points": (None, None),
+            "centre": (pooled,),
+            "projection": (pooled, None),
         }
 
     def tensors(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The extractor that has these tensors."""
+        return cls(**tensors)
+
+    @property
+    def dimensions(self) -> int:
+        """D, of its features."""
+        return self.projection.shape[1]
+
+    @classmethod
     @torch.no_grad()
-    def learn(cls, images: Tensor, dimensions: int = DIMENSIONS) -> Self:
-        """From a pool's images, uint8 or floats in [0, 1], `(N, C, S, S)`; 10,000 of 32x32 pixels take ten seconds."""
-        small = torch.cat([_small(part) for part in images.split(CHUNK)])
-        filters, shifts = _words(_patches(small))
-        counted = torch.cat([_counted(part, filters, shifts) for part in small.split(CHUNK)])
-        centre, projection = _principal(counted, dimensions)
-        points = (counted - centre.float()) @ projection.float()
-        return cls(filters, shifts, centre, projection, points.half())
+    def learn(cls, images: Tensor, dimensions: int = MOST_DIMENSIONS) -> tuple[Self, Tensor]:
+        """Learn from a pool's images `(N, C, S, S)`, uint8 or floats in [0, 1].
+
+        Returns:
+            The extractor, and the features of these images, float32 `(N, D)`; D is less than asked for in a small pool.
+        """
+        small = torch.cat([_resized(part) for part in images.split(CHUNK)])
+        filters, shifts = _dictionary(_patches(small))
+        pooled = torch.cat([_pooled(part, filters, shifts) for part in small.split(CHUNK)])
+        extractor = cls(filters, shifts, *_principal_components(pooled, dimensions))
+        return extractor, extractor._projected(pooled)
 
     @torch.no_grad()
-    def of(self, images: Tensor) -> Tensor:
-        """Images `(B, C, S, S)`, as of a pool -> their points, float32 `(B, D)`."""
-        parts = [_counted(_small(part), self.filters, self.shifts) for part in images.split(CHUNK)]
-        return (torch.cat(parts) - self.centre.float()) @ self.projection.float()
+    def embed(self, images: Tensor) -> Tensor:
+        """Images `(B, C, S, S)`, uint8 or floats in [0, 1] -> features, float32 `(B, D)`."""
+        parts = [_pooled(_resized(part), self.filters, self.shifts) for part in images.split(CHUNK)]
+        return self._projected(torch.cat(parts))
 
-    def nearest(self, points: Tensor, k: int) -> Tensor:
-        """Points `(B, D)` -> the pool's images that are most like each, the nearest first: int64 `(B, k)`."""
-        pool = normalize(self.points.float())
-        return torch.cat([(normalize(part) @ pool.T).topk(k, dim=1).indices for part in points.split(CHUNK)])
-
-    def neighbours(self, k: int = NEIGHBOURS) -> Tensor:
-        """For each image of the pool, those most like it, the nearest first: int64 `(N, k)`, or fewer in a small pool."""
-        nearest = self.nearest(self.points.float(), min(k + 1, len(self.points)))
-        # an image's own place goes, or the last, where so many are the same as it that its own is not among them
-        other = nearest != torch.arange(len(nearest))[:, None]
-        other[other.all(1), -1] = False
-        return nearest[other].view(len(nearest), -1)
+    def _projected(self, pooled: Tensor) -> Tensor:
+        return (pooled - self.centre.float()) @ self.projection.float()
 
 
-def _small(images: Tensor) -> Tensor:
-    """`SIDE` pixels a side, in [0, 1]."""
+def _resized(images: Tensor) -> Tensor:
+    """Images -> `SIDE` pixels a side, in [0, 1]."""
     x = as_floats(images)
     if x.shape[-1] == SIDE:
         return x
@@ -100,20 +108,20 @@ def _small(images: Tensor) -> Tensor:
 def _patches(small: Tensor) -> Tensor:
     """Random patches of images, `(M, C p p)`, each with mean 0 and variance 1."""
     generator = torch.Generator().manual_seed(0)
-    count = 3 * SAMPLE // max(3, small.shape[1])
+    count = 3 * PATCHES // max(3, small.shape[1])
     image = torch.randint(len(small), (count,), generator=generator)
     row, column = torch.randint(SIDE - PATCH + 1, (2, count, 1), generator=generator) + torch.arange(PATCH)
     found = small[image[:, None, None], :, row[:, :, None], column[:, None, :]]  # (M, p, p, C)
-    return _standard(found.permute(0, 3, 1, 2).flatten(1))
+    return _standardised(found.permute(0, 3, 1, 2).flatten(1))
 
 
-def _standard(patches: Tensor) -> Tensor:
+def _standardised(patches: Tensor) -> Tensor:
     variance, mean = torch.var_mean(patches, dim=1, correction=0, keepdim=True)
     return (patches - mean) * (variance + CONTRAST).rsqrt()
 
 
-def _words(patches: Tensor) -> tuple[Tensor, Tensor]:
-    """Filters and shifts of a dictionary: centres of whitened patches, by the angle between them."""
+def _dictionary(patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Filters and shifts of a dictionary's words: spherical k-means of ZCA-whitened patches."""
     generator = torch.Generator().manual_seed(0)
     mean = patches.mean(0)
     variances, axes = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
@@ -130,20 +138,20 @@ def _words(patches: Tensor) -> tuple[Tensor, Tensor]:
     return filters.view(len(words), -1, PATCH, PATCH).half(), shifts.half()
 
 
-def _counted(small: Tensor, filters: Tensor, shifts: Tensor) -> Tensor:
-    """How much of each word is in each cell: `(B, K c c)`, square roots, which keep frequent words from deciding alone."""
+def _pooled(small: Tensor, filters: Tensor, shifts: Tensor) -> Tensor:
+    """Activations of each word in each cell: `(B, K c c)`, square roots, which keep frequent words from deciding alone."""
     mean = avg_pool2d(small.mean(1, keepdim=True), PATCH, 1)
     variance = avg_pool2d(small.square().mean(1, keepdim=True), PATCH, 1) - mean.square()
-    likeness = conv2d(small, filters.float())
-    likeness.mul_((variance.clamp_min(0) + CONTRAST).rsqrt()).sub_(shifts.float()[:, None, None]).clamp_min_(0)
-    return adaptive_avg_pool2d(likeness, CELLS).sqrt_().flatten(1)
+    activations = conv2d(small, filters.float())
+    activations.mul_((variance.clamp_min(0) + CONTRAST).rsqrt()).sub_(shifts.float()[:, None, None]).clamp_min_(0)
+    return adaptive_avg_pool2d(activations, CELLS_A_SIDE).sqrt_().flatten(1)
 
 
-def _principal(counted: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
+def _principal_components(pooled: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
     """Centre and projection: principal components of standardised columns, half-way to unit variance each."""
-    centre, scale = counted.mean(0), counted.std(0).clamp_min(1e-2)
-    standard = (counted - centre) / scale
+    centre, scale = pooled.mean(0), pooled.std(0).clamp_min(1e-2)
+    standard = (pooled - centre) / scale
     variances, axes = torch.linalg.eigh(standard.T @ standard / len(standard))
-    count = min(dimensions, len(counted) - 1)
+    count = min(dimensions, len(pooled) - 1)
     largest = variances[-count:].clamp_min(1e-3)
     return centre.half(), (axes[:, -count:] * largest.pow(-0.25) / scale[:, None]).half()

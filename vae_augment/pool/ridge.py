@@ -1,50 +1,45 @@
-"""Linear classifiers of textures: one votes beside the graph, one tells whether labelled images are of the pool's kind."""
+"""Ridge classifiers of features: one votes beside the kNN graphs, one is a two-sample test."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-SURE = 0.5  # part of each class that teaches
+from .members import most_confident
+
+TEACHING_PART = 0.5  # of each class, the most confident
 PENALTY = 1.0  # of the weights, as a part of the vectors' mean square
-FOLDS = 5
+FOLDS = 5  # of cross-validation
 
 
 @torch.no_grad()
-def with_linear_classifier(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> Tensor:
-    """Scores of a graph -> those of the graph and a linear classifier, which is taught by what the graph is sure of.
+def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> Tensor:
+    """Scores of label spreading -> their sum with those of a ridge classifier, which the confident part of them teaches.
 
-    They err on different images, as the two views of Blum & Mitchell, "Combining Labeled and Unlabeled Data with Co-Training"
-    (COLT 1998): with ten labelled images a class, 43 % of a pool of CIFAR-10 is labelled rightly by the graph of textures, and
-    47 % by both.
+    The two err on different images, as the views of Blum & Mitchell, "Combining Labeled and Unlabeled Data with Co-Training"
+    (COLT 1998).
 
     Args:
         scores: float32 `(N, C)`, rows that are 0 where nothing is known, and stay so.
-        vectors: float32 `(N, D)`, of length 1: the images that they are of.
-        known: `(M, D)`: the labelled images; labels: int64 `(M,)`.
+        vectors: float32 `(N, D)`, unit vectors: the features of the images that the scores are of.
+        known: `(M, D)`: those of the labelled images; labels: int64 `(M,)`.
     """
     confidence, predicted = scores.max(1)
     classes = scores.shape[1]
-    sure = torch.cat([most_confident(confidence, predicted, c, SURE) for c in range(classes)])
-    x, y = torch.cat([vectors[sure], known]), torch.cat([predicted[sure], labels])
+    taught = torch.cat([most_confident(confidence, predicted, c, TEACHING_PART) for c in range(classes)])
+    x, y = torch.cat([vectors[taught], known]), torch.cat([predicted[taught], labels])
     answers = vectors @ _ridge(x, y, classes)
     both = scores / scores.std() + answers / answers.std()
     return torch.where(confidence[:, None] > 0, both, 0)
 
 
-def most_confident(confidence: Tensor, predicted: Tensor, of_class: int, keep: float) -> Tensor:
-    """Places of this part of those predicted to be of a class, one at least, the surest first; none if there are none."""
-    candidates = ((predicted == of_class) & (confidence > 0)).nonzero()[:, 0]
-    return candidates[confidence[candidates].argsort(descending=True)[: max(1, round(keep * len(candidates)))]]
-
-
 @torch.no_grad()
-def told_apart(known: Tensor, pool: Tensor) -> float:
-    """How well a linear classifier tells labelled images from a pool's: the area under its ROC curve, cross-validated.
+def two_sample_auc(known: Tensor, pool: Tensor) -> float:
+    """Cross-validated area under the ROC curve of a ridge classifier that tells images from a pool's.
 
     0.5: they look the same (Lopez-Paz & Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017).
 
     Args:
-        known: float32 `(M, D)`, pool: `(N, D)`, of length 1.
+        known: float32 `(M, D)`, pool: `(N, D)`, unit vectors.
     """
     x, is_known = torch.cat([known, pool]), torch.arange(len(known) + len(pool)) < len(known)
     fold = torch.arange(len(x)) % FOLDS

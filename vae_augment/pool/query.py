@@ -1,0 +1,118 @@
+"""Query: labelled images, compared with a bank's pool once; all that a fit asks of the pool is answered from that."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..vae import Codec
+from .label_spreading import Graph, cross_validated_accuracy, knn_graph, spread_labels
+from .members import class_members
+from .outliers import outliers
+from .policy import FitPolicy
+from .ridge import two_sample_auc, with_ridge_vote
+from .typicality import typicality
+from .views import View
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """M images, as the views of a bank see them. `LatentBank.query` makes one.
+
+    Features, nearest images and graphs are computed when they are first asked for, and kept: a pool that proves to be of another
+    kind by the features costs nothing more.
+
+    Args:
+        vae: the bank's.
+        images: float32 `(M, C, S, S)` in [0, 1].
+        views: the bank's; typicality, the two-sample test and the ridge vote are by the first.
+        policy: the bank's.
+    """
+
+    vae: Codec
+    images: Tensor
+    views: tuple[View, ...]
+    policy: FitPolicy
+
+    @cached_property
+    @torch.no_grad()
+    def features(self) -> tuple[Tensor, ...]:
+        """Features of the images in each view, float32 `(M, D)`."""
+        return tuple(view.embed(self.vae, self.images) for view in self.views)
+
+    @cached_property
+    @torch.no_grad()
+    def nearest(self) -> tuple[Tensor, ...]:
+        """Places of each image's nearest of the pool in each view, the nearest first, int64 `(M, k)`."""
+        return tuple(
+            view.nearest(self.vae, self.images, features)
+            for view, features in zip(self.views, self.features, strict=True)
+        )
+
+    @cached_property
+    @torch.no_grad()
+    def graphs(self) -> tuple[Graph, ...]:
+        """A kNN graph for each view: of the pool's N images and, after them, these M."""
+        return tuple(
+            knn_graph(torch.cat([view.neighbours.long(), nearest]), view.weight)
+            for view, nearest in zip(self.views, self.nearest, strict=True)
+        )
+
+    @cached_property
+    def typicality(self) -> Tensor:
+        """How much each image is like the pool's, in [0, 1], float32 `(M,)`; see `pool.typicality`."""
+        return typicality(self.views[0], self.features[0])
+
+    @cached_property
+    def two_sample_auc(self) -> float:
+        """How well a classifier tells the images from the pool's, from 0.5, not at all, to 1; 0.5 if the policy has no test."""
+        if len(self.images) < self.policy.auc_from_images:
+            return 0.5
+        return two_sample_auc(normalize(self.features[0]), normalize(self.views[0].features.float()))
+
+    def cross_validated_accuracy(self, labels: Tensor, classes: int) -> float:
+        """Part of the labels that the others predict rightly when held out; see `pool.label_spreading`.
+
+        Args:
+            labels: int64 `(M,)`, from 0 to classes - 1.
+        """
+        alpha = self.policy.alpha(len(labels), classes)
+        return cross_validated_accuracy(self.graphs, self._with_pool(labels), classes, alpha)
+
+    def spread(self, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
+        """Labels of the images, spread over the graphs -> scores of the pool's images.
+
+        Args:
+            labels: int64 `(M,)`, from 0 to classes - 1.
+            alpha: how far labels travel; None: as the policy says.
+
+        Returns:
+            float32 `(N, classes)`, rows that sum to 1, or are 0 where no label arrives and at outliers.
+        """
+        if alpha is None:
+            alpha = self.policy.alpha(len(labels), classes)
+        known = self._with_pool(labels)
+        scores = spread_labels(self.graphs, known, classes, alpha)
+        scores[outliers(self.graphs, known, classes, self.policy)] = 0
+        return scores[: len(known) - len(labels)]
+
+    def class_members(self, labels: Tensor, classes: int, keep: float | None = None) -> tuple[Tensor, ...]:
+        """Spread labels and take the most confident images of each class: their places in the pool, int64.
+
+        A class that the pool does not seem to hold has none.
+
+        Args:
+            labels: int64 `(M,)`, from 0 to classes - 1.
+            keep: part of each class that is kept; None: as the policy says.
+        """
+        scores = self.spread(labels, classes)
+        if self.policy.ridge_vote:
+            pool, known = normalize(self.views[0].features.float()), normalize(self.features[0])
+            scores = with_ridge_vote(scores, pool, known, labels)
+        return class_members(scores, self.typicality, labels, keep or self.policy.keep, self.policy)
+
+    def _with_pool(self, labels: Tensor) -> Tensor:
+        """The labels after those of the pool's images, which are unknown, -1."""
+        return torch.cat([labels.new_full((len(self.views[0].neighbours),), -1), labels])

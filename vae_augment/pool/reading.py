@@ -1,0 +1,71 @@
+"""Pool: images in any form, read as a VAE sees them, without near-duplicates, and encoded."""
+
+import operator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
+from ..vae import Codec, check_codec
+from .near_duplicates import drop_near_duplicates
+
+LARGEST_BANK = 10_000  # images
+CHUNK = 500  # images at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images that a bank is made of.
+
+    Args:
+        vae: that encoded them.
+        images: `(N, C, S, S)`, uint8 or floats in [0, 1].
+        means: float32 `(N, *latent_shape)`: of their posteriors, in latent (not whitened) units.
+        latents: the same in float16, as a bank keeps them.
+    """
+
+    vae: Codec
+    images: Tensor
+    means: Tensor
+    latents: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def read(cls, vae: Codec, images: Any, size: int) -> Self:
+        """Read at most `size` images, evenly spaced, and encode those that are no near-duplicates.
+
+        Args and errors: as of `LatentBank.from_images`.
+        """
+        check_codec(vae)
+        chosen = _read(vae, images, operator.index(size))
+        chosen = chosen[drop_near_duplicates(chosen)]
+        means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
+        return cls(vae, chosen, means, means.half())
+
+
+def _read(vae: Codec, images: Any, size: int) -> Tensor:
+    """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are."""
+    if isinstance(images, Tensor) and images.ndim != 4:
+        raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
+    reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
+    if not 2 <= size <= LARGEST_BANK or len(images) < 2:
+        raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
+    count = min(size, len(images))
+    places = torch.arange(count) * len(images) // count
+    if reader is None:
+        chosen: Tensor = images[places].cpu()
+        if chosen.dtype == torch.uint8 and chosen.shape[1:] == (vae.channels, vae.size, vae.size):
+            return chosen
+        parts = [to_model(part, vae.channels, vae.size)[0] for part in chosen.split(CHUNK)]
+    else:
+        parts, turned = [], 0
+        for i in places.tolist():
+            image, _ = extract_image(reader.read(i)[0])
+            turned += has_exif_rotation(image)
+            parts.append(to_model(image, vae.channels, vae.size)[0])
+        warn_exif_rotation(turned, "pool's images")
+    if len(seen := torch.cat(parts)) != count:
+        raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
+    return seen.clamp_(0, 1)
