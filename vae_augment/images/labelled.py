@@ -35,7 +35,7 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         if label is None:
             raise TypeError(
                 f"sample {index}, {describe_sample(sample)}, has no label: expected (image, label, ...) with an integer or a "
-                "string. Make tensors of images and labels a TensorDataset(images, labels)"
+                "string. If you have tensors of images and labels, make TensorDataset(images, labels)"
             )
         image, _ = extract_image(sample)
         rotated += has_exif_rotation(image)
