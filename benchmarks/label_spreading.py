@@ -1,0 +1,198 @@
+"""Count how many labels of a pool are right, after a few labelled images have spread theirs over its kNN graphs.
+
+    python -m benchmarks.label_spreading                                      both bundled banks, about 15 minutes of one core
+    python -m benchmarks.label_spreading --images photos/train --weights runs/photos     a folder with a subfolder for each class
+    python -m benchmarks.label_spreading --table                              the table of the stored figures
+
+A fit gives each latent of the bank a label, and draws samples from the surest part of each class. So these figures bound what
+samples can earn, and they need no classifier: a change of a view, of the graph or of the spreading shows here first.
+
+    right                       part of the pool's images whose label is right; one that no label reaches counts as wrong
+    right, kept part            the same of the images that a fit keeps: 95 % of each class, of photographs 50 %
+    cross-validation says       what a fit sees of it: the labelled images alone, held out in turn, mean over classes
+
+Each is measured by each view alone, by all views together, and with the ridge regression that votes beside the graph of
+photographs. The pool is the weights' own bank, of unlabelled training images; its true labels are used to count, nowhere else.
+The labelled images are those of `benchmarks.accuracy`, draw for draw, none of them in the bank. A folder's images are the
+pool themselves, up to 10,000, and the labelled ones among them are not counted. Every figure is added to label_spreading.jsonl.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from train.data import ROOT_VARIABLE
+from vae_augment import LatentBank, load_weights
+from vae_augment.fit import KEEP, KEEP_BY_TEXTURES
+from vae_augment.pool import LARGEST_BANK
+from vae_augment.pool.near_duplicates import distinct
+from vae_augment.pool.ridge import most_confident, with_linear_classifier
+from vae_augment.vae import Codec
+
+from .accuracy import BEST, Bench, commit, machine
+from .own_images import draw_of, read
+from .table import interval
+
+RESULTS = Path(__file__).parent / "label_spreading.jsonl"
+FIGURES = ("right", "right_kept", "cross_validated")
+Spread = tuple[
+    Tensor, float | None
+]  # scores of the pool's images (N, C), and what cross-validation says, if it is asked
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A bank whose images' labels are known here.
+
+    Args:
+        truth: int64 `(N,)`, labels of the bank's images.
+        places: int64 `(N,)`, of the bank's images among `images`.
+        images: uint8 `(M, C, S, S)`, with `labels` `(M,)`: those that a draw may label.
+        draw: `(n, draw)` -> places of n labelled images a class.
+    """
+
+    name: str
+    vae: Codec
+    bank: LatentBank
+    truth: Tensor
+    places: Tensor
+    images: Tensor
+    labels: Tensor
+    draw: Callable[[int, int], Tensor]
+
+
+def bundled(name: str, root: str | None) -> Pool:
+    """The bank that comes with the package, and the images of track B of `benchmarks.accuracy`."""
+    bench = Bench(name, "B", root, None, validate=False)
+    assert bench.bank is not None
+    assert len(bench.bank) == len(bench.in_bank)
+    truth = bench.labels[bench.in_bank]
+    return Pool(name, bench.vae, bench.bank, truth, bench.in_bank, bench.images, bench.labels, bench.draw)
+
+
+def of_folder(folder: Path, weights: str) -> Pool:
+    """A bank of the folder's images, in the latents of some weights."""
+    vae = load_weights(weights).vae
+    images, labels = read(folder, vae.channels, vae.size)
+    size = min(LARGEST_BANK, len(images))
+    places = torch.arange(size) * len(images) // size
+    places = places[distinct(images[places])]
+    bank = LatentBank.from_images(vae, images[places])
+    if len(bank) != len(places):
+        raise ValueError(
+            f"{folder}: {len(places) - len(bank)} images are near copies of others, so that labels do not match"
+        )
+    name = folder.resolve().name if folder.resolve().name != "train" else folder.resolve().parent.name
+    return Pool(name, vae, bank, labels[places], places, images, labels, lambda n, draw: draw_of(labels, n, draw))
+
+
+def spreads(
+    vae: Codec, bank: LatentBank, images: Tensor, labels: Tensor, classes: int
+) -> tuple[dict[str, Spread], float]:
+    """Labels of images, float32 `(M, C, S, S)`, spread over the bank in each way, and the part that a fit keeps.
+
+    All that this file asks of the pool is here.
+    """
+    is_textures = bank.textures_alone is not None
+    names = ("patch features",) if is_textures else ("latents and HOG", "patch features")
+    links, found = bank.links(vae, images), dict[str, Spread]()
+    for name, graph, linked in zip(names, bank.graphs, links, strict=False):  # banks of earlier versions have one
+        view = LatentBank(bank.latents, graph)
+        found[name] = view.spread([linked], labels, classes), view.agreement([linked], labels, classes)
+    scores = bank.spread(links, labels, classes)
+    if len(links) > 1:
+        found["both"] = scores, bank.agreement(links, labels, classes)
+    if (textures := bank.textures_alone) is not None:
+        pool, known = normalize(textures.points.float()), normalize(textures.of(images))
+        found["patch features and ridge"] = with_linear_classifier(scores, pool, known, labels), None
+    return found, KEEP_BY_TEXTURES if is_textures else KEEP
+
+
+def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]]:
+    """For each way of spreading, the `FIGURES` of one draw, in per cent."""
+    labelled = pool.draw(n, draw)
+    classes = int(pool.labels.max()) + 1
+    images, labels = pool.images[labelled].float() / 255, pool.labels[labelled]
+    counted = ~torch.isin(pool.places, labelled)
+    found, keep = spreads(pool.vae, pool.bank, images, labels, classes)
+    figures: dict[str, dict[str, float | None]] = {}
+    for name, (scores, cross_validated) in found.items():
+        confidence, predicted = scores.max(1)
+        right = ((predicted == pool.truth) & (confidence > 0)).float()
+        kept = torch.cat([most_confident(confidence, predicted, c, keep) for c in range(classes)])
+        kept = kept[counted[kept]]
+        figures[name] = {
+            "right": round(100 * float(right[counted].mean()), 3),
+            "right_kept": round(100 * float(right[kept].mean()), 3),
+            "cross_validated": None if cross_validated is None else round(100 * cross_validated, 3),
+        }
+    return figures
+
+
+def table() -> str:
+    """The stored figures as docs/benchmarks.md has them: means over draws with their 95 % bootstrap intervals."""
+    cells: dict[tuple[str, int, str], dict[int, dict[str, float | None]]] = {}  # the last of each draw
+    for line in RESULTS.read_text().splitlines():
+        row = json.loads(line)
+        cells.setdefault((row["data"], row["n"], row["by"]), {})[row["draw"]] = row
+    rows = [
+        "| data set | labels a class | images compared by | labels right, % | right of the kept part, % | "
+        "cross-validation says, % |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    order = {data: i for i, data in enumerate(("mnist", "fashion-mnist"))}
+    # a stable sort: the ways of comparing stay in the order of their rows
+    for (data, n, by), draws in sorted(cells.items(), key=lambda cell: (order.get(cell[0][0], 2), *cell[0][:2])):
+        columns = [_mean([row[figure] for row in draws.values()]) for figure in FIGURES]
+        rows.append(f"| {data} | {n} | {by} | " + " | ".join(columns) + " |")
+    return "\n".join(rows)
+
+
+def _mean(values: list[float | None]) -> str:
+    known = torch.tensor([value for value in values if value is not None], dtype=torch.float64)
+    if not len(known):
+        return ""
+    low, high = interval(known)
+    return f"{known.mean():.1f} [{low:.1f}, {high:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", default=sorted(BEST, reverse=True), choices=sorted(BEST))
+    parser.add_argument("--images", type=Path, default=None, help="folder of CLASS/ of image files, instead of --data")
+    parser.add_argument("--weights", default=None, help="of the folder's images: a run, a bundled name or a Hub id")
+    parser.add_argument("--n", type=int, nargs="+", default=[5, 10, 50], help="labelled images a class")
+    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
+    parser.add_argument("--table", action="store_true", help="print the table of the stored figures, measure nothing")
+    options = parser.parse_args()
+    if (options.images is None) != (options.weights is None):
+        parser.error("--images and --weights go together")
+    torch.set_num_threads(1)
+    revision = commit()  # now: of the code that runs, not committed meanwhile
+    pools = [None] if options.images is not None else [] if options.table else options.data
+    for name in pools:
+        pool = of_folder(options.images, options.weights) if name is None else bundled(name, options.root)
+        for n in options.n:
+            for draw in range(options.draws):
+                labelled = hashlib.sha256(pool.draw(n, draw).numpy().tobytes()).hexdigest()[:16]
+                for by, figures in measured(pool, n, draw).items():
+                    row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures, "labelled": labelled}
+                    row |= {"commit": revision, "machine": machine(), "date": datetime.date.today().isoformat()}
+                    print(json.dumps(row), flush=True)
+                    with RESULTS.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row) + "\n")
+    print(table())
+
+
+if __name__ == "__main__":
+    main()
