@@ -1,10 +1,10 @@
-"""What the samples earn: test accuracy from few labels, the best torchvision policy without and with ours.
+"""Measure what samples earn: test accuracy from few labels, the best torchvision policy without and with ours.
 
     python -m benchmarks.accuracy --quick                        one cell, a few draws, about two minutes
-    python -m benchmarks.accuracy --data mnist --n 5 10 50 100   the cells of the README, 10 draws each
+    python -m benchmarks.accuracy --data mnist --n 5 10 50 100   all cells of a data set, 10 draws each
     python -m benchmarks.accuracy --track C --data mnist         pretrained on other classes
     python -m benchmarks.accuracy --track A --n 10 --arms affine+pythae-vae affine+pythae-rhvae    needs pythae
-    python -m benchmarks.table                                   the README's tables and plot, from results.jsonl
+    python -m benchmarks.table                                   tables of docs/benchmarks.md and plot, from results.jsonl
 
 Three tracks say what the VAE has seen; none has seen a test image.
 
@@ -160,8 +160,8 @@ class Bench:
         free[self.in_bank] = False
         self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
         if track == "B":
-            loaded = VAEAugment.from_pretrained(weights or name)
-            self.vae, self.bank = loaded.vae, loaded.bank
+            self.augment = VAEAugment.from_pretrained(weights or name)
+            self.vae, self.bank = self.augment.vae, self.augment.bank
         elif track == "C":
             with tempfile.TemporaryDirectory() as folder:
                 self.vae = pretrain(name, data.train[~known], Path(folder))
@@ -191,11 +191,15 @@ class Bench:
         """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images.
 
         oracle: the bank's images, with their true labels. copies: the labelled images again, which must change nothing.
+        jitter: these, each varied by the transform without a fit, on track B.
         """
         if source == "real":
             return None
+        copies = self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
         if source == "copies":
-            return self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
+            return copies
+        if source == "jitter":
+            return lambda labels: self.augment(copies(labels))
         if source == "oracle":
             return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
         if source.startswith("pythae-"):
@@ -262,7 +266,7 @@ def arms(name: str, n: int, track: str) -> list[str]:
         return [f"{best}+ours", f"{best}+ours-pool"]  # the other arms are track B's too
     if track == "C":
         return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]
-    main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle"]
+    main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle", f"{best}+jitter"]
     not_here = {"mnist": "flip-affine", "fashion-mnist": "affine"}[name]  # digits are not mirrored, garments may be
     others = [policy for policy in POLICIES if policy not in (best, not_here)]
     rest = [f"mixup-{best}", "none+ours", *others, *(f"{policy}+ours" for policy in others if policy != "none")]
@@ -283,7 +287,7 @@ def main() -> None:
     parser.add_argument("--data", default="mnist", choices=sorted(BEST))
     parser.add_argument("--track", default="B", choices=TRACKS)
     parser.add_argument("--n", type=int, nargs="+", default=[5, 10, 50, 100])
-    parser.add_argument("--arms", nargs="+", default=None, help="default: those of the README")
+    parser.add_argument("--arms", nargs="+", default=None, help="default: those of docs/benchmarks.md")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--keep", type=float, default=0.95)
