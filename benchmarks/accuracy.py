@@ -195,11 +195,9 @@ class Bench:
         """
         if source == "real":
             return None
-        copies = self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
-        if source == "copies":
-            return copies
-        if source == "jitter":
-            return lambda labels: self.augment(copies(labels))
+        if source in ("copies", "jitter"):
+            copies = self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
+            return copies if source == "copies" else lambda labels: self.augment(copies(labels))
         if source == "oracle":
             return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
         if source.startswith("pythae-"):

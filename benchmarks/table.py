@@ -1,6 +1,6 @@
 """Print the accuracy tables of docs/benchmarks.md from results.jsonl, and draw the plot beside this file.
 
-    python -m benchmarks.table
+python -m benchmarks.table
 """
 
 import json
