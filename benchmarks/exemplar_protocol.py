@@ -1,4 +1,4 @@
-"""The published protocol of this very mechanism: encode a training image, jitter its latent, decode, keep the label.
+"""Run the published protocol of this very mechanism: encode a training image, jitter its latent, decode, keep the label.
 
     python -m benchmarks.exemplar_protocol --data fashion-mnist --arms none crop crop+ours   20 to 60 minutes a seed on one thread
 
@@ -8,32 +8,21 @@ classifier, an MLP 784-1024-1024-10, SGD with momentum 0.9, learning rate 0.1 fa
 Their test error: MNIST 1.23 % without, 0.77 % with (of 8,192 units a layer 1.17 % and 0.69 %); Fashion-MNIST 8.56 % and 8.16 %,
 probably of 8,192 units, since their abstract names these beside 1.17 % and 0.69 %. `--width` sets the units.
 
-`ours` is noise in the latent space toward where an image's latent lies after small deformations of the image (those of
-`vae_augment.deform`: shifts by a pixel, ten degrees, a tenth of the size, shear, brightness), and on garments also toward the
-training images of its class that it resembles most; on garments what is decoded gets noise of 0.1 a pixel, as a sample of a
-Gaussian likelihood has. `crop` and `affine` are classical policies, and `crop+ours`, `affine+ours` are what the package is for:
-the policy, then noise toward the five images of its class that the image resembles most. In each of these arms three variations
-are made of an image at each epoch, and the one that the classifier finds hardest is used (Gong et al., "MaxUp", CVPR 2021).
+`ours` is noise in the latent space toward where an image's latent lies after small perturbations of the image (those of
+`vae_augment.pool.perturbations`: shifts by a pixel, ten degrees, a tenth of the size, shear, brightness), and on garments also
+toward the training images of its class that it resembles most; on garments what is decoded gets noise of 0.1 a pixel, as a
+sample of a Gaussian likelihood has. `crop` and `affine` are classical policies, and `crop+ours`, `affine+ours` are what the
+package is for: the policy, then noise toward the five images of its class that the image resembles most. In each of these arms
+three variations are made of an image at each epoch, and the one that the classifier finds hardest is used (Gong et al.,
+"MaxUp", CVPR 2021).
 What differs, then: theirs takes one variation, moved by noise alike in all directions; their classifier and VAE do not know
-which pixels are neighbours, where our VAE is convolutional, and deformations and policies know it too; they compute in
+which pixels are neighbours, where our VAE is convolutional, and perturbations and policies know it too; they compute in
 float64, here matrices are multiplied in bfloat16 where the CPU does that, on a GPU in TF32.
 `none` must land near their figure without, or the harness is wrong. Networks of several seeds are trained side by side, on
 the variations of one VAE; their shuffling and noise depend on which seeds these are.
 
-All of this was chosen by the last 10,000 training images, 100 epochs, with scripts for many settings at once, whose rows are
-not stored; per cent, each the mean of 2 to 4 seeds but for those marked *, of one; the seeds' spread is 0.1:
-- garments: none 9.52*; noise toward neighbours 8.54*, deformations 8.47*, both 8.41*, both with noise of 0.1 on the pixels
-  8.22 to 8.32 (two scripts), of 0.07 8.33. The hardest of 2 and 3: 8.51, 8.32.
-- their policies, alone: crop by a pixel 8.48, by two 8.42; a shift by parts of a pixel 8.55; the affine of accuracy.py 8.50, half
-  of it 8.35, a third of it 8.64, half more 8.97; with mirroring 8.75; crop, 3 degrees and 3 % 8.14. Noise on the pixels on top
-  gained only the third, 0.18. The crop, with one variation instead of the hardest of three, 8.45.
-- policy, then ours at 0.9 toward ten neighbours: crop by a pixel 8.01, by two 8.20, by parts of a pixel 8.22, half of the
-  affine 8.14*, the affine 8.70, crop, 3 degrees and 3 % 8.29.
-- crop, then ours: toward five neighbours 7.82, ten with half of the image's own detail 7.85, deformations too 7.87, ten at 0.6
-  7.90, at 1.2 8.07, noise on the pixels 8.05; hardest of 1, 2, 4, 5: 8.17, 8.18, 7.99 (with noise), 8.25.
-- digits: none 1.22*; toward neighbours 0.76*, both 0.64*, deformations 0.56* and 0.60; crop 0.74, affine 0.47; crop, then
-  neighbours 0.55, deformations 0.57, both 0.54; affine, then deformations 0.50, neighbours 0.54.
-`--validate` measures the chosen ones so.
+All of this was chosen by the last 10,000 training images; docs/benchmarks.md lists what was tried. `--validate` measures the
+chosen arms so.
 """
 
 import argparse

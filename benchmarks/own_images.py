@@ -1,4 +1,4 @@
-"""Whether samples help on images of one's own: a folder of `train/CLASS/` and `test/CLASS/` image files.
+"""Measure whether samples help on images of one's own: a folder of `train/CLASS/` and `test/CLASS/` image files.
 
     python -m train --data folder:photos/train --size 64
     python -m benchmarks.own_images --images photos --weights runs/photos --n 5 10 50
@@ -119,12 +119,18 @@ def summary(n: int, found: dict[str, list[float]]) -> None:
         )
 
 
-def table() -> str:
-    """Of RESULTS, as the README has it."""
+def load() -> dict[tuple[str, int, str], dict[int, float]]:
+    """The stored figures: (data, n, arm) -> draw -> accuracy."""
     cells: dict[tuple[str, int, str], dict[int, float]] = {}
     for line in RESULTS.read_text().splitlines():
         row = json.loads(line)
         cells.setdefault((row["data"], row["n"], row["arm"]), {})[row["draw"]] = row["accuracy"]
+    return cells
+
+
+def table() -> str:
+    """The stored figures as docs/benchmarks.md has them."""
+    cells = load()
     rows = [
         "| data set | labels a class | RandAugment and flips alone | + ours | difference, 95 % interval |",
         "| --- | --- | --- | --- | --- |",

@@ -1,4 +1,4 @@
-"""What augmenting costs: CPU time per image on one thread, as ratios to torchvision's RandAugment on the same uint8 tensors.
+"""Measure what augmenting costs: CPU time per image on one thread, as a ratio to torchvision's RandAugment on the same tensors.
 
 python -m benchmarks.speed                  all of it, about ten minutes: writes benchmarks/speed.json, prints the tables
 python -m benchmarks.speed --quick          a tenth of the time, noisier

@@ -163,6 +163,16 @@ def peer_table(cells: Cells, n: int = 10) -> str:
     return "\n".join(rows)
 
 
+def variation_table(cells: Cells, n: int = 10) -> str:
+    """Half of the images varied by the transform without a fit: differences from the best policy alone."""
+    found = [
+        difference(cells["B", data, n, f"{BEST[data]}+jitter"], cells["B", data, n, BEST[data]])
+        for data in ("mnist", "fashion-mnist")
+    ]
+    rows = [f"| {n} labels a class | mnist | fashion-mnist |", "| --- | --- | --- |"]
+    return "\n".join([*rows, "| half of the images varied, without a fit | " + " | ".join(found) + " |"])
+
+
 def plot(cells: Cells) -> None:
     figure = Figure(figsize=(9, 3.4))
     axes = figure.subplots(1, 2)
@@ -186,6 +196,6 @@ def plot(cells: Cells) -> None:
 
 if __name__ == "__main__":
     found = load()
-    made = [main_table(found), track_table(found), peer_table(found), policy_table(found), exemplar_table()]
-    print(*made, sep="\n\n")
+    made = [main_table, track_table, peer_table, variation_table, policy_table]
+    print(*(table(found) for table in made), exemplar_table(), sep="\n\n")
     plot(found)

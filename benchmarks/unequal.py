@@ -1,4 +1,4 @@
-"""Classes of unequal size: 50 labels in every other class, 5 in the rest; what samples add to the usual remedies.
+"""Measure what samples add to the usual remedies for classes of unequal size: 50 labels in every other class, 5 in the rest.
 
     python -m benchmarks.unequal --data mnist
 
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """Of RESULTS, as the README has it."""
+    """The stored figures as docs/benchmarks.md has them."""
     cells: dict[tuple[str, str, str], dict[int, float]] = {}
     for line in RESULTS.read_text().splitlines():
         row = json.loads(line)

@@ -1,10 +1,10 @@
-"""Ten labelled garments a class: accuracy of the best policy alone, and with samples that know the class added.
+"""Train on ten labelled garments a class, with the best policy alone, and with samples of a fit added.
 
     python examples/few_labels.py
 
 About a minute on two cores, offline. Prints the accuracy on 400 held-out garments, without and with, for three draws of
-the labelled images. The pool that the bundled VAE saw is unlabelled Fashion-MNIST; `benchmarks/accuracy.py` measures the
-same on 10,000 test images.
+the labelled images. The bundled VAE has seen unlabelled Fashion-MNIST, and so has its bank. `benchmarks/accuracy.py` measures
+the same on 10,000 test images.
 """
 
 import torch
