@@ -1,12 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import affine
+from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import own_images, unequal
+from benchmarks import label_spreading, own_images, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -20,9 +21,19 @@ from benchmarks.exemplar_protocol import (
     variations,
     warped,
 )
-from benchmarks.table import exemplar_table, interval, load, main_table, paired, policy_table, track_table
-from tests.conftest import IMAGES
-from vae_augment import VAE, load_weights
+from benchmarks.table import (
+    exemplar_table,
+    interval,
+    load,
+    main_table,
+    paired,
+    peer_table,
+    policy_table,
+    track_table,
+    variation_table,
+)
+from tests.conftest import IMAGES, LABELS
+from vae_augment import VAE, VAEConfig, Weights, hub, load_weights
 
 
 def test_every_figure_has_ten_draws_with_the_same_labelled_images():
@@ -40,11 +51,37 @@ def test_every_figure_has_ten_draws_with_the_same_labelled_images():
     assert all(len(draws) >= 10 for draws in load().values())
 
 
-def test_the_tables_of_the_readme_are_the_stored_figures():
-    cells, readme = load(), Path("README.md").read_text(encoding="utf-8")
-    tables = [main_table(cells), track_table(cells), policy_table(cells), exemplar_table()]
-    for made in [*tables, unequal.table(), own_images.table()]:
-        assert made in readme
+def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
+    cells, page = load(), Path("docs/benchmarks.md").read_text(encoding="utf-8")
+    tables = [table(cells) for table in (main_table, track_table, peer_table, variation_table, policy_table)]
+    for made in [*tables, exemplar_table(), label_spreading.table(), unequal.table(), own_images.table()]:
+        assert made in page
+
+
+@pytest.mark.parametrize(
+    ("spatial", "ways"),
+    [
+        (False, ["latents and HOG", "patch features", "both"]),
+        (True, ["patch features", "patch features and ridge"]),
+    ],
+)
+def test_the_labels_of_a_folder_are_counted_in_each_way(spatial, ways, tmp_path):
+    for i, (image, label) in enumerate(zip(IMAGES[:300], LABELS[:300].tolist(), strict=True)):
+        folder = tmp_path / "garments" / "train" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(folder / f"{i:03}.png")
+    weights = "fashion-mnist"
+    if spatial:
+        weights = str(tmp_path / "weights")
+        hub.save(weights, Weights(VAE(VAEConfig(channels=1, size=32, latent_dim=4, spatial=True, width=32))))
+    pool = label_spreading.of_folder(tmp_path / "garments" / "train", weights)
+    assert pool.name == "garments"
+    assert len(pool.bank) == len(pool.truth) > 290
+    found = label_spreading.measured(pool, 10, 0)
+    assert list(found) == ways
+    assert all(45 < figures["right"] <= figures["right_kept"] + 5 < 105 for figures in found.values())
+    wrong = label_spreading.measured(replace(pool, truth=(pool.truth + 1) % 10), 10, 0)
+    assert all(figures["right"] < 15 for figures in wrong.values()), "counted against these labels"
 
 
 def test_bootstrap_interval_covers_the_mean():
