@@ -1,14 +1,17 @@
 """Count how many labels of a pool are right, after a few labelled images have spread theirs over its kNN graphs.
 
     python -m benchmarks.label_spreading                                      both bundled banks, about 15 minutes of one core
+    python -m benchmarks.label_spreading --data mnist --classes 3 8           of ten classes in the pool, these two have labels
     python -m benchmarks.label_spreading --images photos/train --weights runs/photos     a folder with a subfolder for each class
     python -m benchmarks.label_spreading --table                              the table of the stored figures
 
 A fit gives each latent of the bank a label, and draws samples from the surest part of each class. So these figures bound what
 samples can earn, and they need no classifier: a change of a view, of the graph or of the spreading shows here first.
 
-    right                       part of the pool's images whose label is right; one that no label reaches counts as wrong
-    right, kept part            the same of the images that a fit keeps: 95 % of each class, of photographs 50 %
+    right                       part of the pool's images whose label is right; one that no label reaches counts as wrong. With
+                                --classes, of the images of these classes
+    right, kept part            the same of the images that a fit keeps: 95 % of each class, of photographs 50 %. With --classes,
+                                the images of other classes among them count as wrong
     cross-validation says       what a fit sees of it: the labelled images alone, held out in turn, mean over classes
 
 Each is measured by each view alone, by all views together, and with the ridge regression that votes beside the graph of
@@ -23,7 +26,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,6 +47,9 @@ from .table import interval
 
 RESULTS = Path(__file__).parent / "label_spreading.jsonl"
 FIGURES = ("right", "right_kept", "cross_validated")
+ORDER = ("mnist", "fashion-mnist", "cifar10")  # of the tables
+BOTH, LABELLED = "both", " labelled"  # both views; the end of a name where only some classes have labels
+Cells = dict[tuple[str, int, str], dict[int, dict[str, float | None]]]  # (data, n, by) -> draw -> row
 Spread = tuple[
     Tensor, float | None
 ]  # scores of the pool's images (N, C), and what cross-validation says, if it is asked
@@ -54,7 +60,7 @@ class Pool:
     """A bank whose images' labels are known here.
 
     Args:
-        truth: int64 `(N,)`, labels of the bank's images.
+        truth: int64 `(N,)`, labels of the bank's images; -1 if none of their class is ever labelled.
         places: int64 `(N,)`, of the bank's images among `images`.
         images: uint8 `(M, C, S, S)`, with `labels` `(M,)`: those that a draw may label.
         draw: `(n, draw)` -> places of n labelled images a class.
@@ -95,6 +101,20 @@ def of_folder(folder: Path, weights: str) -> Pool:
     return Pool(name, vae, bank, labels[places], places, images, labels, lambda n, draw: draw_of(labels, n, draw))
 
 
+def of_classes(pool: Pool, classes: list[int]) -> Pool:
+    """The same pool, of which only these classes have labelled images: those of its own draws."""
+    number = torch.full((int(pool.labels.max()) + 1,), -1).index_copy(
+        0, torch.tensor(classes), torch.arange(len(classes))
+    )
+
+    def draw(n: int, draw: int) -> Tensor:
+        labelled = pool.draw(n, draw)
+        return labelled[number[pool.labels[labelled]] >= 0]
+
+    name = f"{pool.name}, {' and '.join(map(str, classes))}{LABELLED}"
+    return replace(pool, name=name, truth=number[pool.truth], labels=number[pool.labels], draw=draw)
+
+
 def spreads(
     vae: Codec, bank: LatentBank, images: Tensor, labels: Tensor, classes: int
 ) -> tuple[dict[str, Spread], float]:
@@ -110,7 +130,7 @@ def spreads(
         found[name] = view.spread([linked], labels, classes), view.agreement([linked], labels, classes)
     scores = bank.spread(links, labels, classes)
     if len(links) > 1:
-        found["both"] = scores, bank.agreement(links, labels, classes)
+        found[BOTH] = scores, bank.agreement(links, labels, classes)
     if (textures := bank.textures_alone) is not None:
         pool, known = normalize(textures.points.float()), normalize(textures.of(images))
         found["patch features and ridge"] = with_linear_classifier(scores, pool, known, labels), None
@@ -123,6 +143,7 @@ def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]
     classes = int(pool.labels.max()) + 1
     images, labels = pool.images[labelled].float() / 255, pool.labels[labelled]
     counted = ~torch.isin(pool.places, labelled)
+    named = counted & (pool.truth >= 0)
     found, keep = spreads(pool.vae, pool.bank, images, labels, classes)
     figures: dict[str, dict[str, float | None]] = {}
     for name, (scores, cross_validated) in found.items():
@@ -131,27 +152,41 @@ def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]
         kept = torch.cat([most_confident(confidence, predicted, c, keep) for c in range(classes)])
         kept = kept[counted[kept]]
         figures[name] = {
-            "right": round(100 * float(right[counted].mean()), 3),
+            "right": round(100 * float(right[named].mean()), 3),
             "right_kept": round(100 * float(right[kept].mean()), 3),
             "cross_validated": None if cross_validated is None else round(100 * cross_validated, 3),
         }
     return figures
 
 
-def table() -> str:
-    """The stored figures as docs/benchmarks.md has them: means over draws with their 95 % bootstrap intervals."""
-    cells: dict[tuple[str, int, str], dict[int, dict[str, float | None]]] = {}  # the last of each draw
+def load() -> Cells:
+    """The stored figures, in the order of the tables; the last of each draw."""
+    cells: Cells = {}
     for line in RESULTS.read_text().splitlines():
         row = json.loads(line)
         cells.setdefault((row["data"], row["n"], row["by"]), {})[row["draw"]] = row
+    place = {data: i for i, data in enumerate(ORDER)}
+    # a stable sort: the ways of comparing stay in the order of their rows
+    return dict(sorted(cells.items(), key=lambda cell: (place.get(cell[0][0], len(ORDER)), *cell[0][:2])))
+
+
+def table() -> str:
+    """Where all classes have labels, by each view and by all: means over draws with their 95 % bootstrap intervals."""
+    return _table({key: draws for key, draws in load().items() if LABELLED not in key[0]})
+
+
+def classes_table() -> str:
+    """Where only some classes of the pool have labels, as a fit spreads them."""
+    return _table({key: draws for key, draws in load().items() if LABELLED in key[0] and key[2] == BOTH})
+
+
+def _table(cells: Cells) -> str:
     rows = [
         "| data set | labels a class | images compared by | labels right, % | right of the kept part, % | "
         "cross-validation says, % |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    order = {data: i for i, data in enumerate(("mnist", "fashion-mnist"))}
-    # a stable sort: the ways of comparing stay in the order of their rows
-    for (data, n, by), draws in sorted(cells.items(), key=lambda cell: (order.get(cell[0][0], 2), *cell[0][:2])):
+    for (data, n, by), draws in cells.items():
         columns = [_mean([row[figure] for row in draws.values()]) for figure in FIGURES]
         rows.append(f"| {data} | {n} | {by} | " + " | ".join(columns) + " |")
     return "\n".join(rows)
@@ -170,6 +205,7 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=sorted(BEST, reverse=True), choices=sorted(BEST))
     parser.add_argument("--images", type=Path, default=None, help="folder of CLASS/ of image files, instead of --data")
     parser.add_argument("--weights", default=None, help="of the folder's images: a run, a bundled name or a Hub id")
+    parser.add_argument("--classes", type=int, nargs="+", default=None, help="that have labelled images; default: all")
     parser.add_argument("--n", type=int, nargs="+", default=[5, 10, 50], help="labelled images a class")
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
@@ -182,6 +218,7 @@ def main() -> None:
     pools = [None] if options.images is not None else [] if options.table else options.data
     for name in pools:
         pool = of_folder(options.images, options.weights) if name is None else bundled(name, options.root)
+        pool = pool if options.classes is None else of_classes(pool, options.classes)
         for n in options.n:
             for draw in range(options.draws):
                 labelled = hashlib.sha256(pool.draw(n, draw).numpy().tobytes()).hexdigest()[:16]
@@ -191,7 +228,7 @@ def main() -> None:
                     print(json.dumps(row), flush=True)
                     with RESULTS.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row) + "\n")
-    print(table())
+    print(table(), classes_table(), sep="\n\n")
 
 
 if __name__ == "__main__":

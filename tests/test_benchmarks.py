@@ -54,7 +54,8 @@ def test_every_figure_has_ten_draws_with_the_same_labelled_images():
 def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
     cells, page = load(), Path("docs/benchmarks.md").read_text(encoding="utf-8")
     tables = [table(cells) for table in (main_table, track_table, peer_table, variation_table, policy_table)]
-    for made in [*tables, exemplar_table(), label_spreading.table(), unequal.table(), own_images.table()]:
+    tables += [exemplar_table(), label_spreading.table(), label_spreading.classes_table()]
+    for made in [*tables, unequal.table(), own_images.table()]:
         assert made in page
 
 
@@ -82,6 +83,10 @@ def test_the_labels_of_a_folder_are_counted_in_each_way(spatial, ways, tmp_path)
     assert all(45 < figures["right"] <= figures["right_kept"] + 5 < 105 for figures in found.values())
     wrong = label_spreading.measured(replace(pool, truth=(pool.truth + 1) % 10), 10, 0)
     assert all(figures["right"] < 15 for figures in wrong.values()), "counted against these labels"
+    two = label_spreading.of_classes(pool, [3, 8])
+    assert two.labels[two.draw(10, 0)].tolist() == [0] * 10 + [1] * 10
+    assert torch.equal(two.truth >= 0, (pool.truth == 3) | (pool.truth == 8))
+    assert torch.equal(two.draw(10, 0), pool.draw(10, 0).view(10, 10)[[3, 8]].flatten()), "the same labelled images"
 
 
 def test_bootstrap_interval_covers_the_mean():
