@@ -25,9 +25,10 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,8 +37,6 @@ from torch.nn.functional import normalize
 from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank, load_weights
 from vae_augment.fit import KEEP, KEEP_BY_TEXTURES
-from vae_augment.pool import LARGEST_BANK
-from vae_augment.pool.near_duplicates import distinct
 from vae_augment.pool.ridge import most_confident, with_linear_classifier
 from vae_augment.vae import Codec
 
@@ -47,12 +46,18 @@ from .table import interval
 
 RESULTS = Path(__file__).parent / "label_spreading.jsonl"
 FIGURES = ("right", "right_kept", "cross_validated")
+CHUNK = 500  # images encoded, or compared, at a time
 ORDER = ("mnist", "fashion-mnist", "cifar10")  # of the tables
 BOTH, LABELLED = "both", " labelled"  # both views; the end of a name where only some classes have labels
 Cells = dict[tuple[str, int, str], dict[int, dict[str, float | None]]]  # (data, n, by) -> draw -> row
-Spread = tuple[
-    Tensor, float | None
-]  # scores of the pool's images (N, C), and what cross-validation says, if it is asked
+
+
+class Spread(NamedTuple):
+    """Places in the pool of the images that get each class's label: all, and those that a fit keeps."""
+
+    members: Sequence[Tensor]
+    kept: Sequence[Tensor]
+    cross_validated: float | None  # None: not asked
 
 
 @dataclass(frozen=True)
@@ -85,18 +90,15 @@ def bundled(name: str, root: str | None) -> Pool:
     return Pool(name, bench.vae, bench.bank, truth, bench.in_bank, bench.images, bench.labels, bench.draw)
 
 
+@torch.no_grad()
 def of_folder(folder: Path, weights: str) -> Pool:
     """A bank of the folder's images, in the latents of some weights."""
     vae = load_weights(weights).vae
     images, labels = read(folder, vae.channels, vae.size)
-    size = min(LARGEST_BANK, len(images))
-    places = torch.arange(size) * len(images) // size
-    places = places[distinct(images[places])]
-    bank = LatentBank.from_images(vae, images[places])
-    if len(bank) != len(places):
-        raise ValueError(
-            f"{folder}: {len(places) - len(bank)} images are near copies of others, so that labels do not match"
-        )
+    bank = LatentBank.from_images(vae, images)  # some of them: evenly spaced, without near copies
+    encoded = torch.cat([vae.encode(part.float() / 255)[0] for part in images.split(CHUNK)]).flatten(1)
+    parts = bank.latents.float().flatten(1).split(CHUNK)
+    places = torch.cat([torch.cdist(part, encoded).argmin(1) for part in parts])
     name = folder.resolve().name if folder.resolve().name != "train" else folder.resolve().parent.name
     return Pool(name, vae, bank, labels[places], places, images, labels, lambda n, draw: draw_of(labels, n, draw))
 
@@ -115,26 +117,28 @@ def of_classes(pool: Pool, classes: list[int]) -> Pool:
     return replace(pool, name=name, truth=number[pool.truth], labels=number[pool.labels], draw=draw)
 
 
-def spreads(
-    vae: Codec, bank: LatentBank, images: Tensor, labels: Tensor, classes: int
-) -> tuple[dict[str, Spread], float]:
-    """Labels of images, float32 `(M, C, S, S)`, spread over the bank in each way, and the part that a fit keeps.
-
-    All that this file asks of the pool is here.
-    """
+def spreads(vae: Codec, bank: LatentBank, images: Tensor, labels: Tensor, classes: int) -> dict[str, Spread]:
+    """Labels of images, float32 `(M, C, S, S)`, spread over the bank in each way. All that this file asks of the pool is here."""
     is_textures = bank.textures_alone is not None
+    keep = KEEP_BY_TEXTURES if is_textures else KEEP
+
+    def sorted_by(scores: Tensor, cross_validated: float | None) -> Spread:
+        confidence, predicted = scores.max(1)
+        parts = [[most_confident(confidence, predicted, c, part) for c in range(classes)] for part in (1.0, keep)]
+        return Spread(*parts, cross_validated)
+
     names = ("patch features",) if is_textures else ("latents and HOG", "patch features")
     links, found = bank.links(vae, images), dict[str, Spread]()
     for name, graph, linked in zip(names, bank.graphs, links, strict=False):  # banks of earlier versions have one
-        view = LatentBank(bank.latents, graph)
-        found[name] = view.spread([linked], labels, classes), view.agreement([linked], labels, classes)
+        view, given = LatentBank(bank.latents, graph), ([linked], labels, classes)
+        found[name] = sorted_by(view.spread(*given), view.agreement(*given))
     scores = bank.spread(links, labels, classes)
     if len(links) > 1:
-        found[BOTH] = scores, bank.agreement(links, labels, classes)
+        found[BOTH] = sorted_by(scores, bank.agreement(links, labels, classes))
     if (textures := bank.textures_alone) is not None:
         pool, known = normalize(textures.points.float()), normalize(textures.of(images))
-        found["patch features and ridge"] = with_linear_classifier(scores, pool, known, labels), None
-    return found, KEEP_BY_TEXTURES if is_textures else KEEP
+        found[f"{names[0]} and ridge"] = sorted_by(with_linear_classifier(scores, pool, known, labels), None)
+    return found
 
 
 def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]]:
@@ -143,20 +147,25 @@ def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]
     classes = int(pool.labels.max()) + 1
     images, labels = pool.images[labelled].float() / 255, pool.labels[labelled]
     counted = ~torch.isin(pool.places, labelled)
-    named = counted & (pool.truth >= 0)
-    found, keep = spreads(pool.vae, pool.bank, images, labels, classes)
     figures: dict[str, dict[str, float | None]] = {}
-    for name, (scores, cross_validated) in found.items():
-        confidence, predicted = scores.max(1)
-        right = ((predicted == pool.truth) & (confidence > 0)).float()
-        kept = torch.cat([most_confident(confidence, predicted, c, keep) for c in range(classes)])
-        kept = kept[counted[kept]]
+    for name, spread in spreads(pool.vae, pool.bank, images, labels, classes).items():
+        right, _ = _right(spread.members, pool.truth, counted)
         figures[name] = {
-            "right": round(100 * float(right[named].mean()), 3),
-            "right_kept": round(100 * float(right[kept].mean()), 3),
-            "cross_validated": None if cross_validated is None else round(100 * cross_validated, 3),
+            "right": _per_cent(right, int((counted & (pool.truth >= 0)).sum())),
+            "right_kept": _per_cent(*_right(spread.kept, pool.truth, counted)),
+            "cross_validated": None if spread.cross_validated is None else round(100 * spread.cross_validated, 3),
         }
     return figures
+
+
+def _right(members: Sequence[Tensor], truth: Tensor, counted: Tensor) -> tuple[int, int]:
+    """How many of the members of each class that count are of it, and how many there are."""
+    places = [of_class[counted[of_class]] for of_class in members]
+    return sum(int((truth[of_class] == c).sum()) for c, of_class in enumerate(places)), sum(map(len, places))
+
+
+def _per_cent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 3)
 
 
 def load() -> Cells:
