@@ -190,7 +190,7 @@ def files_of_the_tree() -> set[str]:
     (tree,) = (block for block in blocks(README, "") if "vae_augment/" in block)
     package, folder, found = "", "", set()
     for line in tree.splitlines():
-        names = re.findall(r"[\w]+(?:/|\.py)(?= )", line)
+        names = re.findall(r"\w+(?:/|\.py)(?=[ ;]|$)", line)
         column = len(line) - len(line[3:].lstrip())
         if column == 3:
             package, folder = names[0] if names else "", ""
