@@ -80,7 +80,7 @@ def test_bundled_weights_are_told_in_one_block():
         "held-out images: 26.54 dB\n",
         "licence     apache-2.0\n",
         "gains       Noise: 0.2689\n",
-        "bank        10,000 latents, each with 13 neighbours by latents and by patch features\n",
+        "bank        10,000 latents, each with 13 neighbours by latents and HOG and by patch features\n",
         "            model.safetensors: ",
     ):
         assert said in done.stdout

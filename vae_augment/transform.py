@@ -115,7 +115,11 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         weights = vae if isinstance(vae, hub.Weights) else hub.Weights(vae)  # type: ignore[arg-type]
         check_codec(weights.vae)
         if bank is not None:
-            _check_bank(bank, weights.vae)
+            if not isinstance(bank, LatentBank):
+                raise TypeError(
+                    f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
+                )
+            bank.check_is_of(weights.vae)
             # a stored gain of neighbours is that of the stored bank's
             provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights is vae else {}
             weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
@@ -400,26 +404,11 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         Raises:
             ValueError: there are, and it is "error".
         """
-        if self.on_geometry == "passthrough" or not (kinds := geometry_among(leaves)):
-            return
-        message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
-        if self.on_geometry == "error":
-            raise ValueError(message)
-        warnings.warn(message, stacklevel=3)
-
-
-def _check_bank(bank: LatentBank, vae: Codec) -> None:
-    if not isinstance(bank, LatentBank):
-        raise TypeError(f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)")
-    remedy = (
-        "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
-    )
-    if bank.latents.shape[1:] != tuple(vae.latent_shape):
-        raise ValueError(
-            f"bank holds latents of shape {tuple(bank.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: {remedy}"
-        )
-    if bank.of_vae is not None and bank.of_vae != vae.fingerprint():
-        raise ValueError(f"bank holds latents of other weights than this VAE's: {remedy}")
+        if self.on_geometry != "passthrough" and (kinds := geometry_among(leaves)):
+            message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
+            if self.on_geometry == "error":
+                raise ValueError(message)
+            warnings.warn(message, stacklevel=3)
 
 
 def _checked(name: str, value: float, high: float) -> float:

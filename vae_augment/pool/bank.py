@@ -74,6 +74,16 @@ class LatentBank:
         views = tuple(build(kind, pool) for kind, build in builders)
         return cls(pool.latents, views, builders[0][0].policy, vae.fingerprint())
 
+    def check_is_of(self, vae: Codec) -> None:
+        """Raises ValueError if the latents are of another autoencoder, or of this one before it learned more."""
+        remedy = "it is of another, or of this one before it learned more; LatentBank.from_images(vae, images) makes one of this"
+        if self.latents.shape[1:] != tuple(vae.latent_shape):
+            raise ValueError(
+                f"bank holds latents of shape {tuple(self.latents.shape[1:])}, and this VAE's are {vae.latent_shape}: {remedy}"
+            )
+        if self.of_vae is not None and self.of_vae != vae.fingerprint():
+            raise ValueError(f"bank holds latents of other weights than this VAE's: {remedy}")
+
     def query(self, vae: Codec, images: Tensor) -> Query:
         """Compare images with the pool: what a fit asks of it is answered by the query, and computed once.
 
