@@ -32,12 +32,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank, load_weights
-from vae_augment.fit import KEEP, KEEP_BY_TEXTURES
-from vae_augment.pool.ridge import most_confident, with_linear_classifier
+from vae_augment.pool import View
 from vae_augment.vae import Codec
 
 from .accuracy import BEST, Bench, commit, machine
@@ -119,25 +117,20 @@ def of_classes(pool: Pool, classes: list[int]) -> Pool:
 
 def spreads(vae: Codec, bank: LatentBank, images: Tensor, labels: Tensor, classes: int) -> dict[str, Spread]:
     """Labels of images, float32 `(M, C, S, S)`, spread over the bank in each way. All that this file asks of the pool is here."""
-    is_textures = bank.textures_alone is not None
-    keep = KEEP_BY_TEXTURES if is_textures else KEEP
 
-    def sorted_by(scores: Tensor, cross_validated: float | None) -> Spread:
-        confidence, predicted = scores.max(1)
-        parts = [[most_confident(confidence, predicted, c, part) for c in range(classes)] for part in (1.0, keep)]
-        return Spread(*parts, cross_validated)
+    def spread(views: tuple[View, ...], ridge_vote: bool = False) -> Spread:
+        # all classes are in the pool: none is to be taken for absent
+        policy = replace(bank.policy, ridge_vote=ridge_vote, absence_from_images=len(images) + 1)
+        query = replace(bank, views=views, policy=policy).query(vae, images)
+        members, kept = (query.class_members(labels, classes, keep) for keep in (1.0, None))
+        # cross-validation knows no ridge vote
+        return Spread(members, kept, None if ridge_vote else query.cross_validated_accuracy(labels, classes))
 
-    names = ("patch features",) if is_textures else ("latents and HOG", "patch features")
-    links, found = bank.links(vae, images), dict[str, Spread]()
-    for name, graph, linked in zip(names, bank.graphs, links, strict=False):  # banks of earlier versions have one
-        view, given = LatentBank(bank.latents, graph), ([linked], labels, classes)
-        found[name] = sorted_by(view.spread(*given), view.agreement(*given))
-    scores = bank.spread(links, labels, classes)
-    if len(links) > 1:
-        found[BOTH] = sorted_by(scores, bank.agreement(links, labels, classes))
-    if (textures := bank.textures_alone) is not None:
-        pool, known = normalize(textures.points.float()), normalize(textures.of(images))
-        found[f"{names[0]} and ridge"] = sorted_by(with_linear_classifier(scores, pool, known, labels), None)
+    found = {view.name: spread((view,)) for view in bank.views}
+    if len(bank.views) > 1:
+        found[BOTH] = spread(bank.views)
+    if bank.policy.ridge_vote:
+        found[" and ".join([*found, "ridge"])] = spread(bank.views, ridge_vote=True)
     return found
 
 
