@@ -12,7 +12,7 @@ ORDER = (
     {"atomic", "images", "demo_data", "seeding", "version"},
     {"vae", "jitter"},
     {"strength", "pool"},
-    {"classes"},
+    {"classes", "options"},
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub"},

@@ -4,8 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from numbers import Real
-from typing import Any, Literal, Self, TypedDict, Unpack, get_args
+from typing import Any, Self, Unpack, get_args
 
 import PIL.Image
 import torch
@@ -29,27 +28,12 @@ from .images import (
 )
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
+from .options import LARGEST_STRENGTH, OnGeometry, Options, checked_number
 from .pool import LatentBank
 from .strength import gain_name, without_neighbours
 from .vae import Codec, FrozenVAE, check_codec
 
-LARGEST_STRENGTH = 1000.0  # no pixel changes further long before that, and floats still hold the latents
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
-OnGeometry = Literal["passthrough", "warn", "error"]
-
-
-class Options(TypedDict, total=False):
-    """The options of `VAEAugment`, as `from_pretrained` passes them on; see there for their meaning and defaults."""
-
-    strength: float
-    p: float
-    jitter: Jitter | None
-    residual: bool
-    bank: LatentBank | None
-    gain: float | None
-    per_frame: bool
-    resize: bool
-    on_geometry: OnGeometry
 
 
 class VAEAugment(hub.Pretrained, v2.Transform):
@@ -125,7 +109,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
         self.strength, self.p = strength, p
         if gain is not None:
-            gain = _checked("gain", gain, high=LARGEST_STRENGTH)
+            gain = checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
@@ -194,7 +178,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     @strength.setter
     def strength(self, value: float) -> None:
-        self._strength = _checked("strength", value, high=LARGEST_STRENGTH)
+        self._strength = checked_number("strength", value, high=LARGEST_STRENGTH)
 
     @property
     def p(self) -> float:
@@ -203,7 +187,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     @p.setter
     def p(self, value: float) -> None:
-        self._p = _checked("p", value, high=1.0)
+        self._p = checked_number("p", value, high=1.0)
 
     @property
     def vae(self) -> Codec:
@@ -409,12 +393,6 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             if self.on_geometry == "error":
                 raise ValueError(message)
             warnings.warn(message, stacklevel=3)
-
-
-def _checked(name: str, value: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high:
-        raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
-    return float(value)
 
 
 # torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
