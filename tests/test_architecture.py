@@ -1,6 +1,7 @@
 """Arrows point down: which file may import which, imports inside functions counted."""
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -83,3 +84,13 @@ def test_no_import_cycle():
 @pytest.mark.parametrize("path", list(files()), ids=module_of)
 def test_a_file_is_no_longer_than_two_screens_of_a_subject(path):
     assert len(path.read_text().splitlines()) <= LONGEST
+
+
+def test_the_tree_in_the_readme_has_the_same_order():
+    tree = (ROOT / "README.md").read_text().partition("## The tree")[2].partition("## ")[0]
+    found = re.findall(r"^ ?(\d+) +(\w+)(?:\.py|/)(?: .*?(\w+)\.py)?", tree, re.MULTILINE)
+    named = {name: int(number) for number, *names in found for name in names if name}
+    levels = {name: rank for rank, names in enumerate(ORDER[:-1]) for name in names if name != "__init__"}
+    levels["benchmarks"] = len(ORDER) - 1
+    order = sorted(set(levels.values()))
+    assert named == {name: order.index(rank) + 1 for name, rank in levels.items()}
