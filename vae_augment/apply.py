@@ -9,13 +9,13 @@ from torch import Generator, Tensor
 
 from . import shortcuts
 from .engine import Engine, How, Plan
-from .images import all_to_model, frames_of, lead_shape, to_model, unpack
+from .images import all_to_model, frames_of, is_empty, lead_shape, to_model, unpack
 from .vae import to_device
 
 
 def apply_plan(engine: Engine, image: Any, plan: Plan, how: How) -> Any:
     """An image, a batch or clips -> the same kind, those varied that the plan chose; the object itself if there are none."""
-    if isinstance(image, Tensor) and not image.numel():
+    if is_empty(image):
         return image
     chosen = plan.chosen
     if how.is_identity or (chosen is not None and not chosen.any()):
@@ -49,7 +49,10 @@ def vary_list(
     """
     if how.is_identity:
         return [apply_plan(engine, image, Plan(), how) for image in images]
-    if len(images) > 1 and any(frames_of(image) != 1 for image in images):  # the frames of each clip move together
+    if len(images) == 1 and is_empty(images[0]):
+        return list(images)
+    # the frames of each clip move together, and what is empty cannot be stacked
+    if len(images) > 1 and any(frames_of(image) != 1 or is_empty(image) for image in images):
         of_each = [None] * len(images) if classes is None else classes.split(1)
         pairs = zip(images, of_each, strict=True)
         return [new for image, one in pairs for new in vary_list(engine, [image], one, how, generator)]

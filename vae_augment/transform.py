@@ -1,7 +1,6 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self, Unpack, get_args
@@ -21,16 +20,19 @@ from .images import (
     check_has_image,
     extract_labelled,
     frames_of,
-    geometry_among,
+    hide_companions,
     is_image,
     is_pure_tensor,
     lead_shape,
+    plain_dict,
+    tell_geometry,
 )
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
 from .options import LARGEST_STRENGTH, OnGeometry, Options, checked_number
 from .pool import LatentBank
 from .strength import gain_name, without_neighbours
+from .tracing import refuse_tracing
 from .vae import Codec, FrozenVAE, check_codec
 
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
@@ -42,7 +44,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
     DataLoader workers. Put it before `Normalize`. It accepts PIL images (L, RGB, LA, RGBA; alpha is kept), uint8 tensors,
     float tensors in [0, 1], `tv_tensors.Image` and `Video`, of any size and with any leading dimensions, and returns the
-    same kind, dtype, device and size. Everything else in the sample (labels, boxes, masks, ...) is returned untouched.
+    same kind, dtype, device and size. Everything else in the sample (labels, boxes, masks, ...) is returned untouched, and
+    so is a second PIL image of a tuple or dict, which may be a mask; a list of PIL images is a batch.
     Each image of a batch is varied on its own; the frames of a video are varied together.
 
     Args:
@@ -331,11 +334,13 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             how = self._how
             plan = self._engine.plan_batch(lead_shape(inputs[0]), how, _generator())
             return apply_plan(self._engine, inputs[0], plan, how)
-        if self._engine.move.traits.makes_new:
-            sample = inputs if len(inputs) > 1 else inputs[0]
-            if len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
-                return self._replaced(sample, leaves)
-        return super().forward(*inputs)
+        refuse_tracing()
+        sample = plain_dict(inputs if len(inputs) > 1 else inputs[0])
+        makes_new = self._engine.move.traits.makes_new
+        if makes_new and len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
+            return self._replaced(sample, leaves)
+        sample, show = hide_companions(sample)
+        return show(super().forward(sample))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw all that chance decides, for each leading shape; `transform` replays it."""
@@ -352,6 +357,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         self.check_inputs(leaves)
         image, labels, join = extract_labelled(sample, leaves)
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
+        if isinstance(image, list):
+            return join(self.vary_all(image, labels))
         shape = lead_shape(image)
         plan = self._engine.plan_classes(shape, frames_of(image), classes, self._how, _generator())
         return join(apply_plan(self._engine, image, plan, self._how))
@@ -383,16 +390,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         return How(self._strength, self._p, self.residual, self.per_frame, self.resize)
 
     def check_geometry(self, leaves: Iterable[Any]) -> None:
-        """Do as `on_geometry` says if there are boxes, masks or key points among the parts of a sample.
-
-        Raises:
-            ValueError: there are, and it is "error".
-        """
-        if self.on_geometry != "passthrough" and (kinds := geometry_among(leaves)):
-            message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
-            if self.on_geometry == "error":
-                raise ValueError(message)
-            warnings.warn(message, stacklevel=3)
+        """Do as `on_geometry` says about boxes, masks and key points among the parts of a sample; "error" is a ValueError."""
+        tell_geometry(leaves, self.on_geometry)
 
 
 # torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else

@@ -7,15 +7,27 @@ from .kinds import (
     frames_of,
     geometry_among,
     has_exif_rotation,
+    is_empty,
     is_image,
     is_model_bytes,
     is_pure_tensor,
     lead_shape,
     spatial_companions,
+    tell_geometry,
     warn_exif_rotation,
 )
 from .labelled import read_labelled
-from .sample import describe_sample, extract_image, extract_labelled, label_of, labels_of, plain_label, with_label
+from .sample import (
+    describe_sample,
+    extract_image,
+    extract_labelled,
+    hide_companions,
+    label_of,
+    labels_of,
+    plain_dict,
+    plain_label,
+    with_label,
+)
 from .untransformed import Reader, untransformed_reader
 
 __all__ = [
@@ -32,15 +44,19 @@ __all__ = [
     "frames_of",
     "geometry_among",
     "has_exif_rotation",
+    "hide_companions",
+    "is_empty",
     "is_image",
     "is_model_bytes",
     "is_pure_tensor",
     "label_of",
     "labels_of",
     "lead_shape",
+    "plain_dict",
     "plain_label",
     "read_labelled",
     "spatial_companions",
+    "tell_geometry",
     "to_model",
     "unpack",
     "untransformed_reader",

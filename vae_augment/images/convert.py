@@ -26,6 +26,7 @@ at the image's own resolution. Both return the kind, size and dtype of the origi
 MAX_OVERSHOOT = 0.25
 MAX_VALUES_CAST_DIRECTLY = 4096  # float values; with fewer, a second cast costs more than it saves
 
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PIL_REMEDY = {
     "1": 'convert it: image.convert("L")',
     "P": 'convert it: image.convert("RGB")',
@@ -143,9 +144,9 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
-            return _from_pil(image), _to_pil
+            return _from_pil(image), lambda pixels: _with_info(_to_pil(pixels), image)
         if image.mode in ("LA", "RGBA"):
-            return _from_pil(image)[:-1], lambda pixels: _with_alpha(_to_pil(pixels), image)
+            return _from_pil(image)[:-1], lambda pixels: _with_info(_with_alpha(_to_pil(pixels), image), image)
         remedy = PIL_REMEDY.get(image.mode, PIL_SCALE_REMEDY)
         raise TypeError(f"VAEAugment takes PIL images of mode L, RGB, LA or RGBA, not {image.mode!r}: {remedy}")
     if isinstance(image, tv_tensors.TVTensor):
@@ -157,7 +158,13 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
-    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    try:
+        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    except (ValueError, OSError, SyntaxError) as error:
+        raise ValueError(
+            f"the pixels of the PIL image {getattr(image, 'filename', '') or ''} cannot be read ({error}): open it again, or "
+            "leave it out"
+        ) from error
     return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
 
 
@@ -167,6 +174,13 @@ def _to_pil(pixels: Tensor) -> PIL.Image.Image:
     return PIL.Image.frombuffer(mode, (width, height), rows, "raw", mode, 0, 1)
 
 
+def _with_info(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
+    """Keep what PIL's own operations keep: colour profile, EXIF data, resolution."""
+    if original.info:
+        image.info = original.info.copy()
+    return image
+
+
 def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
     image.putalpha(original.getchannel("A"))
     return image
@@ -174,7 +188,11 @@ def _with_alpha(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.
 
 def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> None:
     check_has_channels(pixels)
-    if pixels.dtype != torch.uint8 and not pixels.dtype.is_floating_point:
+    if pixels.layout != torch.strided:
+        raise TypeError(
+            f"VAEAugment expects dense tensors of pixels, got layout {pixels.layout}: convert with image.to_dense()"
+        )
+    if pixels.dtype not in DTYPES:
         raise TypeError(
             f"VAEAugment expects uint8 pixels in 0..255 or floats in [0, 1], got {pixels.dtype}: convert with "
             "v2.ToDtype(torch.uint8, scale=True) or v2.ToDtype(torch.float32, scale=True)"
@@ -182,6 +200,13 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
     if pixels.dtype.is_floating_point and pixels.numel():
         low, high = (float(v) for v in torch.aminmax(pixels.detach()))
         if not (low >= -MAX_OVERSHOOT and high <= 1 + MAX_OVERSHOOT):  # also true for NaN
+            if not pixels.isfinite().all():
+                places = (~pixels.isfinite()).nonzero()
+                value, first = pixels[tuple(places[0])].item(), tuple(places[0].tolist())
+                raise ValueError(
+                    f"VAEAugment expects finite pixels, got {value} at {first} and {len(places)} such values in all: mend the "
+                    "image, or what made it"
+                )
             raise ValueError(
                 f"VAEAugment expects float pixels in [0, 1], got values from {low:.4g} to {high:.4g}: put it before "
                 "Normalize, and divide pixels in 0..255 by 255 (v2.ToDtype(torch.float32, scale=True))"

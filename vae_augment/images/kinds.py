@@ -41,6 +41,15 @@ def geometry_among(leaves: Iterable[Any]) -> list[str]:
     )
 
 
+def tell_geometry(leaves: Iterable[Any], policy: str) -> None:
+    """Warn, or with "error" raise ValueError, if there are boxes, masks or key points; "passthrough" says nothing."""
+    if policy != "passthrough" and (kinds := geometry_among(leaves)):
+        message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
+        if policy == "error":
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=4)
+
+
 def spatial_companions(image: Any, leaves: Iterable[Any]) -> list[str]:
     """Return the sorted kinds of what belongs to this very image, and would not fit another one put in its place.
 
@@ -70,7 +79,12 @@ def has_exif_rotation(image: Any) -> bool:
         >>> has_exif_rotation(PIL.Image.new("L", (28, 28)))
         False
     """
-    return isinstance(image, PIL.Image.Image) and image.getexif().get(EXIF_ORIENTATION_TAG, 1) in EXIF_ROTATIONS
+    if not isinstance(image, PIL.Image.Image):
+        return False
+    try:
+        return image.getexif().get(EXIF_ORIENTATION_TAG, 1) in EXIF_ROTATIONS
+    except Exception:  # PIL raises of many kinds for damaged metadata; the pixels may be whole
+        return False
 
 
 def warn_exif_rotation(count: int, images: str) -> None:
@@ -116,6 +130,16 @@ def lead_shape(image: Any) -> tuple[int, ...]:
     return tuple(image.shape[: -4 if isinstance(image, tv_tensors.Video) else -3])
 
 
+def is_empty(image: Any) -> bool:
+    """Whether an image has no pixels, or a batch no images.
+
+    Example:
+        >>> is_empty(PIL.Image.new("L", (0, 28))), is_empty(PIL.Image.new("L", (28, 28)))
+        (True, False)
+    """
+    return 0 in image.size if isinstance(image, PIL.Image.Image) else image.numel() == 0
+
+
 def frames_of(image: Any) -> int:
     """Frames of each clip; 1 for what is no Video."""
     return image.shape[-4] if isinstance(image, tv_tensors.Video) else 1
@@ -128,6 +152,8 @@ def check_has_image(leaves: Iterable[Any]) -> None:
         TypeError: an ndarray, or a lone object that is no image. A lone tensor is left to `to_model`, which names its shape.
     """
     leaves = list(leaves)
+    if any(isinstance(item, Tensor) and item.is_nested for item in leaves):
+        raise TypeError("VAEAugment expects dense tensors of pixels, got a nested tensor: give its images in a list")
     # a plain tensor of fewer than three dimensions is a label, not the image
     if any(is_image(item) and (isinstance(item, PIL.Image.Image) or item.ndim > 2) for item in leaves):
         return

@@ -2,10 +2,11 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
@@ -41,8 +42,56 @@ def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
     return flat[position], lambda image: tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
 
 
+def plain_dict(sample: Any) -> Any:
+    """Convert another mapping, as a row of a Hugging Face data set, to a dict; return anything else as it is."""
+    return dict(sample) if isinstance(sample, Mapping) and not isinstance(sample, dict) else sample
+
+
+class _Hidden:
+    """A PIL image that a transform does not see."""
+
+    def __init__(self, image: PIL.Image.Image) -> None:
+        self.image = image
+
+
+def hide_companions(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Hide all PIL images of a sample but the first: masks, depth maps and the like. Return the function that shows them.
+
+    A sample is a tuple or a dict, in which the image may be named "image" or "img". A list of images is a batch, and left alone.
+
+    Example:
+        >>> picture, mask = PIL.Image.new("RGB", (9, 9)), PIL.Image.new("P", (9, 9))
+        >>> hidden, show = hide_companions((picture, mask))
+        >>> hidden[0] is picture, hidden[1] is mask, show(hidden)[1] is mask
+        (True, False, True)
+    """
+    if not isinstance(sample, tuple | dict):
+        return sample, lambda varied: varied
+    items = dict(sample) if isinstance(sample, dict) else dict(enumerate(sample))
+    pictures = [key for key, item in items.items() if isinstance(item, PIL.Image.Image)]
+    if len(pictures) < 2:
+        return sample, lambda varied: varied
+    image = next((key for key in ("image", "img") if key in pictures), pictures[0])
+    hidden = {key: _Hidden(item) if key in pictures and key != image else item for key, item in items.items()}
+
+    def show(varied: Any) -> Any:
+        pairs = varied.items() if isinstance(varied, dict) else enumerate(varied)
+        return _of_kind(sample, {key: item.image if isinstance(item, _Hidden) else item for key, item in pairs})
+
+    return _of_kind(sample, hidden), show
+
+
+def _of_kind(sample: Any, items: dict[Any, Any]) -> Any:
+    """Items by their keys or places -> a sample of the same kind."""
+    if isinstance(sample, dict):
+        return items
+    return type(sample)(*items.values()) if hasattr(sample, "_fields") else tuple(items.values())
+
+
 def extract_labelled(sample: Any, leaves: list[Any]) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
     """Split a sample, or a batch of them, into image, its labels, and the function that puts another image in its place.
+
+    A batch is one tensor, or a list of images.
 
     Args:
         leaves: all that the sample holds.
@@ -51,22 +100,39 @@ def extract_labelled(sample: Any, leaves: list[Any]) -> tuple[Any, list[int | st
         TypeError: there is no label for each image.
         ValueError: the image has no channels, as a label before it, or beside it lies what would not fit another image.
     """
-    image, join = extract_image(sample)
-    shape = lead_shape(image)
+    found = _extract_list(sample)
+    image, join = extract_image(sample) if found is None else found
     if isinstance(image, Tensor):
         check_has_channels(image)
-    if (labels := labels_of(sample, shape)) is None:
+    if (labels := labels_of(sample, (len(image),) if isinstance(image, list) else lead_shape(image))) is None:
         raise TypeError(
             f"after fit, an image is replaced by a new one of its label, and {describe_sample(sample)} has none: it takes "
             "(image, label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and "
             "comes before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
         )
-    if kinds := spatial_companions(image, leaves):
+    others = leaves if found is None else [item for item in leaves if not any(item is one for one in image)]
+    if kinds := spatial_companions(image[0] if found is not None else image, others):
         raise ValueError(
             f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
             "transform that was not fitted"
         )
     return image, labels, join
+
+
+def _is_small(item: Any) -> bool:
+    """Whether it is a tensor without channels, as a label is."""
+    return isinstance(item, Tensor) and item.ndim < 3
+
+
+def _extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
+    """The images of a batch that has them as a list, as data sets of the Hugging Face Hub give it; None for others."""
+    parts = sample.items() if isinstance(sample, dict) else enumerate(sample) if isinstance(sample, tuple) else ()
+    for key, part in parts:
+        if isinstance(part, list | tuple) and part and all(is_image(item) and not _is_small(item) for item in part):
+            if isinstance(sample, dict):
+                return list(part), lambda images, key=key: {**sample, key: images}
+            return list(part), lambda images, key=key: (*sample[:key], images, *sample[key + 1 :])
+    return None
 
 
 def label_of(sample: Any) -> int | str | None:

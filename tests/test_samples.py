@@ -1,0 +1,163 @@
+"""Samples as the libraries around give them: lists of images, mappings, masks beside images, metadata, odd tensors."""
+
+from collections import UserDict
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+from tests.conftest import FEW, IMAGES, LABELS
+from vae_augment import SyntheticDataset, VAEAugment
+
+PICTURES = [F.to_pil_image(image) for image in IMAGES[:4]]
+
+
+def levels(image):
+    return np.asarray(image).astype(int)
+
+
+def test_a_batch_as_a_list_of_images_is_replaced_by_its_labels(fitted):
+    """As Hugging Face data sets give it: `dataset.with_transform(fitted)[:3]`."""
+    for sample in (
+        {"image": PICTURES, "label": [9, 9, 1, 1]},
+        (PICTURES, [9, 9, 1, 1]),
+        (list(IMAGES[:4]), LABELS[:4]),
+    ):
+        made = fitted(sample)
+        images = made["image"] if isinstance(made, dict) else made[0]
+        assert [type(image) for image in images] == [
+            type(image)
+            for image in next(iter(dict(enumerate(sample.values() if isinstance(sample, dict) else sample)).values()))
+        ]
+    torch.manual_seed(0)
+    images, _ = fitted(PICTURES, [9, 9, 1, 1])
+    torch.manual_seed(0)
+    each = fitted.vary_all(PICTURES, [9, 9, 1, 1])
+    assert all(np.array_equal(a, b) for a, b in zip(images, each, strict=True))
+    with pytest.raises(ValueError, match="no such class"):
+        fitted(PICTURES, [0, 1, 2, 77])
+    with pytest.raises(TypeError, match="comes before MixUp"):
+        fitted(PICTURES, [0, 1])
+
+
+@pytest.mark.parametrize("kind", ["fitted", "plain"])
+def test_any_mapping_is_a_sample(fitted, kind):
+    augment = fitted if kind == "fitted" else VAEAugment(fitted.vae, gain=1.0)
+    out = augment(UserDict(image=PICTURES[0], label=3, name="a"))
+    assert isinstance(out, dict)
+    assert list(out) == ["image", "label", "name"]
+    assert not np.array_equal(levels(out["image"]), levels(PICTURES[0]))
+
+
+def test_rows_of_a_hugging_face_data_set(fitted):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(num_classes=10)})
+    rows = datasets.Dataset.from_dict({"image": PICTURES, "label": [9, 0, 0, 3]}, features=features)
+    for augment in (fitted, VAEAugment(fitted.vae, gain=1.0)):
+        shown = rows.with_transform(augment)
+        assert [image.size for image in shown[:3]["image"]] == [(28, 28)] * 3
+        mapped = rows.map(augment)
+        assert mapped[0]["label"] == 9
+        assert not np.array_equal(levels(mapped[0]["image"]), levels(PICTURES[0]))
+
+
+def test_a_second_picture_is_not_moved(augment):
+    mask = F.to_pil_image((IMAGES[1] > 0).to(torch.uint8))
+
+    class Pair(NamedTuple):
+        image: PIL.Image.Image
+        target: PIL.Image.Image
+
+    for mode in ("L", "P", "1", "I"):
+        beside = mask.convert(mode)
+        for sample in ((PICTURES[0], beside), Pair(PICTURES[0], beside), {"mask": beside, "image": PICTURES[0]}):
+            out = augment(sample)
+            assert type(out) is type(sample)
+            image, same = (out["image"], out["mask"]) if isinstance(out, dict) else out
+            assert same is beside
+            assert not np.array_equal(levels(image), levels(PICTURES[0]))
+    assert augment(PICTURES[0], mask)[1] is mask
+    assert all(out is not picture for out, picture in zip(augment(PICTURES), PICTURES, strict=True)), (
+        "a list is a batch"
+    )
+
+
+def test_what_pil_keeps_of_an_image_is_kept(augment, fitted):
+    image = PICTURES[0].convert("RGB")
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.info |= {"icc_profile": b"profile", "exif": exif.tobytes(), "dpi": (72, 72)}
+    kept = v2.RandAugment()(image).info
+    for out in (augment(image), fitted(image, 3)[0], augment.vary_all([image])[0], augment(image.convert("RGBA"))):
+        assert out.info == kept
+        assert out.getexif()[0x0112] == 6
+    assert image.info == kept
+
+
+def test_images_without_pixels_come_back(augment, fitted):
+    for empty in (PIL.Image.new("L", (0, 28)), PIL.Image.new("RGB", (28, 0))):
+        assert augment(empty) is empty
+        assert fitted(empty, 3)[0] is empty
+        assert augment.vary_all([empty, PICTURES[0], empty])[2] is empty
+
+
+def test_tensors_that_hold_no_pixels_as_expected_are_named(augment):
+    for odd, message in (
+        (torch.rand(1, 28, 28).to_sparse(), "layout torch.sparse_coo"),
+        (torch.nested.nested_tensor([torch.rand(1, 28, 28)] * 2), "nested"),
+        (torch.rand(1, 28, 28).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            augment(odd)
+    closed = PICTURES[0].copy()
+    closed.close()
+    with pytest.raises(ValueError, match=r"cannot be read .*: open it again"):
+        augment(closed)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_told_with_its_place(augment, value):
+    batch = torch.rand(3, 1, 28, 28)
+    batch[1, 0, 5, 7] = value
+    with pytest.raises(ValueError, match=rf"got {value} at \(1, 0, 5, 7\) and 1 such"):
+        augment(batch)
+
+
+def test_damaged_metadata_is_no_reason_to_refuse_whole_pixels(tmp_path):
+    import struct
+    import zlib
+
+    PICTURES[0].save(tmp_path / "a.png")
+    data = (tmp_path / "a.png").read_bytes()
+    body = b"\0\x08\0\x02\x01\x12\0\x03"  # no TIFF
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
+    broken = PIL.Image.open(tmp_path / "a.png")
+    augment = VAEAugment.from_pretrained("fashion-mnist").fit([(broken, FEW[0][1]), *FEW[1:]])
+    assert augment.classes == tuple(range(10))
+    assert len(SyntheticDataset([(broken, FEW[0][1]), *FEW[1:]], 0.5, "fashion-mnist")) == 150
+
+
+def test_a_transform_is_not_traced_or_exported(augment):
+    class Model(torch.nn.Module):
+        def forward(self, x):
+            return augment(x)
+
+    x = torch.rand(1, 1, 28, 28)
+    with pytest.raises(RuntimeError, match="outside of the model"):
+        torch.jit.trace(augment, (x,))
+    with pytest.raises(Exception, match="outside of the model"):
+        torch.export.export(Model(), (x,), strict=False)
+
+
+@pytest.mark.parametrize("strength", [1e38, 1e300, 10**400, 1001])
+def test_a_strength_beyond_all_sense_is_refused(vae, strength):
+    with pytest.raises(ValueError, match="strength must be a number from 0 to 1000"):
+        VAEAugment(vae, strength=strength)
+    with pytest.raises(ValueError, match="gain must be"):
+        VAEAugment(vae, gain=strength)
+    assert VAEAugment(vae, strength=1000)(IMAGES[:3] / 255).isfinite().all()
