@@ -161,3 +161,42 @@ def test_a_strength_beyond_all_sense_is_refused(vae, strength):
     with pytest.raises(ValueError, match="gain must be"):
         VAEAugment(vae, gain=strength)
     assert VAEAugment(vae, strength=1000)(IMAGES[:3] / 255).isfinite().all()
+
+
+def test_labels_may_lie_anywhere_or_beside_the_images():
+    """As data sets of the Hugging Face Hub have them, and as scikit-learn's fit(X, y) takes them."""
+    images, labels = IMAGES[:100], LABELS[:100]
+    expected = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+    rows = [{"img": image, "fine_label": int(label), "coarse": 0} for image, label in zip(images, labels, strict=True)]
+    last = [(int(label), "a name", image) for image, label in zip(images, labels, strict=True)]
+    for data, where in (
+        (rows, "fine_label"),
+        (rows, lambda row: row["fine_label"]),
+        (last, 0),
+        (images, labels),
+        (images.numpy()[:, 0], labels.numpy()),
+        (images[:, 0], labels.tolist()),
+        (images.numpy().transpose(0, 2, 3, 1), labels.tolist()),
+        ([F.to_pil_image(image) for image in images], labels.tolist()),
+    ):
+        fit = VAEAugment.from_pretrained("fashion-mnist").fit(data, where)
+        assert torch.equal(fit.jitter.members, expected.jitter.members)
+    augment = VAEAugment.from_pretrained("fashion-mnist").fit(rows, "fine_label")
+    torch.manual_seed(0)
+    made = augment(rows[3])
+    assert (made["fine_label"], made["coarse"]) == (rows[3]["fine_label"], 0)
+    torch.manual_seed(0)
+    assert torch.equal(made["img"], expected(images[3], rows[3]["fine_label"])[0])
+    dataset = SyntheticDataset(rows, 1.0, "fashion-mnist", labels="fine_label")
+    assert dataset.augment.classes == tuple(range(10))
+    assert dataset[150]["fine_label"] == rows[dataset.source(150)]["fine_label"]
+    with pytest.warns(UserWarning, match=r"have no integer .* under 'label' or 'labels'.* labels='key'"):
+        SyntheticDataset(rows, 1.0, "fashion-mnist")
+    with pytest.raises(ValueError, match="100 images and 99 labels"):
+        VAEAugment.from_pretrained("fashion-mnist").fit(images, labels[:99])
+
+
+def test_numbers_taken_for_classes_are_told():
+    ages = [(image, i // 2) for i, image in enumerate(IMAGES[:120])]
+    with pytest.warns(UserWarning, match=r"takes 60 labels for classes, half of them with 2 images .* fit=False"):
+        SyntheticDataset(ages, 1.0, "fashion-mnist")

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from . import hub
 from .images import (
+    LabelAt,
     Reader,
     describe_sample,
     extract_image,
@@ -26,19 +27,21 @@ from .images import (
 from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
+MANY_CLASSES, TINY_CLASS = 30, 3  # labels, and images of one, that look like numbers
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
 
 
-def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAugment:
+def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: LabelAt) -> VAEAugment:
     """Fit a copy of the transform to the first labelled images of a base, in this order; itself, if it has no two classes."""
     config, by_class = augment.vae, dict[int | str, list[Any]]()
     read, turned = order[:MOST_READ], 0
     for index in read:
         sample = base.read(index)[0]
-        if (label := label_of(sample)) is None:
+        if (label := label_of(sample, at)) is None:
             if len(tree_leaves(sample)) > 1:
                 _warn_not_fitted(
-                    f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...)"
+                    f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...) or under 'label' "
+                    "or 'labels'"
                 )
             return augment
         image, _ = extract_image(sample)
@@ -53,6 +56,13 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int]) -> VAEAug
     if len(by_class) == len(read):
         _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
         return augment
+    sizes = sorted(map(len, by_class.values()))
+    if len(sizes) >= MANY_CLASSES and sizes[len(sizes) // 2] <= TINY_CLASS:
+        warnings.warn(
+            f"SyntheticDataset takes {len(sizes)} labels for classes, half of them with {sizes[len(sizes) // 2]} images or "
+            "fewer. If they are numbers, as ages or counts, say fit=False: then images are varied, and no new ones are made",
+            stacklevel=3,
+        )
     if kinds := spatial_companions(image, tree_leaves(sample)):
         _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
         return augment
@@ -84,13 +94,13 @@ def bundled_for(base: Reader, count: int) -> str:
     return max(quality, key=lambda name: quality[name])
 
 
-def check_label(sample: Any, augment: VAEAugment) -> None:
+def check_label(sample: Any, augment: VAEAugment, at: LabelAt) -> None:
     """Of the first sample before a worker meets it, of each when it is used.
 
     Raises:
         ValueError: the transform was fitted to other labels than this sample's.
     """
-    if (label := label_of(sample)) not in (augment.classes or ()):
+    if (label := label_of(sample, at)) not in (augment.classes or ()):
         has = (
             f"the label {label!r}" if label is not None else f"no integer or string as label: {describe_sample(sample)}"
         )
@@ -103,7 +113,7 @@ def check_label(sample: Any, augment: VAEAugment) -> None:
 def _warn_not_fitted(reason: str) -> None:
     warnings.warn(
         f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "
-        "let base have them as (image, label, ...), with integers or strings; fit=False says that it shall be so",
+        "let base have them so, or say where they are, labels='key'; fit=False says that it shall be so",
         stacklevel=4,
     )
 

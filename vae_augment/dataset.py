@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
-from .images import Reader, extract_image, label_of, untransformed_reader, with_label
+from .images import LabelAt, Reader, extract_image, label_of, untransformed_reader, with_label
 from .seeding import global_seed
 from .transform import VAEAugment
 
@@ -38,6 +38,8 @@ class SyntheticDataset(Dataset[Any]):
         augment: what makes a synthetic image of a real one: a `VAEAugment`, a name or folder of weights as of
             `VAEAugment.from_pretrained`, or any callable on images. None: the bundled weights that reconstruct these
             images best.
+        labels: where a sample's label is, if not in `(image, label, ...)` or under "label" or "labels": a key, a position, or a
+            function of the sample.
         balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
         seed: an integer gives the same synthetic image at an index every time, if `augment` draws from torch's generator, as
@@ -62,6 +64,7 @@ class SyntheticDataset(Dataset[Any]):
         ratio: float = 0.5,
         augment: Callable[[Any], Any] | str | os.PathLike[str] | None = None,
         *,
+        labels: LabelAt = None,
         balance: bool = False,
         fit: bool = True,
         seed: int | None = None,
@@ -75,7 +78,7 @@ class SyntheticDataset(Dataset[Any]):
             )
         if seed is not None:
             seed = operator.index(seed)
-        self.base, self.ratio, self.seed = base, ratio, seed
+        self.base, self.ratio, self.seed, self._labels_at = base, ratio, seed, labels
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
         self._synthetic = round(ratio * self._count)
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
@@ -89,11 +92,11 @@ class SyntheticDataset(Dataset[Any]):
         self._unfitted: VAEAugment | None = None
         if isinstance(self.augment, VAEAugment) and self._synthetic:
             if self.augment.classes is not None:
-                check_label(look.read(0)[0], self.augment)
+                check_label(look.read(0)[0], self.augment, labels)
             elif fit and self.augment.can_fit:
                 self._unfitted, self.augment = (
                     copy.copy(self.augment),
-                    fitted_to(self.augment, look, self._order.tolist()),
+                    fitted_to(self.augment, look, self._order.tolist(), labels),
                 )
 
     def __len__(self) -> int:
@@ -189,9 +192,9 @@ class SyntheticDataset(Dataset[Any]):
             self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
             if self.augment.classes is not None and self._unfitted is None:
                 for sample, _ in read:
-                    check_label(sample, self.augment)
+                    check_label(sample, self.augment, self._labels_at)
         parts = [extract_image(sample) for sample, _ in read]
-        labels = [label_of(sample) for sample, _ in read]
+        labels = [label_of(sample, self._labels_at) for sample, _ in read]
         images = self._vary([image for image, _ in parts], labels, indices)
         return [
             self._finished(join(image), finish)
@@ -209,7 +212,7 @@ class SyntheticDataset(Dataset[Any]):
             image, join = extract_image(sample)
             sample = join(transform(image))
         if (target_transform := self._assigned.get("target_transform")) is not None:
-            sample = with_label(sample, target_transform)
+            sample = with_label(sample, target_transform, self._labels_at)
         return sample
 
     def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Any]:
@@ -248,7 +251,7 @@ class SyntheticDataset(Dataset[Any]):
         """Sources of the synthetic samples, so that the smallest classes are filled first."""
         members: dict[int | str, list[int]] = {}
         for index in range(self._count):
-            if (label := label_of(look.read(index)[0])) is None:
+            if (label := label_of(look.read(index)[0], self._labels_at)) is None:
                 raise ValueError("balance needs samples with a label: (image, label, ...)")
             members.setdefault(label, []).append(index)
         classes = list(members.values())

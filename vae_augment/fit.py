@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .classes import ClassDifferences, ClassLatents
-from .images import plain_label, read_labelled
+from .images import LabelAt, plain_label, read_labelled
 from .pool import LatentBank, Query
 from .vae import Codec
 
@@ -31,7 +31,7 @@ class Fit:
     labels: Labels
 
     @classmethod
-    def learn(cls, vae: Codec, bank: LatentBank | None, labelled: Any, keep: float | None) -> Self:
+    def learn(cls, vae: Codec, bank: LatentBank | None, labelled: Any, keep: float | None, at: LabelAt = None) -> Self:
         """Learn from a data set of labelled images; see `VAEAugment.fit`.
 
         Raises:
@@ -39,7 +39,7 @@ class Fit:
         """
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        images, labels = read_labelled(labelled, vae.channels, vae.size)
+        images, labels = read_labelled(labelled, vae.channels, vae.size, at)
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")

@@ -17,6 +17,8 @@ from .apply import apply_plan, vary_list
 from .engine import Engine, How
 from .fit import Fit
 from .images import (
+    LabelAt,
+    Labels,
     check_has_image,
     extract_labelled,
     frames_of,
@@ -24,6 +26,7 @@ from .images import (
     is_image,
     is_pure_tensor,
     lead_shape,
+    pair_up,
     plain_dict,
     tell_geometry,
 )
@@ -126,6 +129,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         self._saved = replace(weights, vae=net.codec)  # type: ignore[arg-type]
         self._engine = Engine(net, move)
         self._fit: Fit | None = None
+        self._labels_at: LabelAt = None
 
     @classmethod
     def from_pretrained(
@@ -143,9 +147,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
         Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results.
 
-        Args:
-            name, revision, token, cache_dir, local_files_only, force_download: as of `vae_augment.load_weights`.
-            options: as of the class: strength, p, jitter, residual, bank, ...
+        Args: as of `vae_augment.load_weights`; `options` as of the class: strength, p, jitter, residual, bank, ...
 
         Raises:
             FileNotFoundError: there is no such name, folder, repository or revision, or a file of the weights is missing.
@@ -216,7 +218,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """Labels of the classes that `fit` has seen, sorted; None before it."""
         return None if self._fit is None else self._fit.labels
 
-    def fit(self, labelled: Any, *, keep: float | None = None) -> Self:
+    def fit(self, labelled: Any, labels: Labels = None, *, keep: float | None = None) -> Self:
         """Learn the classes of a few labelled images, so that new images of a class can be made.
 
         The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
@@ -234,7 +236,9 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
-                labels are integers or strings.
+                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images.
+            labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
+                under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
 
         Returns:
@@ -250,7 +254,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(Fit.learn(self.vae, self.bank, labelled, keep))
+        pairs, at = pair_up(labelled, labels)
+        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at), at)
         return self
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
@@ -263,7 +268,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             raise RuntimeError("there is nothing to save: call fit(labelled) first")
         hub.save_fit(path, self._fit, self.vae)
 
-    def load_fit(self, path: str | os.PathLike[str]) -> Self:
+    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
         """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
 
         Returns:
@@ -284,10 +289,11 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             >>> again.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(hub.load_fit(path, self.vae))
+        self._set_fit(hub.load_fit(path, self.vae), labels)
         return self
 
-    def _set_fit(self, fit: Fit) -> None:
+    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
+        self._labels_at = labels_at
         self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
 
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
@@ -355,7 +361,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """A sample, or a batch of them, its image replaced by a new one of its label."""
         assert self._fit is not None
         self.check_inputs(leaves)
-        image, labels, join = extract_labelled(sample, leaves)
+        image, labels, join = extract_labelled(sample, leaves, self._labels_at)
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
         if isinstance(image, list):
             return join(self.vary_all(image, labels))
@@ -368,11 +374,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     ) -> list[Any]:
         """Vary single images, each on its own, in one pass of the network; they may differ in kind and size.
 
-        As one call per image does, `p` drawn for each, at the price of a batch. With `labels`, after `fit`, each is
-        replaced by a new image of its label, in its own kind and size. `SyntheticDataset` uses both.
-
-        Args:
-            generator: on the CPU, to draw from; None: torch's own.
+        `p` is drawn for each. With `labels`, after `fit`, each is replaced by a new image of its label, in its own kind and
+        size. `generator` is one of the CPU to draw from; None: torch's own. `SyntheticDataset` uses all of this.
         """
         out, generator = list(images), generator or _generator()
         places = self._engine.choose_places(len(out), self._how, generator)

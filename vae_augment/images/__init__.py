@@ -16,8 +16,9 @@ from .kinds import (
     tell_geometry,
     warn_exif_rotation,
 )
-from .labelled import read_labelled
+from .labelled import Labels, pair_up, read_labelled
 from .sample import (
+    LabelAt,
     describe_sample,
     extract_image,
     extract_labelled,
@@ -31,6 +32,8 @@ from .sample import (
 from .untransformed import Reader, untransformed_reader
 
 __all__ = [
+    "LabelAt",
+    "Labels",
     "Reader",
     "Restore",
     "all_to_model",
@@ -52,6 +55,7 @@ __all__ = [
     "label_of",
     "labels_of",
     "lead_shape",
+    "pair_up",
     "plain_dict",
     "plain_label",
     "read_labelled",

@@ -1,22 +1,27 @@
 """A data set of labelled images, read into memory."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
-from .sample import describe_sample, extract_image, label_of
+from .sample import LabelAt, describe_sample, extract_image, label_of
 from .untransformed import untransformed_reader
 
 
-def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[int | str]]:
+def read_labelled(dataset: Any, channels: int, size: int, at: LabelAt = None) -> tuple[Tensor, list[int | str]]:
     """Read labelled images to float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
     An image that occurs again under the same label counts once: a copy among the others would give away its label when it
     is held out.
+
+    Args:
+        at: where a sample's label is, see `label_of`.
 
     Raises:
         TypeError: a sample has no image or no label.
@@ -31,11 +36,12 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
     images, labels, seen, rotated = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)
-        label = label_of(sample)
+        label = label_of(sample, at)
         if label is None:
             raise TypeError(
                 f"sample {index}, {describe_sample(sample)}, has no label: expected (image, label, ...) with an integer or a "
-                "string. If you have tensors of images and labels, make TensorDataset(images, labels)"
+                'string, or a dict with such a "label" or "labels"; say labels=\'key\' for another key, and of tensors of images '
+                "and labels make TensorDataset(images, labels)"
             )
         image, _ = extract_image(sample)
         rotated += has_exif_rotation(image)
@@ -51,3 +57,46 @@ def read_labelled(dataset: Any, channels: int, size: int) -> tuple[Tensor, list[
         raise ValueError("there are no labelled images: expected a data set of (image, label, ...)")
     warn_exif_rotation(rotated, "labelled images")
     return torch.cat(images), labels
+
+
+Labels = LabelAt | Sequence[Any] | Tensor | np.ndarray
+"""Labels beside images, or where a sample has its own."""
+
+
+def pair_up(labelled: Any, labels: Labels) -> tuple[Any, LabelAt]:
+    """Return a data set of labelled images, and where its samples have their labels: `labels`, unless these are the labels."""
+    if labels is None or isinstance(labels, str | int) or callable(labels):
+        return labelled, labels
+    return Pairs(labelled, labels), None
+
+
+class Pairs:
+    """Images and their labels, each in one array, tensor or list, as a data set of pairs.
+
+    Args:
+        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)` or `(N, H, W, C)`, or a sequence of images.
+        labels: one for each.
+
+    Raises:
+        ValueError: there are more of one than of the other.
+
+    Example:
+        >>> pairs = Pairs(np.zeros((5, 28, 28), np.uint8), list("abcde"))
+        >>> len(pairs), pairs[1][0].shape, pairs[1][1]
+        (5, torch.Size([1, 28, 28]), 'b')
+    """
+
+    def __init__(self, images: Any, labels: Sequence[Any] | Tensor | np.ndarray) -> None:
+        if len(images) != len(labels):
+            raise ValueError(f"there are {len(images)} images and {len(labels)} labels: give one label for each image")
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(images)
+            images = images.movedim(-1, 1) if images.ndim == 4 else images
+        self.images = images[:, None] if isinstance(images, Tensor) and images.ndim == 3 else images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self.images[index], self.labels[index]

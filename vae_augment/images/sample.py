@@ -12,6 +12,9 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .kinds import check_has_channels, is_image, is_pure_tensor, lead_shape, spatial_companions
 
+LabelAt = str | int | Callable[[Any], Any] | None
+"""Where a sample's label is: a key, a position, a function of the sample; None: `(image, label, ...)`, "label" or "labels"."""
+
 
 def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the image of a sample, and the function that returns the sample with another image in its place.
@@ -88,13 +91,16 @@ def _of_kind(sample: Any, items: dict[Any, Any]) -> Any:
     return type(sample)(*items.values()) if hasattr(sample, "_fields") else tuple(items.values())
 
 
-def extract_labelled(sample: Any, leaves: list[Any]) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
+def extract_labelled(
+    sample: Any, leaves: list[Any], at: LabelAt = None
+) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
     """Split a sample, or a batch of them, into image, its labels, and the function that puts another image in its place.
 
     A batch is one tensor, or a list of images.
 
     Args:
         leaves: all that the sample holds.
+        at: where the labels are, see `label_of`.
 
     Raises:
         TypeError: there is no label for each image.
@@ -104,11 +110,12 @@ def extract_labelled(sample: Any, leaves: list[Any]) -> tuple[Any, list[int | st
     image, join = extract_image(sample) if found is None else found
     if isinstance(image, Tensor):
         check_has_channels(image)
-    if (labels := labels_of(sample, (len(image),) if isinstance(image, list) else lead_shape(image))) is None:
+    if (labels := labels_of(sample, (len(image),) if isinstance(image, list) else lead_shape(image), at)) is None:
         raise TypeError(
             f"after fit, an image is replaced by a new one of its label, and {describe_sample(sample)} has none: it takes "
             "(image, label, ...) or {'image': ..., 'label': ...}, integers or strings, for a batch one for each image, and "
-            "comes before MixUp and CutMix. For an image alone, augment(image), the nearest labelled image's class is taken"
+            "comes before MixUp and CutMix; labels elsewhere: fit(..., labels='key'). For an image alone, augment(image), the "
+            "nearest labelled image's class is taken"
         )
     others = leaves if found is None else [item for item in leaves if not any(item is one for one in image)]
     if kinds := spatial_companions(image[0] if found is not None else image, others):
@@ -135,24 +142,26 @@ def _extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
     return None
 
 
-def label_of(sample: Any) -> int | str | None:
+def label_of(sample: Any, at: LabelAt = None) -> int | str | None:
     """Return the label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`, or None if it has no class.
+
+    `at` says where else it is: a key, a position, or a function of the sample.
 
     Example:
         >>> label_of(("image", 3)), label_of({"labels": "coat"}), label_of(("image", 0.5))
         (3, 'coat', None)
     """
-    return plain_label(_label_part(sample))
+    return plain_label(_label_part(sample, at))
 
 
-def labels_of(sample: Any, lead: tuple[int, ...]) -> list[int | str] | None:
+def labels_of(sample: Any, lead: tuple[int, ...], at: LabelAt = None) -> list[int | str] | None:
     """Return the labels of an image, or of a batch with these leading dimensions; None unless each image has a class.
 
     Example:
         >>> labels_of(("image", 3), ()), labels_of(("batch", ["bag", "coat"]), (2,)), labels_of(("batch", 3), (2,))
         ([3], ['bag', 'coat'], None)
     """
-    part = _label_part(sample)
+    part = _label_part(sample, at)
     if not lead:
         part = [part]
     elif isinstance(part, Tensor | np.ndarray):
@@ -186,21 +195,34 @@ def _describe_part(part: Any) -> str:
     return type(part).__name__
 
 
-def _label_part(sample: Any) -> Any:
+def _label_part(sample: Any, at: LabelAt) -> Any:
+    if callable(at):
+        return at(sample)
+    if at is not None:
+        try:
+            return sample[at]
+        except (KeyError, IndexError, TypeError):
+            return None
     if isinstance(sample, dict):
         return sample.get("label", sample.get("labels"))
     return sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
 
 
-def with_label(sample: Any, change: Callable[[Any], Any]) -> Any:
-    """A sample with another label, `change(label)`; one without a label as it is."""
+def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) -> Any:
+    """Return a sample with another label, `change(label)`; one without a label, or whose label is computed, as it is.
+
+    Example:
+        >>> with_label(("image", 3), str), with_label({"image": "image", "target": 3}, str, "target")
+        (('image', '3'), {'image': 'image', 'target': '3'})
+    """
     if isinstance(sample, dict):
-        key = next((key for key in ("label", "labels") if key in sample), None)
+        key = next((key for key in (at, "label", "labels") if key in sample), None)
         return sample if key is None else {**sample, key: change(sample[key])}
-    if not isinstance(sample, tuple | list) or len(sample) < 2:
+    place = 1 if at is None else at
+    if not isinstance(sample, tuple | list) or not isinstance(place, int) or len(sample) <= place:
         return sample
-    parts = [sample[0], change(sample[1]), *sample[2:]]
-    return parts if isinstance(sample, list) else tuple(parts)
+    parts = [change(part) if i == place % len(sample) else part for i, part in enumerate(sample)]
+    return parts if isinstance(sample, list) else _of_kind(sample, dict(enumerate(parts)))
 
 
 def plain_label(label: Any) -> int | str | None:
