@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    {"atomic", "images", "demo_data", "seeding", "tracing", "version"},
+    {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
     {"vae", "jitter"},
     {"strength", "pool"},
     {"classes", "options"},

@@ -179,3 +179,10 @@ def test_a_pool_must_be_better_than_guessing():
         assert max(least) < 1
     assert PHOTOGRAPHS.least_accuracy_of(100, 10) < CLUSTERED.least_accuracy_of(100, 10) == pytest.approx(0.55)
     assert PHOTOGRAPHS.least_accuracy_of(6, 2) == pytest.approx(0.5 + 0.5 / 6**0.5), "few labels: a standard error"
+
+
+def test_labels_travel_the_farther_the_fewer_they_are():
+    for policy in (CLUSTERED, PHOTOGRAPHS):
+        alphas = [policy.alpha(labels, 10) for labels in (10, 50, 100, 250, 1000)]
+        assert alphas == pytest.approx([0.99, 0.99, 0.98, 0.95, 0.95])
+        assert policy.alpha(100, 20) == pytest.approx(policy.alpha(50, 10)), "it counts labels a class"

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
 from .images import LabelAt, Reader, extract_image, label_of, untransformed_reader, with_label
+from .numerics import float32_on_cpu
 from .seeding import global_seed
 from .transform import VAEAugment
 
@@ -58,6 +59,7 @@ class SyntheticDataset(Dataset[Any]):
         (15, True, 3)
     """
 
+    @float32_on_cpu()
     def __init__(
         self,
         base: Dataset[Any] | Sequence[Any],

@@ -5,6 +5,7 @@ from typing import Literal, TypedDict
 
 from .jitter import Jitter
 from .pool import LatentBank
+from .vae import Codec
 
 LARGEST_STRENGTH = 1000.0  # no pixel changes further long before that, and floats still hold the latents
 OnGeometry = Literal["passthrough", "warn", "error"]
@@ -29,3 +30,10 @@ def checked_number(name: str, value: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high:
         raise ValueError(f"{name} must be a number from 0 to {high}, got {value!r}")
     return float(value)
+
+
+def check_bank(bank: LatentBank, vae: Codec) -> None:
+    """Raises TypeError for what is no LatentBank, and ValueError for one of another autoencoder."""
+    if not isinstance(bank, LatentBank):
+        raise TypeError(f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)")
+    bank.check_is_of(vae)

@@ -32,7 +32,8 @@ from .images import (
 )
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
-from .options import LARGEST_STRENGTH, OnGeometry, Options, checked_number
+from .numerics import float32_on_cpu
+from .options import LARGEST_STRENGTH, OnGeometry, Options, check_bank, checked_number
 from .pool import LatentBank
 from .strength import gain_name, without_neighbours
 from .tracing import refuse_tracing
@@ -86,6 +87,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     _transformed_types = (is_pure_tensor, PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
 
+    @float32_on_cpu()
     def __init__(
         self,
         vae: Codec | hub.Weights,
@@ -105,17 +107,12 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         weights = vae if isinstance(vae, hub.Weights) else hub.Weights(vae)  # type: ignore[arg-type]
         check_codec(weights.vae)
         if bank is not None:
-            if not isinstance(bank, LatentBank):
-                raise TypeError(
-                    f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)"
-                )
-            bank.check_is_of(weights.vae)
+            check_bank(bank, weights.vae)
             # a stored gain of neighbours is that of the stored bank's
             provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights is vae else {}
             weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
         self.strength, self.p = strength, p
-        if gain is not None:
-            gain = checked_number("gain", gain, high=LARGEST_STRENGTH)
+        gain = None if gain is None else checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
         self.residual, self.per_frame, self.resize, self.on_geometry = residual, per_frame, resize, on_geometry
@@ -218,6 +215,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """Labels of the classes that `fit` has seen, sorted; None before it."""
         return None if self._fit is None else self._fit.labels
 
+    @float32_on_cpu()
     def fit(self, labelled: Any, labels: Labels = None, *, keep: float | None = None) -> Self:
         """Learn the classes of a few labelled images, so that new images of a class can be made.
 
@@ -326,8 +324,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
-        if self.revision is not None:
-            source += f"revision={self.revision!r}, "
+        source += "" if self.revision is None else f"revision={self.revision!r}, "
         return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

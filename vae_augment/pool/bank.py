@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
+from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
 from .policy import FitPolicy
@@ -50,7 +50,7 @@ class LatentBank:
                 )
 
     @classmethod
-    @torch.no_grad()
+    @float32_on_cpu()
     def from_images(cls, vae: Codec, images: Any, size: int = LARGEST_BANK) -> Self:
         """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
 
