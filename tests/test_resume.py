@@ -27,6 +27,8 @@ from vae_augment import VAEConfig, hub
 LONG = ["sample", "--steps", "500", "--batch_size", "32", "--bank_size", "50"]
 SMALL = Recipe(vae=VAEConfig(latent_dim=4, width=16), steps=40, batch_size=32, bf16=False, checkpoint_every=10)
 WEIGHTS = ("model.safetensors", "bank.safetensors")
+TINY = ["--steps", "20", "--batch_size", "8", "--bank_size", "0", "--vae.width", "16", "--wandb", "disabled"]
+TRAIN = f"{sys.executable} -m train sample {' '.join(TINY)} --out run"
 
 
 def same_weights(a, b):
@@ -82,6 +84,32 @@ def test_a_run_that_began_over_another_does_not_resume_that_one(tmp_path):
     process.communicate()
     done = python_m_train("--resume", "run", cwd=tmp_path, check=False)
     assert "no checkpoint.pt to resume from" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        f"{TRAIN} 2>&1 | true; exit ${{PIPESTATUS[0]}}",  # the reader of both has gone before the first line
+        f"{TRAIN} >&- 2>&- <&-",
+        f"{TRAIN} >/dev/full 2>/dev/full",
+    ],
+)
+def test_a_run_outlives_what_reads_its_output(shell, tmp_path):
+    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, check=False, timeout=120)
+    assert done.returncode == 0
+    assert records(tmp_path / "run")[-1]["step"] == 20
+    assert hub.load(tmp_path / "run").metrics["test_psnr_db"] > 0
+
+
+def test_what_a_terminal_cannot_show_is_replaced(tmp_path):
+    folder = tmp_path / "照片"
+    folder.mkdir()
+    for i in range(12):
+        to_pil_image(IMAGES[i]).save(folder / f"{i}.png")
+    own = ["--data", "folder:照片", "--size", "28"]
+    for encoding in ("cp1252", "ascii"):
+        done = python_m_train(*own, *TINY, "--out", encoding, cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+        assert "images of \\u7167\\u7247" in done.stdout
 
 
 @contextlib.contextmanager

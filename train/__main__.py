@@ -11,12 +11,12 @@ torchrun --nproc-per-node 2 -m train mnist     the same run on two GPUs, or in t
 
 import sys
 
-from . import cli, processes
+from . import cli, console, processes
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line, that of the process by default."""
-    with processes.process_group():
+    with console.lasting_streams(), processes.process_group():
         cli.execute(sys.argv[1:] if arguments is None else arguments, usage=__doc__ or "")
 
 
