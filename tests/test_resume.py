@@ -18,10 +18,12 @@ from tests.running import python_m_train, records, started, wait_for_step
 from train import checkpoint, processes
 from train import data as datasets
 from train.__main__ import main
+from train.lock import LOCK_FILE, locked
 from train.log import Log
 from train.loop import train
 from train.loss import evaluate
 from train.recipes import Recipe
+from train.stop import StopRequest
 from vae_augment import VAEConfig, hub
 
 LONG = ["sample", "--steps", "500", "--batch_size", "32", "--bank_size", "50"]
@@ -42,7 +44,7 @@ def leftovers(folder):
 def test_a_stopped_run_goes_on_and_ends_like_an_unbroken_one_bit_for_bit(tmp_path):
     whole = started(*LONG, "--out", "whole", cwd=tmp_path)
     arguments, step = [*LONG, "--out", "broken"], 100
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         broken = started(*arguments, cwd=tmp_path)
         wait_for_step(tmp_path / "broken", step, broken)
         broken.send_signal(number)
@@ -307,6 +309,134 @@ def test_what_cannot_be_resumed_is_told(arguments, message, tmp_path, monkeypatc
         main(["--resume", "run", *arguments])
     with pytest.raises(SystemExit, match="none is no run"):
         main(["--resume", "none"])
+
+
+def test_a_hangup_repeated_saves_and_one_that_is_ignored_stays_so():
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+        assert not stop.asked
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with StopRequest() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGHUP)  # the shell's, then the system's
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_that_another_process_writes_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    live = started(*LONG, "--out", "run", cwd=tmp_path)
+    wait_for_step(tmp_path / "run", 50, live)
+    for arguments in (["--resume", "run"], ["sample", *TINY, "--out", "run", "--overwrite"]):
+        with pytest.raises(SystemExit, match=rf"run is being written by process {live.pid} on .*: wait until that has"):
+            main(arguments)
+    assert live.wait(timeout=120) == 0
+    assert [record["step"] for record in records(tmp_path / "run") if "total" in record] == list(range(50, 501, 50))
+    assert not (tmp_path / "run" / LOCK_FILE).exists()
+
+
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path):
+    (tmp_path / LOCK_FILE).write_text("process 1 on this machine")
+    with locked(tmp_path), pytest.raises(ValueError, match="is being written"), locked(tmp_path):
+        pass
+    with pytest.raises(OSError, match="broken off"), locked(tmp_path / "new" / "run"):
+        raise OSError("broken off")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run of which only the measuring is left."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    main(["sample", *TINY, "--vae.latent_dim", "4", "--out", str(folder)])
+    return folder
+
+
+def renamed(state, key):
+    state[key + "?"] = state.pop(key)
+
+
+def first_moments(state):
+    return state["optimizer"]["state"][0]
+
+
+WRONG = {
+    "no dict": lambda s: [1, 2],
+    "a tensor": lambda s: torch.zeros(3),
+    "nothing": lambda s: {"format": checkpoint.FORMAT_VERSION, "images": s["images"]},
+    **{
+        f"no {key}": lambda s, key=key: renamed(s, key)
+        for key in ("vae", "optimizer", "batches", "sums", "rng", "step")
+    },
+    "step of words": lambda s: s.update(step="many"),
+    "step below 0": lambda s: s.update(step=-3),
+    "step past the end": lambda s: s.update(step=10**9),
+    "seconds NaN": lambda s: s.update(seconds=float("nan")),
+    "best NaN": lambda s: s.update(best=float("nan")),
+    "weights of another shape": lambda s: s["vae"].update(latent_mean=torch.zeros(5)),
+    "weights NaN": lambda s: s["average"]["latent_mean"].fill_(float("nan")),
+    "weights of numbers": lambda s: s["vae"].update(latent_mean=3),
+    "weights missing": lambda s: s["vae"].popitem(),
+    "optimizer a list": lambda s: s.update(optimizer=[]),
+    "optimizer of half the weights": lambda s: s["optimizer"]["state"].popitem(),
+    "moments of another shape": lambda s: first_moments(s).update(exp_avg=torch.zeros(2)),
+    "moments missing": lambda s: first_moments(s).pop("exp_avg_sq"),
+    "batches elsewhere": lambda s: s["batches"].update(start=-7),
+    "batches drawn by nothing": lambda s: s["batches"].update(drawn_at=torch.zeros(3, dtype=torch.uint8)),
+    "sums of words": lambda s: s["sums"].update(kl="none"),
+    "sums of half the loss": lambda s: s["sums"].pop("total"),
+    "random state missing": lambda s: s["rng"].clear(),
+    "random state of floats": lambda s: s["rng"].update(cpu=torch.zeros(5056)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_checkpoint_of_wrong_content_is_damaged_and_nothing_is_changed(wrong, stopped, capsys):
+    path = stopped / checkpoint.FILE
+    whole = path.read_bytes()
+    state = checkpoint.load(stopped)
+    changed = WRONG[wrong](state)
+    torch.save(changed if wrong in ("no dict", "a tensor", "nothing") else state, path)
+    before = contents(stopped)
+    try:
+        with pytest.raises(SystemExit, match=r"^error: .*checkpoint\.pt is damaged \([^\n]*\): begin a new run$"):
+            main(["--resume", str(stopped), "--wandb", "disabled"])
+        assert contents(stopped) == before
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("content", [None, b"", {"step": 1}, {"average": {"latent_mean": torch.zeros(3)}}])
+def test_without_its_best_weights_a_run_keeps_its_last(content, stopped, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    state = checkpoint.load(run)
+    checkpoint.save(run, state | {"best_step": 10})
+    (run / checkpoint.BEST_FILE).unlink()
+    if isinstance(content, bytes):
+        (run / checkpoint.BEST_FILE).write_bytes(content)
+    elif content is not None:
+        checkpoint.save(run, content, checkpoint.BEST_FILE)
+    with pytest.raises(SystemExit, match=r"best\.pt is damaged \(.*\): --resume .*run --keep last does without it"):
+        main(["--resume", str(run), "--keep", "best", "--wandb", "disabled"])
+    main(["--resume", str(run), "--keep", "last", "--wandb", "disabled"])
+
+
+def test_damaged_lines_of_metrics_are_dropped_and_cost_no_run(stopped, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(stopped, run)
+    numbers = records(run)
+    with open(run / "metrics.jsonl", "ab") as file:
+        for line in (b"", b"\0" * 300, b"{}", b"[1]", b'{"step": "x"}', b"\xff\xfe", b"[" * 100_000, b'{"step": 3'):
+            file.write(line + b"\n")
+        file.write(b'{"step": 7, "kl": ')
+    main(["--resume", str(run), "--wandb", "disabled"])
+    assert records(run) == numbers
 
 
 def test_a_damaged_checkpoint_and_one_of_another_version_are_told(tmp_path):

@@ -39,7 +39,13 @@ class Batches:
         return {"drawn_at": self._rng_state, "start": self._start, "begun": self._order is not None}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Resume where `state` was taken; afterwards, the caller sets torch's generator to where it was then."""
+        """Resume where `state` was taken; afterwards, the caller sets torch's generator to where it was then.
+
+        Raises:
+            ValueError: no batch of these images starts there.
+        """
+        if not (0 <= state["start"] <= len(self._images) and state["start"] % self.size == 0):
+            raise ValueError(f"no batch of {self.size} starts at image {state['start']}")
         if state["begun"]:
             torch.set_rng_state(state["drawn_at"])
             self._draw_order()

@@ -1,6 +1,7 @@
 """The state of a run in one file, replaced atomically: whenever a run is killed, the last complete one is there."""
 
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,23 @@ def load(folder: Path, name: str = FILE) -> dict[str, Any]:
         ValueError: the checkpoint is damaged, or another version of this package wrote it.
     """
     if not (folder / name).is_file():
+        if name == BEST_FILE:
+            raise damaged(folder, "it is not there", name)
         raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
     try:
         state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch raises errors of many types for files that it did not write
-        raise ValueError(f"{folder / name} is damaged: begin a new run ({type(error).__name__})") from error
+        raise damaged(folder, type(error).__name__, name) from error
+    if not isinstance(state, dict):
+        raise damaged(folder, f"it holds a {type(state).__name__}", name)
     if state.get("format") != FORMAT_VERSION:
         raise ValueError(f"{folder / name} is of another version of vae-augment: resume with that, or begin a new run")
     return state
+
+
+def damaged(folder: Path, reason: str, name: str = FILE) -> ValueError:
+    """Return the error that a checkpoint, whole as a file or not, holds something else than it must."""
+    remedy = "begin a new run" if name == FILE else f"--resume {shlex.quote(str(folder))} --keep last does without it"
+    return ValueError(f"{folder / name} is damaged ({reason}): {remedy}")

@@ -23,6 +23,7 @@ from vae_augment import VAEConfig, hub
 from . import data as datasets
 from . import processes
 from .errors import exit_with_remedy
+from .lock import LOCK_FILE
 from .log import WandbMode
 from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images
 from .run import run
@@ -190,7 +191,7 @@ def check_empty(folder: Path) -> None:
     """Raise ValueError if a new run would replace files of this folder."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file: name a folder with --out")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise ValueError(
             f"{folder} is not empty, and a new run would replace files there: name another folder with --out, go on with "
             f"the run there with --resume {folder}, or say --overwrite"

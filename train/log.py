@@ -1,11 +1,12 @@
 """Where a run's numbers and pictures go: metrics.jsonl always, the console, and Weights & Biases when asked."""
 
+import contextlib
 import json
 import os
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -39,8 +40,8 @@ class Log:
         self, folder: Path, config: Mapping[str, Any], steps: int, wandb_mode: WandbMode | None, done: int = 0
     ) -> None:
         path = folder / "metrics.jsonl"
-        kept = [line for line in _complete_lines(path) if _is_kept(json.loads(line), done, steps)] if done else []
-        atomic_write(path, "".join(kept).encode())
+        kept = [record for record in _records(path) if _is_kept(record, done, steps)] if done else []
+        atomic_write(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
         # without a terminal the bar would be thousands of lines; `say` still prints its own
         self._bar = tqdm(total=steps, initial=done, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
@@ -111,10 +112,14 @@ class Log:
             self._wandb = None
 
 
-def _complete_lines(path: Path) -> list[str]:
-    """Read the complete lines of a file; a kill may have cut off the last."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the records of a file, without lines that a kill or a power cut left unfinished, empty or damaged."""
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for line in lines[:-1]:
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict) and type(record.get("step")) is int:
+                yield record
 
 
 def _is_kept(record: Mapping[str, Any], done: int, steps: int) -> bool:

@@ -1,6 +1,7 @@
 """The training loop, read from top to bottom: batch, loss, step, EMA, log, save."""
 
 import math
+import shlex
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -19,7 +20,7 @@ from .log import Log
 from .loss import elbo, evaluate
 from .pictures import grids
 from .recipes import Recipe
-from .state import State
+from .state import DamagedError, State
 from .step import backward, prepare
 from .stop import StopRequest
 
@@ -47,14 +48,12 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
         ArithmeticError: the loss stays non-finite.
         RuntimeError: another process died, see `processes.is_lost_peer`.
         ValueError: the checkpoint is of other images, or the processes cannot share the batch or the device.
-        KeyboardInterrupt: SIGINT or SIGTERM came to any of the processes; the checkpoint is written.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came to any of the processes; the checkpoint is written.
     """
     check_processes(recipe, len(data.train))
     torch.manual_seed(recipe.seed)
     device = devices.pick(recipe.device)
-    state = State.begin(recipe, data, device)
-    if saved is not None:
-        state.load(saved)
+    state = begin(recipe, data, device, folder, saved)
     forward = prepare(state.vae, recipe, device)
     batch_size, pixels, skipped_in_a_row = state.batches.size, data.train[0].numel(), 0
     step_before, started, seconds_before = state.step, time.perf_counter(), state.seconds
@@ -108,6 +107,24 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
     return state.ema.cpu()
 
 
+def begin(recipe: Recipe, data: Data, device: torch.device, folder: Path, saved: dict[str, Any] | None) -> State:
+    """Return the state before the first step, or the saved one of a run in this folder.
+
+    Raises:
+        ValueError: the checkpoint is of other images, or of another recipe, or damaged.
+    """
+    state = State.begin(recipe, data, device)
+    if saved is None:
+        return state
+    try:
+        state.load(saved)
+    except DamagedError as error:
+        raise checkpoint.damaged(folder, str(error)) from error
+    if state.step > recipe.steps:
+        raise checkpoint.damaged(folder, f"it is of step {state.step}, of {recipe.steps}")
+    return state
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -138,9 +155,13 @@ def choose_weights(state: State, keep: str, log: Log, folder: Path) -> None:
     """Load the best weights into the EMA if the recipe keeps those; else only print that there are better ones."""
     better = f"held-out images were drawn better by the weights of step {state.best_step}"
     if keep != "best":
-        log.say(f"{better}: --resume {folder} --keep best saves those")
+        log.say(f"{better}: --resume {shlex.quote(str(folder))} --keep best saves those")
         return
-    state.ema.load_state_dict(checkpoint.load(folder, checkpoint.BEST_FILE)["average"])
+    best = checkpoint.load(folder, checkpoint.BEST_FILE)
+    try:
+        state.ema.load_state_dict(best["average"])
+    except Exception as error:  # torch raises errors of many types
+        raise checkpoint.damaged(folder, type(error).__name__, checkpoint.BEST_FILE) from error
     log.say(f"{better}: those are saved")
 
 

@@ -1,5 +1,6 @@
 """A run: load the data, train, then bank, gains, measurement, pictures, model card, and the weights folder."""
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -19,12 +20,12 @@ from . import checkpoint, processes
 from . import data as datasets
 from .card import run_card
 from .data import Data
+from .lock import locked
 from .log import WANDB_ID_FILE, Log, WandbMode
-from .loop import check_processes, train
+from .loop import begin, check_processes, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
 from .recipes import RECIPE_FILE, Recipe
-from .state import check_images
 
 RANDOM_IMAGES = 1000  # training images whose latents are logged, at most
 GAIN_IMAGES = 512  # of these, on which gains are solved, at most
@@ -50,14 +51,30 @@ def run(
         command: the command line that the model card shows.
         repo_id: the name that the model card uses; None: the folder's.
         resume: go on from the folder's checkpoint.
+
+    Raises:
+        ValueError: another process writes this folder, or the images, the recipe or the checkpoint are not as they must be.
     """
+    with locked(folder) if processes.is_main() else contextlib.nullcontext():
+        return _run(recipe, folder, root, wandb_mode, command, repo_id, resume)
+
+
+def _run(
+    recipe: Recipe,
+    folder: Path,
+    root: str | None,
+    wandb_mode: WandbMode | None,
+    command: str,
+    repo_id: str | None,
+    resume: bool,
+) -> Weights | None:
     with processes.main_process_first():
         data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
     _check_count(data)
     check_processes(recipe, len(data.train))
     saved = processes.broadcast_from_main(lambda: checkpoint.load(folder) if resume else None)
     if saved is not None:
-        check_images(saved, data.sha256)  # before anything is changed
+        begin(recipe, data, torch.device("cpu"), folder, saved)  # a trial, before anything is changed
     if not processes.is_main():
         train(recipe, data, None, folder, saved)
         return None
