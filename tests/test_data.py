@@ -1,5 +1,6 @@
 """Images of one's own: folders in any layout, data sets in the Hub's format, more than fits into memory."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import PIL.Image
 import pytest
 import torch
+import yaml
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES, LABELS
+from tests.running import python_m_train
 from train import data as datasets
 from train import hugging_face
 from train.__main__ import main
@@ -240,6 +243,64 @@ def test_one_command_trains_on_a_folder(tmp_path):
     assert varied.shape == (3, 70, 50)
 
 
+QUICK = ["--size", "32", "--steps", "6", "--bank_size", "0", "--wandb", "disabled"]
+
+
+def test_a_folder_whose_name_is_not_utf8_trains_and_resumes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = os.fsdecode(b"caf\xe9")
+    photographs(tmp_path / "photos", classes=("",))
+    (tmp_path / "photos").rename(folder)
+    main(["--data", f"folder:{folder}", *QUICK])
+    (run,) = (tmp_path / "runs").iterdir()
+    assert r"images of caf\xe9" in capsys.readouterr().out
+    for name in ("README.md", "config.json", "training.yaml"):
+        assert rb"caf\xe9" in (run / name).read_bytes().replace(rb"\\", b"\\")
+    main(["--resume", str(run), "--wandb", "disabled"])
+    main(["--config", str(run / "training.yaml"), "--out", os.fsdecode(b"run \xff"), "--wandb", "disabled"])
+    assert rb'from_pretrained("run \\xff")' in Path(os.fsdecode(b"run \xff"), "README.md").read_bytes()
+
+
+def test_a_terminal_in_ascii_trains_and_resumes_on_any_folder(tmp_path):
+    photographs(tmp_path / "照片", classes=("",))
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    python_m_train("--data", "folder:照片", *QUICK, cwd=tmp_path, env=ascii_only)
+    python_m_train("--resume", "runs/照片", "--wandb", "disabled", cwd=tmp_path)
+    assert yaml.safe_load((tmp_path / "runs/照片/training.yaml").read_text())["data"] == "folder:照片"
+
+
+def test_no_home_folder_is_needed(tmp_path, monkeypatch):
+    photographs(tmp_path / "photos")
+
+    def expanduser(path):
+        if str(path).startswith("~"):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    assert len(datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32).train) == 18
+    with pytest.raises(ValueError, match="no home folder is known here"):
+        datasets.load("folder:~/photos", 3, 32)
+
+
+def test_a_run_goes_on_with_the_same_images_wherever_they_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photographs(tmp_path / "one")
+    main(["--data", "folder:one", *QUICK, "--out", "run"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    main(["--resume", "../run", "--wandb", "disabled"])
+    (tmp_path / "one").rename(tmp_path / "two")
+    with pytest.raises(SystemExit, match="there is no folder one"):
+        main(["--resume", "../run", "--wandb", "disabled"])
+    main(["--resume", "../run", "--data", "folder:../two", "--wandb", "disabled"])
+    monkeypatch.chdir(tmp_path)
+    main(["--resume", "run", "--wandb", "disabled"])
+    photographs(tmp_path / "others", classes=("glove",))
+    with pytest.raises(SystemExit, match=r"other images than these .* with --data folder:PATH"):
+        main(["--resume", "run", "--data", "folder:others", "--wandb", "disabled"])
+
+
 @pytest.fixture
 def saved(tmp_path):
     """A data set in the Hub's own format, with a column of something else before the images."""
@@ -265,6 +326,11 @@ def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_pa
     assert data.name == "images of saved", "no folders of this machine"
     assert data.test_labels is not None
     assert datasets.detect_channels(f"hf:{saved}") == 3
+
+
+def test_the_home_folder_of_a_data_set_is_expanded(saved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(datasets.load("hf:~/saved", 3, 32).train) == 18
 
 
 def test_a_data_set_without_images_names_its_columns(tmp_path):

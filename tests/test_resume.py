@@ -293,6 +293,20 @@ def test_a_refused_resume_changes_nothing_and_a_finished_run_stays_whole(tmp_pat
     assert records(tmp_path / "run") == numbers, "its last measurement once"
 
 
+def test_printed_commands_are_quoted_for_the_shell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr("train.run.solve_gains", interrupted)
+        with pytest.raises(SystemExit, match="interrupted; to go on: python -m train --resume 'my run 1'"):
+            main(["sample", *TINY, "--out", "my run 1"])
+    with pytest.raises(SystemExit, match="--resume 'my run 1', or say --overwrite"):
+        main(["sample", *TINY, "--out", "my run 1"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -5,6 +5,7 @@ import dataclasses
 import difflib
 import functools
 import itertools
+import json
 import re
 import shlex
 import sys
@@ -21,7 +22,7 @@ except ImportError as error:
 from vae_augment import VAEConfig, hub
 
 from . import data as datasets
-from . import processes
+from . import paths, processes
 from .errors import exit_with_remedy
 from .lock import LOCK_FILE
 from .log import WandbMode
@@ -39,12 +40,14 @@ class Command:
 
     Args:
         recipe: what to train.
+        source: its data set, as `Recipe.data` names it, or where the images of a resumed run lay before.
         folder: to write.
         text: the command line that the model card shows.
         options: the other flags.
     """
 
     recipe: Recipe
+    source: str
     folder: Path
     text: str
     options: Namespace
@@ -58,6 +61,7 @@ def execute(arguments: list[str], usage: str) -> None:
     with exit_with_remedy(command.folder):
         run(
             command.recipe,
+            command.source,
             command.folder,
             options.root,
             options.wandb,
@@ -83,17 +87,19 @@ def parse(arguments: list[str], usage: str) -> Command:
     check_size(options, recipe)
     # the card's reader has no checkpoint to resume from
     repeated = arguments if options.resume is None else ["--config", RECIPE_FILE]
-    text = f"{processes.launcher()} {shlex.join(repeated)}"
+    text, source = f"{processes.launcher()} {paths.storable(shlex.join(repeated))}", recipe.data
     if options.resume is not None:
         check_same_run(recipe, _path(options.resume), _path(options.out or options.resume))
         options.out = options.resume
+        if _peek(flags, "data")[0]["data"] is None:
+            source = paths.remembered_place(_path(options.resume), source)
     if options.push_to_hub is not None:
         hub.check_repo_id(options.push_to_hub)
     default_name = name or datasets.short_name(recipe.data) or recipe.data
-    folder = _path(options.out) if options.out else new_folder(default_name)
+    folder = _path(options.out) if options.out else new_folder(str(_path(default_name)))
     if processes.is_main() and not (options.resume or options.overwrite):
         check_empty(folder)
-    return Command(recipe, folder, text, options)
+    return Command(recipe, source, folder, text, options)
 
 
 def split_recipe_name(arguments: list[str]) -> tuple[str | None, list[str]]:
@@ -157,7 +163,7 @@ def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[st
 def recipe_of(options: Namespace) -> Recipe:
     """Return the recipe that parsed flags describe."""
     values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
-    return Recipe(**values | {"vae": VAEConfig(**vars(values["vae"]))})
+    return Recipe(**values | {"data": paths.storable(options.data), "vae": VAEConfig(**vars(values["vae"]))})
 
 
 def check_size(options: Namespace, recipe: Recipe) -> None:
@@ -194,7 +200,7 @@ def check_empty(folder: Path) -> None:
     if folder.is_dir() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise ValueError(
             f"{folder} is not empty, and a new run would replace files there: name another folder with --out, go on with "
-            f"the run there with --resume {folder}, or say --overwrite"
+            f"the run there with --resume {shlex.quote(str(folder))}, or say --overwrite"
         )
 
 
@@ -203,15 +209,16 @@ def push(folder: Path, repo_id: str, private: bool, endpoint: str | None) -> Non
     try:
         sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint)
     except Exception as error:
+        code = f"from vae_augment import hub; hub.push({json.dumps(folder.as_posix())}, {json.dumps(repo_id)})"
         sys.exit(
             f"error: the weights are whole in {folder}, but were not pushed: {error}\nLog in with `hf auth login`, then: "
-            f'python -c "from vae_augment import hub; hub.push({folder.as_posix()!r}, {repo_id!r})"'
+            f"python -c {shlex.quote(code)}"
         )
     print(f"pushed: VAEAugment.from_pretrained({repo_id!r}, revision={sha!r})")
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()  # the shell leaves the ~ of --out=~/run alone
+    return paths.expanded(text)  # the shell leaves the ~ of --out=~/run alone
 
 
 class Parser(ArgumentParser):

@@ -17,7 +17,7 @@ from vae_augment.demo_data import fashion_sample
 from vae_augment.images import files as image_files
 from vae_augment.images import to_model
 
-from . import hugging_face
+from . import hugging_face, paths
 from .recipes import RECIPE_FILE
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
@@ -73,14 +73,14 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
         return _split(_resized(data, channels, size))
     if name.startswith("folder:"):
         return _folder(_path(name), channels, size, root_folder(root))
-    return _hugging_face(_after_colon(name), channels, size, root_folder(root))
+    return _hugging_face(_hub_or_folder(name), channels, size, root_folder(root))
 
 
 def check_name(name: str) -> None:
     """Raise ValueError if no data set has this name."""
     if name in TORCHVISION or name == "sample" or name.startswith(OWN_IMAGES):
         return
-    hint = f". For the folder of that name write folder:{name}" if Path(name).expanduser().is_dir() else ""
+    hint = f". For the folder of that name write folder:{name}" if paths.expanded(name).is_dir() else ""
     raise ValueError(
         f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME{hint}"
     )
@@ -90,22 +90,29 @@ def detect_channels(name: str) -> int:
     """Return 1 if the images of `folder:PATH` or `hf:NAME` are grey, else 3."""
     if name.startswith("folder:"):
         return image_files.detect_channels(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
-    dataset, column, _ = hugging_face.open_dataset(_after_colon(name))
+    dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
     return hugging_face.detect_channels(dataset, column)
 
 
 def short_name(name: str) -> str:
     """Return the last part of the PATH or NAME of images of one's own, `..` resolved; empty for other data sets."""
-    return os.path.basename(os.path.abspath(_path(name))) if name.startswith(OWN_IMAGES) else ""
+    return paths.storable(os.path.basename(os.path.abspath(_path(name)))) if name.startswith(OWN_IMAGES) else ""
 
 
 def root_folder(root: str | None) -> Path:
     """Return where torchvision's data sets are: the flag, else $VAE_AUGMENT_DATA, else ~/.cache/vae-augment."""
-    return Path(root or os.environ.get(ROOT_VARIABLE) or "~/.cache/vae-augment").expanduser()
+    given = root or os.environ.get(ROOT_VARIABLE)
+    return paths.expanded(given) if given else paths.cache_folder()
 
 
 def _path(name: str) -> Path:
-    return Path(_after_colon(name)).expanduser()
+    return paths.expanded(_after_colon(name))
+
+
+def _hub_or_folder(name: str) -> str:
+    """Return the NAME of hf:NAME, as a path if it is a folder's."""
+    rest, path = _after_colon(name), _path(name)
+    return str(path) if rest.startswith("~") or path.exists() else rest
 
 
 def _after_colon(name: str) -> str:
@@ -157,7 +164,7 @@ def _downloaded(name: str, root: Path, train: bool) -> Any:
 def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
     files = image_files.find_images(path, skip_folders_with=RECIPE_FILE)
     labels, test = image_files.labels_and_held_out(files, path)
-    title = f"{'training ' if test else ''}images of {os.path.basename(os.path.abspath(path))}"
+    title = f"{'training ' if test else ''}images of {paths.storable(os.path.basename(os.path.abspath(path)))}"
     held_out = [test[i] for i in _fixed_permutation(len(test))] or _held_out_tenth(len(files))
     return _read_split(title, files, labels, held_out, PIL.Image.open, channels, size, scratch)
 

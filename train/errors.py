@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,4 +40,4 @@ def exit_with_remedy(folder: Path | None) -> Iterator[None]:
 
 def _how_to_go_on(folder: Path | None) -> str:
     can_resume = folder is not None and (folder / checkpoint.FILE).is_file()
-    return f"; to go on: {processes.launcher()} --resume {folder}" if can_resume else ""
+    return f"; to go on: {processes.launcher()} --resume {shlex.quote(str(folder))}" if can_resume else ""

@@ -88,7 +88,8 @@ def _device_type(name: str) -> str | None:
         return None
 
 
-CHANGEABLE_ON_RESUME = ("keep", "checkpoint_every")  # fields that no step depends on
+# fields that no step depends on; images may lie elsewhere, since a checkpoint knows their pixels by their sha256
+CHANGEABLE_ON_RESUME = ("keep", "checkpoint_every", "data")
 
 GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=7, width=160, neck=32)
 

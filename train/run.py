@@ -16,7 +16,7 @@ from vae_augment.atomic import atomic_write, remove_parts
 from vae_augment.strength import solve_gains
 from vae_augment.vae import Whitened
 
-from . import checkpoint, processes
+from . import checkpoint, paths, processes
 from . import data as datasets
 from .card import run_card
 from .data import Data
@@ -34,6 +34,7 @@ MIN_TEST_IMAGES = 11  # held-out images, with fewer than which purity and the pa
 
 def run(
     recipe: Recipe,
+    source: str,
     folder: Path,
     root: str | None,
     wandb_mode: WandbMode | None,
@@ -45,6 +46,7 @@ def run(
 
     Args:
         recipe: what to train.
+        source: where its images are, in the form of `Recipe.data`.
         folder: to write.
         root: see `data.load`.
         wandb_mode: see `Log`.
@@ -56,11 +58,12 @@ def run(
         ValueError: another process writes this folder, or the images, the recipe or the checkpoint are not as they must be.
     """
     with locked(folder) if processes.is_main() else contextlib.nullcontext():
-        return _run(recipe, folder, root, wandb_mode, command, repo_id, resume)
+        return _run(recipe, source, folder, root, wandb_mode, command, repo_id, resume)
 
 
 def _run(
     recipe: Recipe,
+    source: str,
     folder: Path,
     root: str | None,
     wandb_mode: WandbMode | None,
@@ -69,7 +72,7 @@ def _run(
     resume: bool,
 ) -> Weights | None:
     with processes.main_process_first():
-        data = datasets.load(recipe.data, recipe.vae.channels, recipe.vae.size, root)
+        data = datasets.load(source, recipe.vae.channels, recipe.vae.size, root)
     _check_count(data)
     check_processes(recipe, len(data.train))
     saved = processes.broadcast_from_main(lambda: checkpoint.load(folder) if resume else None)
@@ -82,12 +85,14 @@ def _run(
     print(f"{data.name}: {len(data.train)} of {shape} to train on, {len(data.test)} held out", flush=True)
     recipe_text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     _prepare_folder(folder, recipe_text, resume)
+    paths.remember_place(folder, source)
     done = saved["step"] if saved else 0
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, done) as log:
         vae, seconds = _train(recipe, data, log, folder, saved)
         weights = _measured_weights(vae, recipe, data, log, seconds)
         _log_pictures(weights, data, recipe.steps, log).save(folder / "samples.png")
-        hub.save(folder, weights, run_card(weights, repo_id or hub.name_of(folder), folder, recipe_text, command))
+        name = repo_id or paths.storable(hub.name_of(folder))
+        hub.save(folder, weights, run_card(weights, name, folder, recipe_text, command))
         files = [folder / name for name in (*hub.FILES, *hub.DOCUMENTS) if (folder / name).is_file()]
         log.weights(files, f"vae-{folder.name}", [f"step-{recipe.steps}", recipe.keep])
     print(f"{folder}: " + ", ".join(f"{name} {value:g}" for name, value in weights.metrics.items()))
