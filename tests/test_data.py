@@ -1,11 +1,16 @@
 """Images of one's own: folders in any layout, data sets in the Hub's format, more than fits into memory."""
 
 import os
+import struct
 import subprocess
 import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import PIL.Image
+import PIL.ImageOps
 import pytest
 import torch
 import yaml
@@ -20,6 +25,7 @@ from train.recipes import recipe_for_images
 from vae_augment import VAEAugment
 from vae_augment.demo_data import fashion_sample
 from vae_augment.engine import How
+from vae_augment.images import decode, memory, upright
 from vae_augment.images import files as image_files
 from vae_augment.strength import RHO
 
@@ -64,7 +70,7 @@ def test_every_kind_of_image_file_is_read(tmp_path):
     files = image_files.find_images(tmp_path)
     assert len(files) == 9
     assert image_files.labels_and_held_out(files, tmp_path) == ([None] * 9, [])
-    images, kept, broken = image_files.read_images(files, PIL.Image.open, 3, 32, tmp_path)
+    images, kept, broken = decode.read_images(files, PIL.Image.open, 3, 32, tmp_path)
     assert images.shape == (9, 3, 32, 32)
     assert kept == list(range(9))
     assert broken == []
@@ -78,7 +84,7 @@ def test_a_photograph_is_turned_upright(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees to look at it
     photograph(0, (40, 40)).save(tmp_path / "a.png", exif=exif)
-    (image,), _, _ = image_files.read_images([tmp_path / "a.png"], PIL.Image.open, 3, 40, tmp_path)
+    (image,), _, _ = decode.read_images([tmp_path / "a.png"], PIL.Image.open, 3, 40, tmp_path)
     assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40)).rotate(-90)))
 
 
@@ -230,7 +236,7 @@ def test_channels_are_those_of_the_images(tmp_path):
     photographs(tmp_path / "colour")
     photograph(0, (30, 30)).convert("L").save(tmp_path / "grey.png")
     assert datasets.detect_channels(f"folder:{tmp_path / 'colour'}") == 3
-    assert image_files.detect_channels([tmp_path / "grey.png"]) == 1
+    assert decode.detect_channels([tmp_path / "grey.png"]) == 1
 
 
 def test_one_command_trains_on_a_folder(tmp_path):
@@ -241,6 +247,242 @@ def test_one_command_trains_on_a_folder(tmp_path):
     assert augment.vae.latent_shape == (4, 16, 16)
     varied = augment(F.pil_to_tensor(photograph(3, (50, 70))))
     assert varied.shape == (3, 70, 50)
+
+
+def header_of_png(side: int) -> bytes:
+    """A PNG that says it has so many pixels a side, and holds none."""
+    ihdr = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", ihdr), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [13_000, 20_000, 60_000])
+def test_an_image_too_large_to_decode_is_named_and_left_out(side, tmp_path):
+    photographs(tmp_path, 120)
+    (tmp_path / "boot" / "0.jpg").unlink()
+    (tmp_path / "boot" / "00.png").write_bytes(header_of_png(side))  # the first that channels are told by
+    assert datasets.detect_channels(f"folder:{tmp_path}") == 3
+    with pytest.warns(UserWarning, match=r"1 of 120 images cannot be read: .*00\.png \(.*pixels.*left out"):
+        data = datasets.load(f"folder:{tmp_path}", 3, 32)
+    assert len(data.train) + len(data.test) == 119
+
+
+def test_formats_that_start_programs_are_not_read_whatever_their_name(tmp_path, monkeypatch):
+    photograph(0, (40, 40)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+
+    def started(*_, **__):
+        raise AssertionError("Ghostscript")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", started)
+    _, kept, (broken,) = decode.read_images([tmp_path / "a.png"], decode.open_image, 3, 32, tmp_path)
+    assert kept == []
+    assert "cannot identify image file" in broken
+
+
+def test_a_jpeg_is_judged_at_the_size_it_is_decoded_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 12_000)
+    monkeypatch.setattr(decode, "MAX_JPEG_PIXELS", 200_000)
+    large = photograph(0, (400, 400))
+    large.save(tmp_path / "1.jpg")  # 100x100 at a quarter
+    large.save(tmp_path / "2.jpg", progressive=True)
+    large.save(tmp_path / "3.png")
+    photograph(0, (500, 500)).save(tmp_path / "4.jpg")
+    files = image_files.find_images(tmp_path)
+    _, kept, broken = decode.read_images(files, decode.open_image, 3, 32, tmp_path)
+    assert kept == [0]
+    assert ["400x400 pixels are more than the 12,000 that are read: scale it down" in text for text in broken] == [
+        1,
+        1,
+        0,
+    ]
+    assert "500x500 pixels are more than the 200,000" in broken[2]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK"])
+def test_a_large_image_is_reduced_first_and_looks_the_same(mode, tmp_path, monkeypatch):
+    file = tmp_path / "a.tiff"
+    photograph(0, (401, 307)).convert("L").convert(mode).save(file)
+    (whole,), _, _ = decode.read_images([file], decode.open_image, 3, 32, tmp_path)
+    monkeypatch.setattr(decode, "REDUCED_PIXELS", 1000)
+    (reduced,), kept, _ = decode.read_images([file], decode.open_image, 3, 32, tmp_path)
+    assert kept == [0]
+    assert (whole.float() - reduced.float()).abs().mean() < 4  # grey levels; it is blurred a little
+
+
+def test_threads_decode_no_more_pixels_at_a_time_than_memory_has(monkeypatch):
+    budget, at_once, most = decode.PixelBudget(100), [], []
+
+    def decoded(pixels):
+        with budget.taking(pixels):
+            at_once.append(pixels)
+            most.append(sum(at_once))
+            time.sleep(0.002)
+            at_once.remove(pixels)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(decoded, [30, 40, 60, 1000, 90, 5] * 5))
+    assert max(value for value in most if value != 1000) <= 100
+
+
+def damaged_exif(file: Path) -> None:
+    """Put an eXIf chunk that is no TIFF before the pixels of a PNG."""
+    body = b"\0\x08\0\x02\x01\x12\0\x03"
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    content = file.read_bytes()
+    place = content.index(b"IDAT") - 4
+    file.write_bytes(content[:place] + chunk + content[place:])
+
+
+def test_an_image_of_damaged_metadata_is_read_as_it_lies(tmp_path):
+    photograph(0, (40, 40)).save(tmp_path / "a.png")
+    damaged_exif(tmp_path / "a.png")
+    with pytest.raises(SyntaxError):
+        PIL.Image.open(tmp_path / "a.png").getexif()
+    (image,), _, _ = decode.read_images([tmp_path / "a.png"], decode.open_image, 3, 40, tmp_path)
+    assert torch.equal(image, F.pil_to_tensor(photograph(0, (40, 40))))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+def test_upright_is_what_pil_makes_of_an_orientation(orientation, suffix, tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    photograph(0, (40, 30)).save(tmp_path / f"a.{suffix}", exif=exif)
+    image, same = (decode.open_image(tmp_path / f"a.{suffix}") for _ in range(2))
+    assert torch.equal(F.pil_to_tensor(upright(image)), F.pil_to_tensor(PIL.ImageOps.exif_transpose(same)))
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "RGB", "L"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_lies_under_transparent_pixels_is_not_seen(kind, channels, tmp_path):
+    noise = torch.randint(0, 255, (4, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = {}
+    if kind in ("RGBA", "LA"):
+        noise[3] = 0
+        image = F.to_pil_image(noise).convert(kind)
+    elif kind == "P":  # palette entries that are transparent
+        image = F.to_pil_image(noise[:3]).convert("P")
+        options["transparency"] = bytes(256)
+    else:  # one colour that is transparent
+        image = PIL.Image.new(kind, (40, 40), 77 if kind == "L" else (1, 2, 3))
+        options["transparency"] = 77 if kind == "L" else (1, 2, 3)
+    image.save(tmp_path / "a.png", **options)
+    (image,), _, _ = decode.read_images([tmp_path / "a.png"], decode.open_image, channels, 32, tmp_path)
+    assert (image == 255).all()
+
+
+def test_folders_that_systems_make_are_left_out(tmp_path):
+    photographs(tmp_path, 4)
+    for name in (
+        "@eaDir/0.jpg",
+        "#recycle",
+        "$RECYCLE.BIN/S-1-5",
+        "System Volume Information",
+        "lost+found",
+        "@__thumb",
+    ):
+        path = tmp_path / "boot" / name / "SYNOPHOTO_THUMB_M.jpg"
+        path.parent.mkdir(parents=True)
+        photograph(0, (30, 30)).save(path)
+    assert len(image_files.find_images(tmp_path)) == 4
+
+
+def test_what_is_left_out_is_counted_and_told(tmp_path, monkeypatch):
+    photographs(tmp_path, 4)
+    for i in range(10):
+        (tmp_path / f"{i}.HEIC").write_bytes(b"an image")
+    (tmp_path / "a.nef").write_bytes(b"an image")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    closed, scan = tmp_path / "closed", os.scandir
+    closed.mkdir()
+
+    def scandir(path):
+        if Path(path) == closed:  # the superuser of a test could read it
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(image_files, "formats", lambda: decode.FORMATS)
+    with pytest.warns(UserWarning, match="left out") as warned:
+        assert len(image_files.find_images(tmp_path)) == 4
+    (message,) = (str(warning.message) for warning in warned)
+    for part in (
+        r"11 files are left out, of formats that are not read (.heic, .nef): pip install pillow-heif reads .heic, convert",
+        f"1 folders cannot be read ({closed}): give this user the permission",
+        f"1 links lead to no file ({tmp_path / 'gone.jpg'})",
+    ):
+        assert part in message
+
+
+def test_only_files_of_other_formats_are_told_with_the_remedy(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"an image")
+    if decode.HEIF not in decode.formats():
+        with pytest.raises(FileNotFoundError, match="pip install pillow-heif"):
+            image_files.find_images(tmp_path)
+
+
+@pytest.fixture
+def cgroups(tmp_path, monkeypatch):
+    """The files in which Linux tells a container's limits, written by the test."""
+    monkeypatch.delenv("VAE_AUGMENT_MEMORY", raising=False)
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "CGROUPS_OF_PROCESS", tmp_path / "own")
+
+    def write(own, **files):
+        (tmp_path / "own").write_text(own)
+        for name, content in files.items():
+            path = tmp_path / name.replace("__", "/").replace("_dot_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+
+    return write
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/\n", {"memory_dot_max": f"{GIB}\n"}),  # version 2, in a namespace of its own
+        ("0::/a/b\n", {"a__memory_dot_max": f"{GIB}\n", "a__b__memory_dot_max": "max\n"}),
+        ("0::/docker/1f\n", {"memory_dot_max": f"{GIB}\n"}),  # a path that only the host has
+        ("4:memory:/a\n0::/\n", {"memory__a__memory_dot_limit_in_bytes": f"{GIB}\n"}),  # version 1
+        ("4:memory:/docker/1f\n", {"memory__memory_dot_limit_in_bytes": f"{GIB}\n"}),
+    ],
+)
+def test_the_memory_of_a_container_counts(own, files, cgroups):
+    cgroups(own, **files)
+    assert memory.memory_limit() == GIB // 2
+
+
+def test_without_a_limit_the_memory_is_the_machine_s(cgroups):
+    cgroups("4:memory:/\n0::/\n", memory__memory_dot_limit_in_bytes=f"{2**63 - 4096}\n", memory_dot_max="max\n")
+    assert memory.memory_limit() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are bound to processors on Linux only")
+def test_processors_are_those_that_a_process_may_use(cgroups):
+    before = os.sched_getaffinity(0)
+    cgroups("0::/\n", cpu_dot_max="max 100000\n")
+    assert memory.processors() == len(before)
+    cgroups("0::/\n", cpu_dot_max="50000 100000\n")
+    assert memory.processors() == 1
+    cgroups("3:cpu,cpuacct:/a\n", cpu_dot_max="max 1", **{"cpu,cpuacct__a__cpu_dot_cfs_quota_us": "90000"})
+    cgroups("3:cpu,cpuacct:/a\n", **{"cpu,cpuacct__a__cpu_dot_cfs_period_us": "100000"})
+    assert memory.processors() == 1
+    cgroups("0::/\n", cpu_dot_max="max 100000\n")
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert memory.processors() == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 QUICK = ["--size", "32", "--steps", "6", "--bank_size", "0", "--wandb", "disabled"]
@@ -326,6 +568,32 @@ def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_pa
     assert data.name == "images of saved", "no folders of this machine"
     assert data.test_labels is not None
     assert datasets.detect_channels(f"hf:{saved}") == 3
+
+
+def test_rows_without_a_whole_image_are_named_and_left_out(tmp_path):
+    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
+    photograph(0, (40, 40)).save(tmp_path / "a.png")
+    photograph(0, (40, 40)).save(tmp_path / "a.eps")
+    whole, eps = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.eps").read_bytes()
+    for number, first in enumerate((None, whole[:-60], eps)):
+        rows = {"picture": [first and {"bytes": first, "path": None}] + [{"bytes": whole, "path": None}] * 199}
+        path = tmp_path / str(number)
+        hf.Dataset.from_dict(rows, features=hf.Features({"picture": hf.Image()})).save_to_disk(path)
+        assert datasets.detect_channels(f"hf:{path}") == 3
+        with pytest.warns(UserWarning, match=r"1 of 200 images cannot be read: row 0 \("):
+            data = datasets.load(f"hf:{path}", 3, 32)
+        assert len(data.train) + len(data.test) == 199
+
+
+def test_a_column_of_lists_of_images_is_told(tmp_path):
+    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
+    features = hf.Features({"caption": hf.Value("string"), "views": hf.Sequence(hf.Image())})
+    rows = {"caption": ["a"], "views": [[photograph(0, (9, 9)), photograph(1, (9, 9))]]}
+    hf.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "views")
+    with pytest.raises(
+        ValueError, match="has lists of images in its column 'views', and no column with one image a row"
+    ):
+        hugging_face.open_dataset(str(tmp_path / "views"))
 
 
 def test_the_home_folder_of_a_data_set_is_expanded(saved, tmp_path, monkeypatch):

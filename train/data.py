@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision import datasets
 
 from vae_augment.demo_data import fashion_sample
+from vae_augment.images import decode, to_model
 from vae_augment.images import files as image_files
-from vae_augment.images import to_model
 
 from . import hugging_face, paths
 from .recipes import RECIPE_FILE
@@ -89,9 +89,9 @@ def check_name(name: str) -> None:
 def detect_channels(name: str) -> int:
     """Return 1 if the images of `folder:PATH` or `hf:NAME` are grey, else 3."""
     if name.startswith("folder:"):
-        return image_files.detect_channels(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
+        return decode.detect_channels(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
-    return hugging_face.detect_channels(dataset, column)
+    return decode.detect_channels(range(len(dataset)), hugging_face.row_opener(dataset, column))
 
 
 def short_name(name: str) -> str:
@@ -166,7 +166,7 @@ def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
     labels, test = image_files.labels_and_held_out(files, path)
     title = f"{'training ' if test else ''}images of {paths.storable(os.path.basename(os.path.abspath(path)))}"
     held_out = [test[i] for i in _fixed_permutation(len(test))] or _held_out_tenth(len(files))
-    return _read_split(title, files, labels, held_out, PIL.Image.open, channels, size, scratch)
+    return _read_split(title, files, labels, held_out, decode.open_image, channels, size, scratch)
 
 
 def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:
@@ -176,7 +176,8 @@ def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:
     # the title is published; paths of this machine are not
     title = f"images of {short_name(f'hf:{name}')}" if Path(name).exists() else name
     held_out = _held_out_tenth(len(rows))
-    return _read_split(title, rows, labels, held_out, lambda row: dataset[row][column], channels, size, scratch)
+    open_row = hugging_face.row_opener(dataset, column)
+    return _read_split(title, rows, labels, held_out, open_row, channels, size, scratch, kind="row ")
 
 
 def _read_split(
@@ -188,15 +189,20 @@ def _read_split(
     channels: int,
     size: int,
     scratch: Path,
+    kind: str = "",
 ) -> Data:
     """Read images, and hold out those of these indices, in their order, with their labels."""
     used = sorted(set(range(len(sources))).difference(held_out))
-    train, _, unreadable = image_files.read_images([sources[i] for i in used], open_image, channels, size, scratch)
-    test, kept, more = image_files.read_images([sources[i] for i in held_out], open_image, channels, size, scratch)
-    image_files.report_unreadable(unreadable + more, len(sources))
-    if not kept:
+    order = [*used, *held_out]
+    images, kept, unreadable = decode.read_images(
+        [sources[i] for i in order], open_image, channels, size, scratch, kind
+    )
+    decode.report_unreadable(unreadable, len(sources))
+    kept_to_measure = [order[place] for place in kept if place >= len(used)]
+    if not kept_to_measure:
         raise ValueError(f"{title}: none of the images held out to measure on can be read: mend them or add others")
-    return Data(title, train, test, _class_numbers([labels[held_out[i]] for i in kept]))
+    train, test = images.split([len(kept) - len(kept_to_measure), len(kept_to_measure)])
+    return Data(title, train, test, _class_numbers([labels[i] for i in kept_to_measure]))
 
 
 def _class_numbers(labels: list[str | None]) -> Tensor | None:

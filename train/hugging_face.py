@@ -1,9 +1,13 @@
 """Data sets of the Hugging Face Hub, or folders in its format, read with the library `datasets`."""
 
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vae_augment.images import files as image_files
+from PIL.Image import Image
+
+from vae_augment.images import decode
 
 
 def open_dataset(name: str) -> tuple[Any, str, str | None]:
@@ -29,12 +33,45 @@ def open_dataset(name: str) -> tuple[Any, str, str | None]:
         dataset = dataset["train"] if "train" in dataset else next(iter(dataset.values()))
     images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if not images:
-        raise ValueError(f"{name!r} has no column of images, only {', '.join(dataset.features)}")
+        raise _no_images(name, dataset.features)
     labels = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
     return dataset, images[0], labels[0] if labels else None
 
 
-def detect_channels(dataset: Any, column: str) -> int:
-    """Return 1 if the images are grey, else 3; at most 200 of them, spread over all, are read."""
-    indices = range(0, len(dataset), len(dataset) // image_files.CHANNEL_CHECK_IMAGES + 1)
-    return 1 if all(dataset[i][column].mode in image_files.GREY_MODES for i in indices) else 3
+def row_opener(dataset: Any, column: str) -> Callable[[int], Image]:
+    """Return the function that opens the image of a row, as the files of a folder are opened: of the same formats only."""
+    import datasets
+    import fsspec  # comes with datasets
+
+    encoded = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+    def open_row(row: int) -> Image:
+        value = encoded[row][column]
+        if value is None or (value["bytes"] is None and value["path"] is None):
+            raise ValueError("it holds no image")
+        if value["bytes"] is not None:
+            image = decode.open_image(io.BytesIO(value["bytes"]))
+        elif Path(value["path"]).is_file():
+            image = decode.open_image(Path(value["path"]))
+        else:
+            with fsspec.open(value["path"], "rb") as file:
+                image = decode.open_image(io.BytesIO(file.read()))
+        if image.width * image.height <= decode.REDUCED_PIXELS:
+            image.load()  # a JPEG too, at its whole size, as the library does
+        return image
+
+    return open_row
+
+
+def _no_images(name: str, features: Mapping[str, Any]) -> ValueError:
+    """Return the error that a data set has no column with one image a row."""
+    import datasets
+
+    for column, feature in features.items():
+        inner = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+        if isinstance(inner, datasets.Image):
+            return ValueError(
+                f"{name!r} has lists of images in its column {column!r}, and no column with one image a row: save a data set "
+                "with one of them in each row, and name that"
+            )
+    return ValueError(f"{name!r} has no column of images, only {', '.join(features)}")

@@ -1,6 +1,7 @@
 """Images and samples of any kind, between their own form and what a network reads. This room imports no other."""
 
-from . import files
+from . import decode, files
+from .appearance import exif_orientation, has_transparency, over_flat_colour, upright
 from .convert import Restore, all_to_model, as_floats, as_pixels, to_model, unpack
 from .kinds import (
     check_has_image,
@@ -40,13 +41,16 @@ __all__ = [
     "as_floats",
     "as_pixels",
     "check_has_image",
+    "decode",
     "describe_sample",
+    "exif_orientation",
     "extract_image",
     "extract_labelled",
     "files",
     "frames_of",
     "geometry_among",
     "has_exif_rotation",
+    "has_transparency",
     "hide_companions",
     "is_empty",
     "is_image",
@@ -55,6 +59,7 @@ __all__ = [
     "label_of",
     "labels_of",
     "lead_shape",
+    "over_flat_colour",
     "pair_up",
     "plain_dict",
     "plain_label",
@@ -64,6 +69,7 @@ __all__ = [
     "to_model",
     "unpack",
     "untransformed_reader",
+    "upright",
     "warn_exif_rotation",
     "with_label",
 ]

@@ -1,0 +1,71 @@
+"""A PIL image as it is to be seen: upright, and over one flat colour where it is transparent."""
+
+import PIL.Image
+from PIL.Image import Transpose
+
+EXIF_ORIENTATION_TAG = 0x0112
+UPRIGHT = 1  # the orientation of an image that is not turned
+TURNS = {  # by orientation: what makes it upright
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")  # of PIL
+FLAT_COLOUR = (255, 255, 255, 255)  # RGBA
+
+
+def exif_orientation(image: PIL.Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1, upright, where it has none or its metadata are damaged.
+
+    Example:
+        >>> exif_orientation(PIL.Image.new("L", (28, 28)))
+        1
+    """
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION_TAG, UPRIGHT)
+    except Exception:  # PIL raises errors of many types for damaged metadata
+        return UPRIGHT
+    return orientation if orientation in TURNS else UPRIGHT
+
+
+def upright(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return an image turned as its EXIF orientation says; the image itself if it is upright.
+
+    Example:
+        >>> image = PIL.Image.new("L", (40, 30))
+        >>> image.getexif()[EXIF_ORIENTATION_TAG] = 6
+        >>> upright(image).size
+        (30, 40)
+    """
+    image.load()  # a TIFF is turned by PIL as it is read
+    turn = TURNS.get(exif_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def has_transparency(image: PIL.Image.Image) -> bool:
+    """Whether pixels of an image may be transparent: by an alpha channel, or by a colour or palette entry (tRNS).
+
+    Example:
+        >>> has_transparency(PIL.Image.new("LA", (28, 28))), has_transparency(PIL.Image.new("P", (28, 28)))
+        (True, False)
+    """
+    return image.mode in ALPHA_MODES or "transparency" in image.info
+
+
+def over_flat_colour(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return a transparent image composed over white, as RGB; an image without transparency as it is.
+
+    What lies hidden under transparent pixels is often noise, or the remains of an editor's work.
+
+    Example:
+        >>> over_flat_colour(PIL.Image.new("RGBA", (28, 28), (200, 0, 0, 0))).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    if not has_transparency(image):
+        return image
+    image = image.convert("RGBA")
+    return PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, FLAT_COLOUR), image).convert("RGB")
