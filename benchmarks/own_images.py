@@ -1,11 +1,12 @@
-"""Measure whether samples help on images of one's own: a folder of `train/CLASS/` and `test/CLASS/` image files.
+"""Measure whether samples help on images of one's own: a folder of `train/CLASS/` and `test/CLASS/` or `val/CLASS/` files.
 
     python -m train --data folder:photos/train --size 64
     python -m benchmarks.own_images --images photos --weights runs/photos --n 5 10 50
 
 The VAE has seen `photos/train` without labels, but for the tenth that its training holds out, and the bank at most 10,000 of
-these images; n images of each class are labelled, others in each draw, and accuracy is that on `photos/test`. Arms: the
-policy alone; with samples of `VAEAugment.fit`; with copies of the labelled images in their place, which must change nothing.
+these images; n images of each class are labelled, others in each draw, and accuracy is that on `photos/test` or `photos/val`.
+Arms: the policy alone; with samples of `VAEAugment.fit`; with copies of the labelled images in their place, which must change
+nothing.
 As in `benchmarks.accuracy`: the same labelled images for every arm, 500 steps of 64 images of a small CNN, 70 % samples up to
 ten labels a class, else half.
 """
@@ -22,6 +23,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from vae_augment import VAEAugment
+from vae_augment.images import files
 
 from .accuracy import IMAGES, accuracy, commit, machine, share_of, train
 from .table import difference, interval, mean
@@ -29,6 +31,21 @@ from .table import difference, interval, mean
 RESULTS = Path(__file__).parent / "own_images.jsonl"  # of CIFAR-10 and of five kinds of flowers
 ARMS = ("policy", "policy+ours", "policy+copies")
 POLICY = v2.Compose([v2.RandomHorizontalFlip(), v2.RandAugment()])
+
+
+def parts(folder: Path) -> tuple[Path, Path]:
+    """The folders to train and to test on, by the names that `python -m train --data folder:` knows; test before val.
+
+    Raises:
+        FileNotFoundError: one of them is missing.
+    """
+    there = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
+    found = []
+    for names in (files.TRAIN_FOLDERS, ("test", "testing", *files.HELD_OUT_FOLDERS)):
+        if not (chosen := [there[name] for name in names if name in there]):
+            raise FileNotFoundError(f"{folder} has none of the folders {', '.join(dict.fromkeys(names))}: make one")
+        found.append(chosen[0])
+    return found[0], found[1]
 
 
 def read(folder: Path, channels: int, size: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +82,9 @@ def augmented(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=Path, required=True, help="folder of train/CLASS/ and test/CLASS/")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of train/CLASS/ and test/CLASS/ or val/CLASS/"
+    )
     parser.add_argument(
         "--weights", required=True, help="bundled name, folder or Hub id; its VAE says the size of images"
     )
@@ -79,7 +98,7 @@ def main() -> None:
     data = options.images.resolve().name
     augment, revision = VAEAugment.from_pretrained(options.weights), commit()
     config = augment.vae.config
-    (images, labels), test = (read(options.images / part, config.channels, config.size) for part in ("train", "test"))
+    (images, labels), test = (read(part, config.channels, config.size) for part in parts(options.images))
     for n in options.n:
         found: dict[str, list[float]] = {arm: [] for arm in options.arms}
         for draw in range(options.draws):

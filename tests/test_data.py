@@ -16,6 +16,7 @@ import torch
 import yaml
 from torchvision.transforms.v2 import functional as F
 
+from benchmarks import own_images
 from tests.conftest import IMAGES, LABELS
 from tests.running import python_m_train
 from train import data as datasets
@@ -137,6 +138,17 @@ def test_a_test_folder_alone_is_not_trained_on(tmp_path):
     photographs(tmp_path / "photos" / "test")
     with pytest.raises(ValueError, match=r"all images of .*photos are held out, in test: .*photos/train"):
         datasets.load(f"folder:{tmp_path / 'photos'}", 3, 32)
+
+
+def test_the_benchmark_of_own_images_takes_the_folders_that_training_takes(tmp_path):
+    with pytest.raises(FileNotFoundError, match="none of the folders train, training"):
+        own_images.parts(tmp_path)
+    (tmp_path / "Train").mkdir()
+    with pytest.raises(FileNotFoundError, match="none of the folders test, testing, val"):
+        own_images.parts(tmp_path)
+    for name in ("val", "test"):
+        (tmp_path / name).mkdir()
+        assert own_images.parts(tmp_path) == (tmp_path / "Train", tmp_path / name)
 
 
 def test_links_are_followed_and_what_is_hidden_or_of_a_run_is_not_read(tmp_path):

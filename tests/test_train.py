@@ -16,6 +16,7 @@ from tests.conftest import IMAGES
 from tests.running import python_m_train
 from train import data as datasets
 from train.__main__ import main
+from train.cli import parse
 from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_ema, warmup
 from train.recipes import RECIPES, Recipe
@@ -189,6 +190,36 @@ def test_mistakes_are_one_clear_error(arguments, message, tmp_path, monkeypatch,
     assert ended.value.code != 0
     assert message in capsys.readouterr().err + str(ended.value.code)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_arguments_is_no_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    for part in ("python -m train mnist", "--data folder:PATH", "recipes: sample, mnist, fashion-mnist"):
+        assert part in printed.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--bf16=None", "--batch_size=64.0", "--vae.latent_dim=8.0", "--seed=3.0"],
+        ["--bf16", "None", "--batch_size", "6.4e1", "--vae.latent_dim", "8.0", "--seed", "3"],
+        ["--bf16=null", "--batch_size=64", "--vae.latent_dim=8", "--seed=3"],
+    ],
+)
+def test_values_as_a_sweep_writes_them(flags):
+    recipe = parse(["sample", *flags], "").recipe
+    assert (recipe.bf16, recipe.batch_size, recipe.vae.latent_dim, recipe.seed) == (None, 64, 8, 3)
+
+
+def test_half_an_integer_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        parse(["sample", "--batch_size=64.5"], "")
+    assert "64.5" in capsys.readouterr().err
 
 
 def test_unknown_key_in_a_config_is_an_error(tmp_path, capsys):

@@ -13,7 +13,7 @@ import yaml
 from tests import wandb_server
 from train.__main__ import main
 from train.cli import make_parser
-from train.log import WANDB_ID_FILE
+from train.log import WANDB_ID_FILE, Log, artifact_name
 from train.recipes import RECIPES
 from vae_augment import hub
 
@@ -72,6 +72,36 @@ def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert hub.load(tmp_path / "run").bank is not None
+
+
+def test_an_artifact_has_a_name_that_wandb_takes():
+    import wandb
+
+    names = ["vae-run", "vae-caf\xe9", "vae-照片", "vae-图片", "vae-caf\udce9", "照片", "vae-" + "x" * 300, "a b/c"]
+    found = [artifact_name(name) for name in names]
+    assert found[0] == "vae-run"
+    assert len(set(found)) == len(names)
+    for name in found:
+        wandb.Artifact(name, type="model")
+
+
+@pytest.mark.parametrize("off", ["true", "1", "YES"])
+def test_the_environment_turns_wandb_off(off, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_DISABLED", off)
+    monkeypatch.setattr("train.log._init_wandb", lambda *_: pytest.fail("W&B was started"))
+    with Log(tmp_path, {}, 1, None):
+        pass
+
+
+def test_the_environment_says_project_and_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "plankton")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "logs"))
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "run").mkdir()
+    with Log(tmp_path / "run", {}, 1, "offline") as log:
+        assert log._run.project == "plankton"
+    assert list((tmp_path / "logs" / "wandb").glob("offline-run-*"))
 
 
 def test_a_run_over_another_does_not_log_into_its_wandb_run(tmp_path, monkeypatch):

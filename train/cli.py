@@ -1,6 +1,7 @@
 """The command line of the trainer: its parser, and what a command line means."""
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -11,7 +12,7 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_type_hints
 
 try:
     import yaml
@@ -31,6 +32,12 @@ from .run import run
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
+SCALAR_FLAGS = {  # of a recipe: flags whose values are no text, with their types
+    f"--{prefix}{field.name}": kinds[field.name]
+    for prefix, kinds, owner in (("", get_type_hints(Recipe), Recipe), ("vae.", get_type_hints(VAEConfig), VAEConfig))
+    for field in dataclasses.fields(owner)
+    if kinds[field.name] in (int, float, bool, bool | None)
+}
 DEFAULT_SIZE = 64  # pixels a side, for images of one's own
 
 
@@ -80,8 +87,8 @@ def parse(arguments: list[str], usage: str) -> Command:
         ValueError, OSError: flags contradict one another, a stored run, or a folder's content.
         SystemExit: an unknown recipe, flag or value; or --help, --print_config.
     """
-    name, flags = split_recipe_name(arguments)
-    flags = stored_recipe_first(name, flags)
+    name, flags = split_recipe_name(arguments, usage)
+    flags = stored_recipe_first(name, as_yaml_has_them(flags))
     options = make_parser(starting_recipe(name, flags), usage).parse_args(flags)
     recipe = recipe_of(options)
     check_size(options, recipe)
@@ -102,9 +109,13 @@ def parse(arguments: list[str], usage: str) -> Command:
     return Command(recipe, source, folder, text, options)
 
 
-def split_recipe_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+def split_recipe_name(arguments: list[str], usage: str) -> tuple[str | None, list[str]]:
     """Split a command line into the name of a recipe, or None, and the flags."""
-    if not arguments or arguments[0].startswith("-"):
+    if not arguments:  # training is nothing to begin by mistake
+        if processes.is_main():
+            print(f"{usage}\nrecipes: {', '.join(RECIPES)}", file=sys.stderr)
+        sys.exit(2)
+    if arguments[0].startswith("-"):
         return None, arguments
     name = arguments[0]
     if name not in RECIPES:
@@ -112,6 +123,33 @@ def split_recipe_name(arguments: list[str]) -> tuple[str | None, list[str]]:
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     return name, arguments[1:]
+
+
+def as_yaml_has_them(flags: list[str]) -> list[str]:
+    """Write values of a recipe's flags as YAML has them: None as null, a whole float for an integer as that; sweeps send both.
+
+    Example:
+        >>> as_yaml_has_them(["--bf16=None", "--batch_size=64.0", "--steps", "1e3", "--lr=0.5", "--out=None"])
+        ['--bf16=null', '--batch_size=64', '--steps', '1000', '--lr=0.5', '--out=None']
+    """
+    written, name = [], ""
+    for flag in flags:
+        own_name, equals, value = flag.partition("=")
+        if equals and own_name in SCALAR_FLAGS:
+            written.append(f"{own_name}={_as_yaml(value, SCALAR_FLAGS[own_name])}")
+        else:
+            written.append(_as_yaml(flag, SCALAR_FLAGS[name]) if name in SCALAR_FLAGS else flag)
+        name = flag
+    return written
+
+
+def _as_yaml(value: str, kind: object) -> str:
+    if value == "None":
+        return "null"
+    with contextlib.suppress(ValueError, OverflowError):
+        if kind is int and not re.fullmatch(r"[-+]?\d+", value) and float(value).is_integer():
+            return str(int(float(value)))
+    return value
 
 
 def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
@@ -251,7 +289,11 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
     )
     optional("--out", type=str | None, help="folder to write; default runs/NAME, or NAME-2 if that exists")
     optional("--root", type=str | None, help=f"folder of torchvision's data sets; default ${datasets.ROOT_VARIABLE}")
-    optional("--wandb", type=WandbMode | None, help="default: $WANDB_MODE, else online if logged in, else offline")
+    optional(
+        "--wandb",
+        type=WandbMode | None,
+        help="default: $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if logged in, else offline",
+    )
     optional("--resume", type=str | None, help="folder of a run that was stopped, to go on with it")
     parser.add_argument(
         "--overwrite", action="store_true", help="let the run replace files of a folder that is not empty"

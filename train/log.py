@@ -1,10 +1,12 @@
 """Where a run's numbers and pictures go: metrics.jsonl always, the console, and Weights & Biases when asked."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import sys
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +24,8 @@ WANDB_FINISH_SECONDS = (
 )
 WANDB_ID_FILE = "wandb_run"  # holds the id of the W&B run, which a resumed run continues
 PRINT_EVERY = 500  # steps, where there is no terminal for a progress bar
+MAX_ARTIFACT_NAME = 100  # characters; W&B takes 128
+TRUE_VALUES = ("1", "true", "yes", "on")  # of $WANDB_DISABLED, in any case
 WandbMode = Literal["online", "offline", "disabled"]
 
 
@@ -32,7 +36,7 @@ class Log:
         folder: of the run; `metrics.jsonl` is in it.
         config: the full recipe, as W&B shows it.
         steps: steps of the whole run.
-        wandb_mode: None: $WANDB_MODE, else online if a key is configured, else offline.
+        wandb_mode: None: $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if a key is configured, else offline.
         done: steps of the run that is resumed: their lines are kept, and its W&B run goes on; 0 begins anew.
     """
 
@@ -82,7 +86,7 @@ class Log:
     def _log_artifact(self, files: Sequence[Path], name: str, aliases: Sequence[str]) -> None:
         import wandb
 
-        artifact = wandb.Artifact(re.sub(r"[^\w.-]+", "-", name).strip("-") or "weights", type="model")
+        artifact = wandb.Artifact(artifact_name(name), type="model")
         for file in files:
             artifact.add_file(str(file))
         self._wandb.log_artifact(artifact, aliases=["latest", *aliases])
@@ -112,6 +116,19 @@ class Log:
             self._wandb = None
 
 
+def artifact_name(name: str) -> str:
+    """Return a name that W&B takes: ASCII letters and digits, "-", "_" and "."; a name that loses letters gets a checksum.
+
+    Example:
+        >>> artifact_name("vae-my photos"), artifact_name("vae-照片")
+        ('vae-my-photos', 'vae-672078')
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    short = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-")[:MAX_ARTIFACT_NAME] or "weights"
+    is_whole = plain.isascii() and len(plain) == len(name) and len(plain) <= MAX_ARTIFACT_NAME
+    return short if is_whole else f"{short}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:6]}"
+
+
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     """Read the records of a file, without lines that a kill or a power cut left unfinished, empty or damaged."""
     lines = path.read_bytes().split(b"\n") if path.is_file() else []
@@ -130,7 +147,8 @@ def _is_kept(record: Mapping[str, Any], done: int, steps: int) -> bool:
 
 def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resume: bool) -> Any:
     """Start a W&B run, offline if the server cannot be reached; return None without one."""
-    mode = mode or os.environ.get("WANDB_MODE")
+    is_off = os.environ.get("WANDB_DISABLED", "").lower() in TRUE_VALUES
+    mode = mode or os.environ.get("WANDB_MODE") or ("disabled" if is_off else None)
     if mode == "disabled":
         return None
     try:
@@ -156,12 +174,12 @@ def _init_wandb(folder: Path, config: Mapping[str, Any], mode: str, resume: bool
     id_file = folder / WANDB_ID_FILE
     timeout = float(os.environ.get("WANDB_FINISH_TIMEOUT", WANDB_FINISH_SECONDS))
     run = wandb.init(
-        project="vae-augment",
-        dir=folder,
+        project=os.environ.get("WANDB_PROJECT") or "vae-augment",
+        dir=os.environ.get("WANDB_DIR") or folder,
         config=dict(config),
         mode=mode,  # type: ignore[arg-type]
-        id=id_file.read_text() if resume and id_file.is_file() else None,
-        resume="allow",
+        id=id_file.read_text() if resume and id_file.is_file() else os.environ.get("WANDB_RUN_ID"),
+        resume=os.environ.get("WANDB_RESUME") or "allow",  # type: ignore[arg-type]
         settings=wandb.Settings(finish_timeout=timeout),
     )
     atomic_write(id_file, run.id.encode())
