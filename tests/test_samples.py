@@ -200,3 +200,20 @@ def test_numbers_taken_for_classes_are_told():
     ages = [(image, i // 2) for i, image in enumerate(IMAGES[:120])]
     with pytest.warns(UserWarning, match=r"takes 60 labels for classes, half of them with 2 images .* fit=False"):
         SyntheticDataset(ages, 1.0, "fashion-mnist")
+
+
+def test_colours_hidden_under_transparency_do_not_count(augment):
+    """An editor leaves anything there; seen is the image over white."""
+    picture = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)).convert("RGBA")
+    clean = PIL.Image.new("RGBA", (28, 28), (255, 255, 255, 0))
+    mask = PIL.Image.new("L", (28, 28), 0)
+    mask.paste(255, (0, 0, 14, 28))
+    picture.putalpha(mask)
+    clean.paste(picture.crop((0, 0, 14, 28)), (0, 0))
+    for call in (augment, lambda image: augment.vary_all([image])[0]):
+        made = []
+        for image in (picture, clean):
+            torch.manual_seed(0)
+            made.append(levels(call(image)))
+        assert np.array_equal(made[0][:, :14], made[1][:, :14])
+    assert np.array_equal(made[0][..., 3], levels(picture)[..., 3]), "alpha is kept"

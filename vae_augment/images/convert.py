@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
+from .appearance import has_transparency, over_flat_colour
 from .kinds import check_has_channels
 
 Restore = Callable[..., Any]
@@ -42,7 +43,8 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
     """Convert an image to model space, and return `(x, restore)`.
 
     x is float32 `(B, channels, size, size)` in [0, 1], B the product of the leading dimensions. An image of another size is
-    resized (`resize=False` refuses it). One channel is repeated to three, three are reduced to their luminance.
+    resized (`resize=False` refuses it). One channel is repeated to three, three are reduced to their luminance. A transparent
+    PIL image is seen over white.
 
     Raises:
         TypeError: the PIL mode or dtype would be damaged.
@@ -58,6 +60,8 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
     """
     pixels, rebuild = unpack(image)
     x, restore = _pixels_to_model(pixels, channels, size, resize)
+    if _is_transparent(image):  # colours hidden under it are kept, and not looked at
+        x, _ = _pixels_to_model(unpack(over_flat_colour(image))[0], channels, size, resize)
     return x, lambda y, is_change=False: rebuild(restore(y, is_change))
 
 
@@ -74,7 +78,8 @@ def all_to_model(
         (torch.Size([3, 1, 28, 28]), [torch.Size([1, 28, 28]), torch.Size([2, 1, 40, 40])])
     """
     parts = [unpack(image) for image in images]
-    if len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1:
+    are_alike = len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1
+    if are_alike and not any(map(_is_transparent, images)):
         return _stack_to_model(parts, channels, size, resize)
     pairs = [to_model(image, channels, size, resize) for image in images]
     counts = [len(x) for x, _ in pairs]
@@ -83,6 +88,10 @@ def all_to_model(
         return [restore_one(part, is_change) for (_, restore_one), part in zip(pairs, y.split(counts), strict=True)]
 
     return torch.cat([x for x, _ in pairs]), restore
+
+
+def _is_transparent(image: Any) -> bool:
+    return isinstance(image, PIL.Image.Image) and has_transparency(image)
 
 
 def _stack_to_model(

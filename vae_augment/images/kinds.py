@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-EXIF_ORIENTATION_TAG = 0x0112
-EXIF_ROTATIONS = range(2, 9)  # orientations that turn or mirror an image; 1 is upright
+from .appearance import UPRIGHT, exif_orientation
 
 
 def is_image(item: Any) -> bool:
@@ -79,12 +78,7 @@ def has_exif_rotation(image: Any) -> bool:
         >>> has_exif_rotation(PIL.Image.new("L", (28, 28)))
         False
     """
-    if not isinstance(image, PIL.Image.Image):
-        return False
-    try:
-        return image.getexif().get(EXIF_ORIENTATION_TAG, 1) in EXIF_ROTATIONS
-    except Exception:  # PIL raises of many kinds for damaged metadata; the pixels may be whole
-        return False
+    return isinstance(image, PIL.Image.Image) and exif_orientation(image) != UPRIGHT
 
 
 def warn_exif_rotation(count: int, images: str) -> None:
