@@ -7,15 +7,9 @@ A new verb is a module here and its name in `VERBS` of `vae_augment/__main__.py`
 
 import sys
 
+from ..hub import printable
 
-def printable(text: str) -> str:
-    """Escape characters that move a terminal's cursor, change its colours or hide text: files come from strangers.
-
-    Example:
-        >>> print(printable("grey" + chr(27) + "[31m"))
-        grey\\x1b[31m
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+__all__ = ["printable", "show"]
 
 
 def show(line: str) -> None:

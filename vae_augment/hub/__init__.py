@@ -6,6 +6,7 @@ from .find import load, name_of
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
 from .pretrained import Pretrained
+from .printable import printable
 from .remote import check_repo_id, push
 from .shipped import BUNDLED, bundled
 from .weights import Weights, WeightsError
@@ -28,6 +29,7 @@ __all__ = [
     "metric_text",
     "model_card",
     "name_of",
+    "printable",
     "push",
     "read_card",
     "save",

@@ -41,10 +41,11 @@ class Located:
 
 def locate(name: str | os.PathLike[str], **options: Unpack[DownloadOptions]) -> Located:
     """Find the folder of weights, fetched if it is on the Hub; options and errors as of `load`."""
-    text, folder = os.fspath(name), Path(name).expanduser()
-    if text in bundled() and (isinstance(name, str) or not folder.is_dir()):
+    text, folder = os.fspath(name), Path(os.path.expanduser(name))
+    is_folder = os.path.isdir(folder)  # where Path.is_dir raises for a name that is too long
+    if text in bundled() and (isinstance(name, str) or not is_folder):
         return Located(text, "bundled", BUNDLED / text)
-    if folder.is_dir():
+    if is_folder:
         return Located(text, "folder", folder)
     if not is_repo_id(name):
         raise FileNotFoundError(unknown_name(name))

@@ -1,12 +1,15 @@
-"""The file of a fit: one safetensors file of class latents or differences, with the classes' labels in its header."""
+"""The file of a fit: one safetensors file of class latents or differences, with the classes' labels in its header.
+
+A fit by differences holds the labelled images themselves: such a file is as private as they are.
+"""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -15,92 +18,133 @@ from ..atomic import atomic_write
 from ..classes import ClassDifferences, ClassLatents
 from ..fit import Classes, Fit, Labels
 from ..vae import Codec
-from .format import MAX_JSON_BYTES
+from .printable import shown
+from .tensor_file import MAX_HEADER_BYTES, Header, open_tensors
 from .weights import WeightsError
 
 KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
+MAX_FIT_BYTES = 800_000_000
+IMAGE_RANGE = (-0.25, 1.25)  # images in [0, 1] that were interpolated overshoot
+
+Shapes = Mapping[
+    str, tuple[torch.dtype, tuple[int | str, ...]]
+]  # of tensors, by name; a letter: any length, but the same
 
 
 def save_fit(path: str | os.PathLike[str], fit: Fit, vae: Codec) -> None:
-    """Write the file of a fit; interrupted, it leaves the old one."""
+    """Write the file of a fit; interrupted, it leaves the old one.
+
+    Raises:
+        ValueError: it would be larger than what is read again; nothing is written.
+    """
     kind = next(name for name, cls in KINDS.items() if isinstance(fit.jitter, cls))
-    header = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
+    texts = {"kind": kind, "labels": json.dumps(fit.labels), "vae": vae.fingerprint()}
     if isinstance(fit.jitter, ClassDifferences):
-        header["reach"] = repr(fit.jitter.reach)
-    tensors = {name: getattr(fit.jitter, name).contiguous() for name in _tensor_names(kind)}
-    atomic_write(Path(path).expanduser(), safetensors.torch.save(tensors, metadata=header))
+        texts["reach"] = repr(fit.jitter.reach)
+    names = _expected_shapes(kind, len(fit.labels), vae)
+    tensors = {name: getattr(fit.jitter, name).contiguous() for name in names}
+    content = safetensors.torch.save(tensors, metadata=texts)
+    if int.from_bytes(content[:8], "little") > MAX_HEADER_BYTES:
+        raise ValueError(
+            f"nothing is written: the labels take more than {MAX_HEADER_BYTES} bytes. Use shorter or fewer ones"
+        )
+    if len(content) > MAX_FIT_BYTES:
+        raise ValueError(
+            f"nothing is written: the fit has {len(content)} bytes, and no more than {MAX_FIT_BYTES} are read. Fit fewer images"
+        )
+    atomic_write(Path(path).expanduser(), content)
 
 
 def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fit:
-    """Read the file of a fit with this codec.
+    """Read the file of a fit with this codec; its header is judged before tensors are read.
 
     Raises:
         FileNotFoundError: there is no such file.
         WeightsError: it is damaged, or was fitted with other weights.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}: write one with VAEAugment.save_fit")
+    path = Path(os.path.expanduser(path))
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
-    kind = header.get("kind", "")
-    if kind not in KINDS or set(tensors) != set(_tensor_names(kind)):
-        raise WeightsError(f"{path} was not written by VAEAugment.save_fit: save the fit again")
-    if header.get("vae") != vae.fingerprint():
-        raise WeightsError(f"{path} was fitted with other weights than these: load those, or fit again")
-    labels = _read_labels(path, header.get("labels", ""))
-    _check_tensors(path, tensors, len(labels), vae)
-    numbers: dict[str, Any] = {"reach": _read_reach(path, header)} if kind == "differences" else {}
-    return Fit(KINDS[kind](**tensors, **numbers), labels)
+        with open_tensors(path) as file:
+            texts = file.header.texts
+            kind = texts.get("kind", "")
+            if kind not in KINDS:
+                raise WeightsError(f"{path} was not written by VAEAugment.save_fit: save the fit again")
+            if texts.get("vae") != vae.fingerprint():
+                raise WeightsError(f"{path} was fitted with other weights than these: load those, or fit again")
+            labels = _read_labels(path, texts.get("labels", ""))
+            fields: dict[str, Any] = {"reach": _read_reach(path, texts)} if kind == "differences" else {}
+            _check_header(path, file.header, _expected_shapes(kind, len(labels), vae))
+            tensors, _ = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {path}: write one with VAEAugment.save_fit") from None
+    _check_values(path, tensors, len(labels))
+    return Fit(KINDS[kind](**fields | tensors), labels)
 
 
-def _tensor_names(kind: str) -> tuple[str, ...]:
-    return ("latents", "ends", "members", "labelled", "labels") if kind == "latents" else ("latents", "ends", "images")
+def _expected_shapes(kind: str, classes: int, vae: Codec) -> Shapes:
+    half, integer = torch.float16, torch.int64
+    shapes: Shapes = {"latents": (half, ("M", *vae.latent_shape)), "ends": (integer, (classes,))}
+    if kind == "differences":
+        return {**shapes, "images": (half, ("M", vae.channels, vae.size, vae.size))}
+    own: Shapes = {"labelled": (half, ("N", *vae.latent_shape)), "labels": (integer, ("N",))}
+    return {**shapes, "members": (integer, ("M",)), **own}
 
 
 def _read_labels(path: Path, text: str) -> Labels:
     try:
-        labels = json.loads(text) if len(text) <= MAX_JSON_BYTES else None
+        labels = json.loads(text)
     except (ValueError, RecursionError):
         labels = None
     if not isinstance(labels, list) or len(labels) < 2 or not all(type(label) in (int, str) for label in labels):
-        raise WeightsError(f"{path} does not list its labels, integers or strings")
+        raise WeightsError(f"{path} does not list its labels, integers or strings: save the fit again")
+    if len(set(labels)) < len(labels):
+        raise WeightsError(f"{path} lists a label twice: save the fit again")
     return tuple(labels)
 
 
-def _read_reach(path: Path, header: Mapping[str, str]) -> float:
+def _read_reach(path: Path, texts: Mapping[str, str]) -> float:
+    """The largest part of a difference that is added."""
     try:
-        return float(header["reach"])
+        reach = float(texts["reach"])
     except (KeyError, ValueError):
-        raise WeightsError(f"{path} has no number as reach in its header: save the fit again") from None
+        reach = math.nan
+    if not 0 <= reach <= 1:
+        raise WeightsError(f"{path} has no reach from 0 to 1, got {shown(texts.get('reach'))}: save the fit again")
+    return reach
 
 
-def _check_tensors(path: Path, tensors: Mapping[str, Tensor], classes: int, vae: Codec) -> None:
-    """Refuse tensors that would fail, or draw from another class, at the first sample."""
-    ends, latents = tensors["ends"], tensors["latents"]
-    image_shape = (vae.channels, vae.size, vae.size)
-    for name, shape in {"latents": vae.latent_shape, "labelled": vae.latent_shape, "images": image_shape}.items():
-        tensor = tensors.get(name)
-        if tensor is not None and not (tensor.dtype == torch.float16 and tensor.shape[1:] == shape):
-            raise WeightsError(f"{path}: {name} must be float16 (N, {shape}), got {tensor.dtype} {tuple(tensor.shape)}")
-        if tensor is not None and not tensor.isfinite().all():
-            raise WeightsError(f"{path}: {name} holds values that are not finite")
-    integers = [tensors[name] for name in ("ends", "members", "labels") if name in tensors]
-    if any(tensor.dtype != torch.int64 or tensor.ndim != 1 for tensor in integers) or len(ends) != classes:
-        raise WeightsError(f"{path}: ends, members and labels must be int64 vectors, with one end for each label")
-    counts = ends.diff(prepend=ends.new_zeros(1))
-    if not (counts > 0).all() or int(ends[-1]) != len(latents):
-        raise WeightsError(f"{path}: ends must rise to the number of latents, {len(latents)}, got {ends.tolist()}")
-    if "images" in tensors and len(tensors["images"]) != len(latents):
-        raise WeightsError(f"{path}: {len(tensors['images'])} images for {len(latents)} latents")
+def _check_header(path: Path, header: Header, expected: Shapes) -> None:
+    """Refuse a file before its tensors are read: other names, types or shapes, or more bytes than a fit has."""
+    infos, lengths = header.tensors, dict[str, int]()
+    if set(infos) != set(expected):
+        raise WeightsError(f"{path} holds other tensors than VAEAugment.save_fit writes: save the fit again")
+    for name, (dtype, shape) in expected.items():
+        info = infos[name]
+        lengths |= {w: s for w, s in zip(shape, info.shape, strict=False) if isinstance(w, str) and w not in lengths}
+        wanted = tuple(lengths.get(w, w) if isinstance(w, str) else w for w in shape)
+        if info.dtype != dtype or info.shape != wanted:
+            raise WeightsError(f"{path}: {name} must be {dtype} of shape {wanted}, got {info.dtype} {info.shape}")
+    if (size := max(info.end for info in infos.values())) > MAX_FIT_BYTES:
+        raise WeightsError(
+            f"{path} holds {size} bytes, more than the {MAX_FIT_BYTES} that a fit may: fit again to fewer images"
+        )
+
+
+def _check_values(path: Path, tensors: Mapping[str, Tensor], classes: int) -> None:
+    """Refuse values that would fail, or draw from another class, at the first sample."""
+    for name in {"latents", "labelled", "images"} & tensors.keys():
+        low, high = tensors[name].aminmax()  # NaN if there is one
+        if not (low.isfinite() and high.isfinite()):
+            raise WeightsError(f"{path}: {name} holds values that are not finite: save the fit again")
+        if name == "images" and not IMAGE_RANGE[0] <= float(low) <= float(high) <= IMAGE_RANGE[1]:
+            raise WeightsError(f"{path}: images hold values from {float(low):g} to {float(high):g}, not in [0, 1]")
+    ends, count = tensors["ends"], len(tensors["latents"])
+    # compared, not subtracted: a difference of int64 may wrap
+    if not (int(ends[0]) > 0 and bool((ends[1:] > ends[:-1]).all()) and int(ends[-1]) == count):
+        raise WeightsError(f"{path}: ends must rise to the number of latents, {count}, got {shown(ends.tolist())}")
     if "labels" in tensors:
-        labelled, labels = tensors["labelled"], tensors["labels"]
-        in_range = len(labels) > 0 and int(labels.min()) >= 0 and int(labels.max()) < classes
-        if len(labelled) != len(labels) or not in_range:
-            raise WeightsError(f"{path}: labels must be from 0 to {classes - 1}, one for each labelled latent")
-        if len(tensors["members"]) != len(latents):
-            raise WeightsError(f"{path}: {len(tensors['members'])} members for {len(latents)} latents")
+        labels, members = tensors["labels"], tensors["members"]
+        if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise WeightsError(f"{path}: labels must be from 0 to {classes - 1}, got {shown(labels.tolist())}")
+        if int(members.min()) < -1:
+            raise WeightsError(f"{path}: members must be places in a bank, or -1, got {int(members.min())}")

@@ -16,7 +16,6 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -24,12 +23,16 @@ from torch import Tensor
 from ..atomic import atomic_write
 from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_to_tensors, graph_names
 from ..vae import VAE, VAEConfig
+from .printable import shown
+from .reading import read_regular
+from .tensor_file import open_tensors
 from .weights import Weights, WeightsError
 
 FORMAT_VERSION = 1
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
-MAX_JSON_BYTES = 1_000_000  # of config.json, and of the header of a safetensors file
+MAX_JSON_BYTES = 1_000_000  # of config.json
+MAX_NAMES = 300  # characters of names that a message lists
 FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 Shapes = Mapping[str, tuple[int | None, ...]]  # of tensors, by name; None: any length
@@ -54,8 +57,8 @@ def load_folder(folder: Path) -> Weights:
         vae = VAE(VAEConfig(**config["vae"]))
     expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
     state = _read_tensors(folder / "model.safetensors", lambda _: expected, checksums["model.safetensors"])
-    if not (state["latent_std"] > 0).all():
-        raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0")
+    if not (state["latent_std"].half() > 0).all():
+        raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0, in float16 too")
     vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
     vae.eval()
     bank = None
@@ -104,22 +107,31 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
     checksums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     own = config_checksum(config | {"sha256": checksums})
     config["sha256"] = checksums | {"config.json": own}
+    if len(text := _config_text(config)) > MAX_JSON_BYTES:
+        raise ValueError(
+            f"nothing is written: config.json would have {len(text)} bytes, and no more than {MAX_JSON_BYTES} are read. Shorten "
+            "the provenance, metrics or gains"
+        )
     contents["README.md"] = card.encode()
-    contents["config.json"] = (json.dumps(config, indent=2) + "\n").encode()
+    contents["config.json"] = text
     for name, content in contents.items():
         atomic_write(folder / name, content)
     if weights.bank is None:  # of the weights that were here before
         (folder / "bank.safetensors").unlink(missing_ok=True)
 
 
+def _config_text(config: Mapping[str, Any]) -> bytes:
+    return (json.dumps(config, indent=2) + "\n").encode()
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     """Read config.json and check it field by field."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise WeightsError(f"{path} has {path.stat().st_size} bytes, more than any config this version writes")
     try:
-        config = json.loads(path.read_bytes())
+        content = read_regular(path, MAX_JSON_BYTES)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}") from None
+    try:
+        config = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is not JSON: {error}") from None
     if not isinstance(config, dict):
@@ -135,13 +147,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     _check_keys(path, "keys", set(config), keys)
     for key in keys - {"format_version"}:
         if not isinstance(config[key], dict):
-            raise WeightsError(f"{path}: {key} must be an object, got {config[key]!r:.80}")
+            raise WeightsError(f"{path}: {key} must be an object, got {shown(config[key])}")
     _check_keys(path, "keys of vae", set(config["vae"]), {f.name for f in dataclasses.fields(VAEConfig)})
     _check_values(path, config)
     try:
         VAEConfig(**config["vae"])
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from None
+    if len(_config_text(config)) > MAX_JSON_BYTES:
+        raise WeightsError(
+            f"{path} could not be saved again: as it is written here, it has more than {MAX_JSON_BYTES} bytes"
+        )
     return config
 
 
@@ -149,16 +165,16 @@ def _check_values(path: Path, config: Mapping[str, Any]) -> None:
     """Refuse values that are nested, or that cannot be printed or computed with."""
     for key, gain in config["gains"].items():
         if type(gain) not in (int, float) or not 0 <= gain < 1e6:
-            raise WeightsError(f"{path}: the gain of {key} must be a number of at least 0, got {gain!r:.80}")
+            raise WeightsError(f"{path}: the gain of {key:.80} must be a number of at least 0, got {shown(gain)}")
     for key, metric in config["metrics"].items():
         if type(metric) not in (int, float) or not abs(metric) < 1e300:  # not isfinite: it fails on huge integers
-            raise WeightsError(f"{path}: the metric {key} must be a finite number, got {metric!r:.80}")
+            raise WeightsError(f"{path}: the metric {key:.80} must be a finite number, got {shown(metric)}")
     for key, value in config["pool"].items():
         if type(value) not in (int, str):
-            raise WeightsError(f"{path}: {key} of pool must be a string or an integer, got {value!r:.80}")
+            raise WeightsError(f"{path}: {key:.80} of pool must be a string or an integer, got {shown(value)}")
     for name, checksum in config["sha256"].items():
         if type(checksum) is not str:
-            raise WeightsError(f"{path}: sha256 of {name} must be a string, got {checksum!r:.80}")
+            raise WeightsError(f"{path}: sha256 of {name:.80} must be a string, got {shown(checksum)}")
 
 
 def config_checksum(config: Mapping[str, Any]) -> str:
@@ -170,9 +186,9 @@ def config_checksum(config: Mapping[str, Any]) -> str:
 
 def _check_keys(path: Path, kind: str, got: set[str], expected: set[str]) -> None:
     if unknown := sorted(got - expected):
-        raise WeightsError(f"{path}: unknown {kind}: {', '.join(unknown)}")
+        raise WeightsError(f"{path}: unknown {kind}: {', '.join(unknown):.{MAX_NAMES}}")
     if missing := sorted(expected - got):
-        raise WeightsError(f"{path}: missing {kind}: {', '.join(missing)}")
+        raise WeightsError(f"{path}: missing {kind}: {', '.join(missing):.{MAX_NAMES}}")
 
 
 def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], checksum: str) -> dict[str, Tensor]:
@@ -180,28 +196,26 @@ def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], che
 
     `expected` says what a file that holds tensors of these names must hold.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}")
-    with path.open("rb") as file_start:
-        header = int.from_bytes(file_start.read(8), "little")
-    if header > MAX_JSON_BYTES:  # safetensors itself reads up to 100 MB, into much more memory
-        raise WeightsError(
-            f"{path} is not a safetensors file of this program, or is cut off: a header of {header} bytes"
-        )
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+        with open_tensors(path) as file:
+            infos = file.header.tensors
+            shapes = {key: info.shape for key, info in infos.items()}
             _check_shapes(path, shapes, expected(shapes))
-            tensors = {key: file.get_tensor(key).clone() for key in shapes}
-    except safetensors.SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file, or is cut off: {error}") from None
-    if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
+            for key, info in infos.items():
+                if key not in graph_names() and info.dtype not in FLOAT_DTYPES:
+                    raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {info.dtype}")
+            tensors, found = file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}") from None
+    if found != checksum:
         raise WeightsError(
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key not in graph_names() and not (tensor.dtype in FLOAT_DTYPES and tensor.isfinite().all()):
-            raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {tensor.dtype}")
+        if key not in graph_names() and not tensor.half().isfinite().all():
+            raise WeightsError(
+                f"{path}: {key} must hold finite floats of 16 or 32 bits, within the range of float16: get or train other weights"
+            )
     return tensors
 
 

@@ -5,10 +5,17 @@ from dataclasses import dataclass, field
 
 from ..pool import LatentBank
 from ..vae import VAE
+from .printable import printable
 
 
 class WeightsError(ValueError):
-    """A weights folder, or the file of a fit, that is damaged, inconsistent, or written by a newer version."""
+    """A weights folder, or the file of a fit, that is damaged, inconsistent, or written by a newer version.
+
+    Its message quotes the file: characters that a terminal would obey are escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ class VAEConfig:
         for name, most in LARGEST.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"VAEConfig.{name} must be an int, got {value!r}")
+                raise TypeError(f"VAEConfig.{name} must be an int, got {value!r:.80}")
             if not 1 <= value <= most:
-                raise ValueError(f"VAEConfig.{name} must be from 1 to {most}, got {value}")
+                raise ValueError(f"VAEConfig.{name} must be from 1 to {most}, got {value!r:.80}")
         if not isinstance(self.spatial, bool):
-            raise TypeError(f"VAEConfig.spatial must be true or false, got {self.spatial!r}")
+            raise TypeError(f"VAEConfig.spatial must be true or false, got {self.spatial!r:.80}")
         if self.size % self.patch:
             raise ValueError(f"VAEConfig.size must be a multiple of patch, got size={self.size}, patch={self.patch}")
         if (count := _parameter_estimate(self)) > MAX_PARAMETERS:
