@@ -9,7 +9,8 @@ from huggingface_hub import EvalResult, ModelCard
 
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, hub, load_weights
-from vae_augment.hub.card import BEGIN, END, Card, model_card, read_card, read_license
+from vae_augment.hub.card import BEGIN, END, Card, read_card, read_license
+from vae_augment.hub.model_card import model_card
 
 METRICS = {"test_psnr_db": 26.632, "test_knn_purity": 0.95, "train_seconds": 115.6}
 PROVENANCE = {"name": "MNIST training images", "images": 60000, "sha256": "0" * 64}

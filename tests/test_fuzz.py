@@ -18,8 +18,9 @@ import torch
 from tests.conftest import IMAGES
 from vae_augment import VAE, LatentBank, VAEConfig, Weights, WeightsError, hub
 from vae_augment.__main__ import main
-from vae_augment.hub.card import Card, model_card
+from vae_augment.hub.card import Card
 from vae_augment.hub.format import config_checksum
+from vae_augment.hub.model_card import model_card
 
 COUNT = 2000
 SLOWEST = 5.0  # seconds for one folder

@@ -1,10 +1,11 @@
 """Weights folders: loaded by name, saved, pushed to the Hugging Face Hub, described; model cards; files of fits."""
 
-from .card import metric_text, model_card, read_card
+from .card import read_card
 from .describe import BankDescription, Description, describe
 from .find import load, name_of
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
+from .model_card import metric_text, model_card
 from .pretrained import Pretrained
 from .printable import printable
 from .remote import check_repo_id, push

@@ -5,8 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from .card import model_card, read_card
+from .card import read_card
 from .find import name_of
+from .model_card import model_card
 from .remote import check_repo_id, push
 from .weights import Weights, savable
 from .write import save

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-from .card import model_card, read_card
+from .card import read_card
 from .find import name_of
 from .format import save_folder
+from .model_card import model_card
 from .weights import Weights, savable
 
 
