@@ -77,7 +77,7 @@ def execute(arguments: list[str], usage: str) -> None:
             resume=options.resume is not None,
         )
         if options.push_to_hub is not None and processes.is_main():
-            push(command.folder, options.push_to_hub, options.private, options.endpoint)
+            push(command.folder, options.push_to_hub, options.private, options.endpoint, options.push_originals)
 
 
 def parse(arguments: list[str], usage: str) -> Command:
@@ -242,10 +242,10 @@ def check_empty(folder: Path) -> None:
         )
 
 
-def push(folder: Path, repo_id: str, private: bool, endpoint: str | None) -> None:
+def push(folder: Path, repo_id: str, private: bool, endpoint: str | None, originals: bool) -> None:
     """Push the weights folder to the Hub, and print how to load it from there."""
     try:
-        sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint)
+        sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint, originals=originals)
     except Exception as error:
         code = f"from vae_augment import hub; hub.push({json.dumps(folder.as_posix())}, {json.dumps(repo_id)})"
         sys.exit(
@@ -299,6 +299,9 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
         "--overwrite", action="store_true", help="let the run replace files of a folder that is not empty"
     )
     optional("--push-to-hub", type=str | None, help="Hugging Face Hub id, user/repo, to push the weights to")
+    parser.add_argument(
+        "--push-originals", action="store_true", help="push samples.png with its row of held-out images"
+    )
     parser.add_argument("--private", action="store_true", help="make a new Hub repository private")
     optional("--endpoint", type=str | None, help="another server than huggingface.co")
     return parser

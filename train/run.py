@@ -110,6 +110,7 @@ def _check_count(data: Data) -> None:
 def _prepare_folder(folder: Path, recipe_text: str, resume: bool) -> None:
     """Create the folder with its recipe, without what an older run left there."""
     folder.mkdir(parents=True, exist_ok=True)
+    hub.read_card(folder)  # one that the new card could not be made from is refused now, and not after the last step
     remove_parts(folder)
     # a new run must not pass an older one's files off as its own; a resumed run keeps its own until they are replaced
     for name in () if resume else ("config.json", checkpoint.FILE, checkpoint.BEST_FILE, WANDB_ID_FILE):

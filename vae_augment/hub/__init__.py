@@ -8,6 +8,7 @@ from .format import DOCUMENTS, FILES
 from .model_card import metric_text, model_card
 from .pretrained import Pretrained
 from .printable import printable
+from .published import ORIGINALS
 from .remote import check_repo_id, push
 from .shipped import BUNDLED, bundled
 from .weights import Weights, WeightsError
@@ -17,6 +18,7 @@ __all__ = [
     "BUNDLED",
     "DOCUMENTS",
     "FILES",
+    "ORIGINALS",
     "BankDescription",
     "Description",
     "Pretrained",

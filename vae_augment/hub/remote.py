@@ -2,14 +2,17 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from ..version import __version__
-from .card import Card, read_card
+from .card import MAX_CARD_BYTES, Card, card_text
 from .format import DOCUMENTS, FILES, load_folder
+from .printable import shown
+from .published import published, read_documents
+from .reading import read_regular
 from .shipped import bundled
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ def fetch(repo_id: str, files: Sequence[str] = FILES, **options: Unpack[Download
     from huggingface_hub import snapshot_download
 
     if (cache := options.get("cache_dir")) is not None:
-        options["cache_dir"] = Path(cache).expanduser()
+        options["cache_dir"] = Path(os.path.expanduser(cache))
     try:
         folder = snapshot_download(
             repo_id,
@@ -65,11 +68,13 @@ def push(
     tag: str | None = None,
     commit_message: str = "Weights for vae-augment",
     endpoint: str | None = None,
+    originals: bool = False,
 ) -> str:
     """Put a weights folder on the Hugging Face Hub, as one commit; the repository is made if there is none.
 
     The files of the weights are sent: config, tensors, card, its picture and the recipe; no checkpoint, no log. The same
-    commit removes those of them that the folder lacks; other files of the repository are left alone. Text that was written
+    commit removes those of them that the folder lacks; other files of the repository are left alone. Paths of this machine in the
+    recipe and the card are reduced to names. Text that was written
     by hand into the card there is kept, unless the folder's card has such text of its own. The card that is sent names the
     repository where the folder's names the folder.
 
@@ -81,18 +86,21 @@ def push(
         branch: to commit to, made from main if there is none; default main.
         tag: name to give the commit.
         endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
+        originals: whether samples.png is sent with its first row, which are held-out images themselves.
 
     Returns:
         The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
 
     Raises:
         ValueError: `repo_id` is not of the form user/repo.
-        FileNotFoundError, WeightsError: the folder does not load; it is not pushed.
+        FileNotFoundError, WeightsError: the folder does not load, or a file of it is a link or not what its name says; it is not
+            pushed.
         ConnectionError: the server refused or could not be reached; nothing is committed unless the message names a commit.
     """
     check_repo_id(repo_id)
-    folder = Path(folder).expanduser()
-    load_folder(folder)
+    folder = Path(os.path.expanduser(folder))
+    documents = read_documents(folder)
+    others, card = published(documents, load_folder(folder).vae.size, originals)
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
@@ -103,7 +111,7 @@ def push(
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            operations=_changes(api, repo_id, branch, folder),
+            operations=_changes(api, repo_id, branch, folder, others, card),
             commit_message=commit_message,
             revision=branch,
         )
@@ -118,22 +126,20 @@ def push(
 
 
 def _changes(
-    api: "HfApi", repo_id: str, branch: str | None, folder: Path
+    api: "HfApi", repo_id: str, branch: str | None, folder: Path, documents: Mapping[str, bytes], own: Card
 ) -> list["CommitOperationAdd | CommitOperationDelete"]:
     """The operations of one commit after which the repository holds this folder."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     there = set(api.list_repo_files(repo_id, revision=branch))
-    contents: dict[str, Path | bytes] = {
-        name: folder / name for name in (*FILES, *DOCUMENTS) if (folder / name).is_file()
-    }
-    own = Card.parse(read_card(folder))
+    contents: dict[str, Path | bytes] = {name: folder / name for name in FILES if (folder / name).is_file()}
+    contents |= documents
     if own.block:
         own = own.renamed(repo_id)
         if "README.md" in there:
             with TemporaryDirectory() as cache:
-                path = api.hf_hub_download(repo_id, "README.md", revision=branch, cache_dir=cache)
-                own = own.keeping(Card.parse(read_card(Path(path).parent)))
+                path = Path(api.hf_hub_download(repo_id, "README.md", revision=branch, cache_dir=cache))
+                own = own.keeping(Card.parse(card_text(read_regular(path, MAX_CARD_BYTES))))
         contents["README.md"] = str(own).encode()
     gone = there & {*FILES, *DOCUMENTS} - set(contents)
     return [CommitOperationAdd(name, content) for name, content in contents.items()] + [
@@ -173,7 +179,7 @@ def unknown_name(name: str | os.PathLike[str], as_hub_id: str = "nor a Hub id of
     close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
-        f"no weights named {str(name)!r}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
+        f"no weights named {shown(str(name))}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
         f"{as_hub_id}"
     )
 

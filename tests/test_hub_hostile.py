@@ -1,0 +1,422 @@
+"""Files of strangers: what is dangerous is refused by name, at once, before memory is spent, and nothing private is published."""
+
+import hashlib
+import io
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from tests.conftest import FEW, IMAGES
+from vae_augment import LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
+from vae_augment.hub.card import END, Card, read_card
+from vae_augment.hub.format import config_checksum
+from vae_augment.hub.published import ORIGINALS, published, read_documents
+
+KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
+SECONDS, MEGABYTES = 1.0, 100
+
+
+@contextmanager
+def at_once():
+    """Within a second of this thread, and 100 MB."""
+    memory, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
+    yield
+    assert time.thread_time() - started < SECONDS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1000 * MEGABYTES
+
+
+@pytest.fixture
+def folder(vae, tmp_path):
+    bank = LatentBank.from_images(vae, IMAGES[:20])
+    hub.save(tmp_path / "weights", Weights(vae, bank, {"Noise": 0.5}, {"name": "sample"}, {"psnr": 1.0}))
+    return tmp_path / "weights"
+
+
+def sign(folder: Path, **changes) -> None:
+    """Edit config.json and the checksums as an author of such weights would."""
+    config = json.loads((folder / "config.json").read_text()) | changes
+    for name in set(config["sha256"]) - {"config.json"}:
+        config["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    config["sha256"]["config.json"] = config_checksum(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(WeightsError) as error:
+        hub.load(folder)
+    assert str(folder) in str(error.value)
+    return str(error.value)
+
+
+# links
+
+
+@pytest.mark.parametrize("name", [*hub.DOCUMENTS, *hub.FILES])
+def test_a_link_is_not_published(folder, tmp_path, name):
+    (tmp_path / "key").write_bytes((folder / name).read_bytes() if name in hub.FILES else KEY)
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(tmp_path / "key")
+    with pytest.raises(WeightsError, match=f"{name} is a symbolic link"):
+        hub.push(folder, "me/weights", endpoint="http://127.0.0.1:9")
+    (folder / name).unlink()
+    (folder / name).symlink_to(tmp_path / "absent")
+    with pytest.raises(WeightsError, match=f"{name} is a symbolic link"):
+        hub.push(folder, "me/weights", endpoint="http://127.0.0.1:9")
+
+
+def test_a_linked_card_is_not_taken_into_a_new_one(folder, augment, tmp_path):
+    (tmp_path / "key").write_bytes(KEY)
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "key")
+    for save in (lambda: augment.save_pretrained(folder), lambda: hub.save(folder, Weights(augment.vae))):
+        with pytest.raises(WeightsError, match=r"README\.md is a symbolic link"):
+            save()
+    assert (folder / "README.md").is_symlink()
+    assert (tmp_path / "key").read_bytes() == KEY
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("samples.png", KEY),
+        ("samples.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        ("samples.png", b""),
+        ("training.yaml", KEY),
+        ("training.yaml", b"- a\n- b\n"),
+        ("training.yaml", b"\xff\xfe"),
+        ("training.yaml", b"a: [*b]\n"),
+        ("README.md", b"---\ndate: 2020-13-45\n---\n"),
+        ("README.md", b"x" * 1_000_001),
+    ],
+)
+def test_a_document_that_is_none_is_not_published(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=name):
+        hub.push(folder, "me/weights", endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("target", ["/proc/self/mem", "/proc/kmsg", "/proc/self/maps", "/dev/zero", "/dev/tty", "."])
+@pytest.mark.parametrize("name", hub.FILES)
+def test_files_that_are_none_are_refused_at_once(folder, name, target):
+    if target != "." and not Path(target).exists():
+        pytest.skip(f"this system has no {target}")
+    (folder / name).unlink()
+    (folder / name).symlink_to(target)
+    with at_once():
+        refused(folder)
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    with at_once():
+        assert "no regular file" in refused(folder)
+
+
+def test_a_long_name_is_unknown(augment):
+    for name in ("a" * 5000, "a/" * 3000, "~" + "b" * 300, "\0", "\ud800"):
+        with pytest.raises(FileNotFoundError) as error:
+            hub.load(name)
+        assert len(str(error.value)) < 500
+        assert str(error.value).isprintable()
+        with pytest.raises((FileNotFoundError, WeightsError)):
+            augment.load_fit(name)
+
+
+def test_a_file_that_is_cut_off_while_it_is_used_does_not_end_the_process(folder, fitted, tmp_path):
+    fitted.save_fit(tmp_path / "fit.safetensors")
+    code = f"""
+import os
+from vae_augment import VAEAugment, hub
+weights = hub.load({str(folder)!r})
+fitted = VAEAugment.from_pretrained("fashion-mnist").load_fit({str(tmp_path / "fit.safetensors")!r})
+for path in ({str(folder / "model.safetensors")!r}, {str(folder / "bank.safetensors")!r}, {str(tmp_path / "fit.safetensors")!r}):
+    os.truncate(path, 0)
+print(len(weights.bank.latents.float().sum(0)), fitted.sample([0, 1]).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "8 torch.Size([2, 1, 28, 28])\n"
+
+
+# what loads can be saved again
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("value", [1e6, 1e-9])
+def test_weights_that_float16_cannot_hold_are_refused(folder, dtype, value):
+    path = folder / "model.safetensors"
+    tensors = {key: tensor.to(dtype) for key, tensor in safetensors.torch.load_file(path).items()}
+    tensors["latent_std"][0] = value
+    safetensors.torch.save_file(tensors, path)
+    sign(folder)
+    assert "float16" in refused(folder)
+
+
+def test_a_bank_that_float16_cannot_hold_is_refused(folder):
+    path = folder / "bank.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file(tensors | {"latents": tensors["latents"].float().fill_(1e6)}, path)
+    sign(folder)
+    assert "float16" in refused(folder)
+
+
+def test_a_config_that_could_not_be_read_again_is_neither_written_nor_loaded(folder, vae):
+    long = {f"\N{BLACK HEART SUIT}{i}": i for i in range(60_000)}  # longer in ASCII
+    with pytest.raises(ValueError, match=r"nothing is written: config\.json would have"):
+        hub.save(folder, Weights(vae, provenance=long))
+    assert hub.load(folder).provenance == {"name": "sample"}
+    config = json.loads((folder / "config.json").read_text()) | {"pool": long}
+    config["sha256"]["config.json"] = config_checksum(config)
+    (folder / "config.json").write_text(json.dumps(config, ensure_ascii=False, separators=(",", ":")), "utf-8")
+    assert (folder / "config.json").stat().st_size < 1_000_000
+    assert "could not be saved again" in refused(folder)
+
+
+# what a terminal would obey
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\r", "\u202e", "\ud800", "x" * 100_000])
+def test_errors_show_a_strangers_text_escaped_and_short(folder, text):
+    whole = (folder / "config.json").read_bytes()
+    config = json.loads(whole)
+    changes = [
+        {text: 1},
+        {"pool": {text: 1.5}},
+        {"pool": {"a": [text]}},
+        {"pool": [text]},
+        {"gains": {text: -1}},
+        {"gains": {"Noise": text}},
+        {"metrics": {text: None}},
+        {"sha256": config["sha256"] | {text: 1}},
+        {"vae": config["vae"] | {text: 1}},
+        {"vae": config["vae"] | {"size": text}},
+        {"vae": config["vae"] | {"spatial": text}},
+        {"vae": config["vae"] | {"width": 10**4000}},
+        {"format_version": text},
+    ]
+    for change in changes:
+        (folder / "config.json").write_text(json.dumps(config | change))
+        message = refused(folder)
+        assert message.isprintable()
+        assert len(message) < 1000
+    (folder / "config.json").write_bytes(whole)
+    model = safetensors.torch.load_file(folder / "model.safetensors")
+    if text.isascii():
+        safetensors.torch.save_file(model | {text: torch.ones(1)}, folder / "model.safetensors")
+        message = refused(folder)
+        assert message.isprintable()
+        assert len(message) < 1000
+
+
+# fits
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory):
+    """The file of a fit of each kind, by kind: its path, its header's texts and its tensors."""
+    augment, found = VAEAugment.from_pretrained("fashion-mnist"), {}
+    for kind, fitted in (("latents", augment.fit(FEW)), ("differences", VAEAugment(augment.vae).fit(FEW))):
+        path = tmp_path_factory.mktemp("fit") / f"{kind}.safetensors"
+        fitted.save_fit(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            found[kind] = path, file.metadata()
+    return {kind: (texts, safetensors.torch.load_file(path)) for kind, (path, texts) in found.items()}
+
+
+def load_refused(path: Path, message: str) -> None:
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    with at_once(), pytest.raises(WeightsError, match=message) as error:
+        augment.load_fit(path)
+    assert str(path) in str(error.value)
+    assert str(error.value).isprintable()
+
+
+def test_a_fit_of_a_strangers_numbers_is_refused(fits, tmp_path):
+    path = tmp_path / "fit.safetensors"
+    texts, tensors = fits["differences"]
+    for reach in ("nan", "inf", "-inf", "1e308", "-0.1", "1.1", "", "x", "\x1b[2J", "9" * 10_000):
+        path.write_bytes(safetensors.torch.save(tensors, metadata=texts | {"reach": reach}))
+        load_refused(path, "no reach from 0 to 1")
+    for value in (torch.nan, torch.inf, 60_000.0, -1.0):
+        images = tensors["images"].clone()
+        images[3, 0, 0, 0] = value
+        path.write_bytes(safetensors.torch.save(tensors | {"images": images}, metadata=texts))
+        load_refused(path, "images hold")
+    texts, tensors = fits["latents"]
+    end, count = tensors["ends"], len(tensors["latents"])
+    top = torch.iinfo(torch.int64).max
+    for ends in ([top - 1, -top, *end[2:]], [0, *end[1:]], [*end[:-1], count + 1], [top, *end[1:]], [-5, *end[1:]]):
+        path.write_bytes(safetensors.torch.save(tensors | {"ends": torch.tensor(ends)}, metadata=texts))
+        load_refused(path, "ends must rise")
+    for labels in (-1, 10, top, -top):
+        path.write_bytes(safetensors.torch.save(tensors | {"labels": tensors["labels"].fill_(labels)}, metadata=texts))
+        load_refused(path, "labels must be from 0 to 9")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [1, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        ["a", "a", *range(8)],
+        [True, *range(9)],
+        [1.0, *range(9)],
+        [[], *range(9)],
+        list(range(9)),
+        [0],
+        {},
+    ],
+)
+def test_a_fit_of_labels_that_are_none_is_refused(fits, tmp_path, labels):
+    texts, tensors = fits["latents"]
+    path = tmp_path / "fit.safetensors"
+    path.write_bytes(safetensors.torch.save(tensors, metadata=texts | {"labels": json.dumps(labels)}))
+    load_refused(path, "label|ends")
+
+
+def write_sparse(path: Path, header: dict, size: int) -> None:
+    text = json.dumps(header).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + size)
+
+
+def test_a_fit_is_judged_before_it_is_read(fits, tmp_path):
+    """A sparse file of 3 GB takes 4 kB of a disk."""
+    path, size = tmp_path / "fit.safetensors", 3_000_000_000
+    texts, _ = fits["latents"]
+    huge = {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}
+    write_sparse(path, {"__metadata__": texts, "latents": huge}, size)
+    load_refused(path, "other tensors")
+    count = size // (64 * 2 + 8)
+    latents = {"dtype": "F16", "shape": [count, 64], "data_offsets": [0, 128 * count]}
+    members = {"dtype": "I64", "shape": [count], "data_offsets": [128 * count, 136 * count]}
+    small = {"ends": ([10], 80, "I64"), "labels": ([1], 8, "I64"), "labelled": ([1, 64], 128, "F16")}
+    tensors, at = {"latents": latents, "members": members}, 136 * count
+    for name, (shape, length, dtype) in small.items():
+        tensors[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + length]}
+        at += length
+    write_sparse(path, {"__metadata__": texts, **tensors}, at)
+    load_refused(path, "more than the 800000000")
+    empty = {f"t{i}": {"dtype": "F16", "shape": [0], "data_offsets": [0, 0]} for i in range(100_000)}
+    write_sparse(path, {"__metadata__": texts, **empty}, 0)
+    load_refused(path, "header of")
+    write_sparse(path, {"__metadata__": texts, **dict(list(empty.items())[:10_000])}, 0)
+    load_refused(path, "shape")
+    write_sparse(path, {"__metadata__": texts | {"labels": "[" * 900_000}, "latents": huge}, size)
+    load_refused(path, "labels")
+    write_sparse(path, {"a": {"dtype": "F16", "shape": [2**62] * 5000, "data_offsets": [0, 0]}}, 0)
+    load_refused(path, "shape")
+
+
+def test_a_fit_of_labels_that_could_not_be_read_again_is_not_written(fitted, tmp_path):
+    from vae_augment.hub.fit_file import save_fit
+
+    long = ("x" * 600_000, "\N{BLACK HEART SUIT}" * 200_000, *range(8))
+    fit = type(fitted._fit)(fitted._fit.jitter, long)
+    with pytest.raises(ValueError, match="nothing is written: the labels"):
+        save_fit(tmp_path / "fit.safetensors", fit, fitted.vae)
+    assert not (tmp_path / "fit.safetensors").exists()
+
+
+# configs that ask for memory
+
+GREEDY = {
+    "a table of the decoder, 900 channels": {"size": 256, "patch": 1, "neck": 900, "latent_dim": 1, "width": 1},
+    "a table of the encoder, 64 channels": {"size": 1024, "patch": 4, "channels": 64},
+    "a table of 309 GB": {"size": 1024, "patch": 1, "latent_dim": 4096, "width": 1, "spatial": True},
+    "a hidden layer": {"size": 1024, "patch": 1, "width": 2048, "latent_dim": 1, "neck": 1},
+    "the posterior": {"size": 1024, "patch": 1, "latent_dim": 40, "width": 1, "spatial": True},
+    "patches of many channels": {"size": 1024, "patch": 64, "channels": 64, "width": 1, "latent_dim": 1, "neck": 1},
+    "parameters": {"size": 1024, "patch": 2, "neck": 64, "latent_dim": 64, "width": 1},
+}
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_config_that_asks_for_memory_is_refused_at_once(folder, name):
+    sign(folder, vae=VAEConfig().to_dict() | GREEDY[name])
+    with at_once():
+        assert "more than the" in refused(folder) or "shape" in refused(folder)
+
+
+# what is published
+
+
+@pytest.fixture
+def run_folder(folder, vae):
+    """A folder as a run leaves it."""
+    from train.card import run_card
+    from train.pictures import contact_sheet
+
+    contact_sheet(vae, IMAGES[:20]).save(folder / "samples.png")
+    recipe = "data: folder:/home/me/secret clients/photos\nsteps: 5\n"
+    command = "python -m train --data 'folder:/home/me/secret clients/photos' --out=/home/me/runs/a --root ~/data"
+    (folder / "training.yaml").write_text(recipe)
+    (folder / "README.md").write_text(run_card(hub.load(folder), "runs/a", folder, recipe, command))
+    return folder
+
+
+def test_paths_of_the_machine_are_not_published(run_folder):
+    documents = read_documents(run_folder)
+    others, card = published(documents, 28, originals=False)
+    assert others["training.yaml"] == b"data: folder:photos\nsteps: 5\n"
+    assert "/home" in (run_folder / "training.yaml").read_text(), "which the run goes on with"
+    for text in (read_card(run_folder), str(card)):
+        assert "python -m train --data folder:photos --out=a --root data`" in text
+        assert "data: folder:photos\n" in text
+        assert "home" not in text
+        assert "secret" not in text
+    old = read_card(run_folder).replace(
+        "folder:photos", "folder:/home/me/secret/photos"
+    )  # as an earlier version wrote it
+    _, card = published(documents | {"README.md": old.encode()}, 28, originals=False)
+    assert str(card) == read_card(run_folder).replace(f"{ORIGINALS}, ", "")
+
+
+def test_held_out_originals_are_published_only_when_asked_for(run_folder, vae):
+    from train.pictures import _picture, rows
+
+    documents = read_documents(run_folder)
+    others, card = published(documents, 28, originals=True)
+    assert others["samples.png"] == documents["samples.png"]
+    assert card.block.count(ORIGINALS) == 2
+    others, card = published(documents, 28, originals=False)
+    assert ORIGINALS not in card.block
+    assert "Rows: reconstructions, augmentations" in card.block
+    drawn = list(rows(vae, IMAGES[:20]).values())
+    expected = _picture(torch.cat(drawn[1:]), 16)
+    assert Image.open(io.BytesIO(others["samples.png"])).tobytes() == expected.tobytes()
+    again, _ = published(others | {"README.md": str(card).encode()}, 28, originals=False)
+    assert again["samples.png"] == others["samples.png"], "what was published loses no further row"
+    own, _ = published(documents | {"README.md": b"Mine.\n"}, 28, originals=False)
+    assert own["samples.png"] == others["samples.png"], "whatever the card says"
+
+
+def test_a_picture_of_ones_own_is_published_as_it_is(run_folder):
+    Image.new("RGB", (100, 77)).save(run_folder / "samples.png")
+    (run_folder / "README.md").write_text("Mine.\n")
+    (run_folder / "training.yaml").write_text("data: sample\nsteps: 5\n")
+    documents = read_documents(run_folder)
+    assert published(documents, 28, originals=False)[0] == documents
+    (run_folder / "README.md").write_text(read_card(hub.BUNDLED / "fashion-mnist"))
+    with pytest.raises(WeightsError, match=r"held-out originals.*originals=True"):
+        published(read_documents(run_folder), 28, originals=False)
+
+
+def test_bundled_documents_can_be_published():
+    for name in hub.bundled():
+        others, card = published(read_documents(hub.BUNDLED / name), 28, originals=False)
+        assert END not in card.block
+        assert card.without_paths() == card
+        assert Card.parse(str(card)) == card
+        assert ("samples.png" in others) == (hub.BUNDLED / name / "samples.png").is_file()
