@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .front_matter import read_yaml, split_front_matter
 from .reading import read_regular, refuse_link
-from .recipe_text import RECIPE_TITLE, data_of_recipe, recipe_section
+from .recipe_text import RECIPE_SECTION, RECIPE_TITLE, data_of_recipe, recipe_section
 from .weights import WeightsError
 
 BEGIN = "<!-- vae-augment: written by the program from here; what you write outside of these two lines is kept -->"
@@ -89,11 +89,10 @@ class Card:
     def without_paths(self) -> Self:
         """Reduce the paths of a machine in the recipe and its command to names, as new cards have them."""
         text, title, recipe = self.block.rpartition(RECIPE_TITLE)
-        command, fence, content = recipe.partition("```yaml\n")
-        if not (title and fence):
+        section = RECIPE_SECTION.fullmatch(recipe) if title else None
+        if section is None:
             return self
-        content = content.rstrip().rstrip("`")
-        return replace(self, block=text + recipe_section(content, command.strip().strip("`")))
+        return replace(self, block=text + recipe_section(section["recipe"], section["command"] or ""))
 
     def __str__(self) -> str:
         import yaml  # comes with huggingface-hub

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 MAX_YAML_CHARACTERS = 100_000
+MAX_WRITTEN_CHARACTERS = 80_000  # of the same, written again: fewer, since a new card adds its own
 MAX_DEPTH = 30  # lists and mappings inside one another
 
 
@@ -27,9 +28,11 @@ def read_yaml(text: str) -> Any:
         raise ValueError(f"it has more than {MAX_YAML_CHARACTERS} characters")
     try:
         value = yaml.load(text, _loader())
-        yaml.safe_dump(value)
+        written = len(yaml.safe_dump(value, allow_unicode=True))
     except Exception as error:  # of many kinds: a date that is none is a ValueError, !!int of a word a KeyError, ...
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    if written > MAX_WRITTEN_CHARACTERS:
+        raise ValueError(f"written again, it has {written} characters, more than {MAX_WRITTEN_CHARACTERS}")
     return value
 
 

@@ -22,7 +22,7 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         WeightsError: it is no regular file, or cannot be read.
     """
     try:
-        descriptor = os.open(path if "\0" not in str(path) else "", FLAGS)  # no name of a file holds it
+        descriptor = _opened(path)
         with open(descriptor, "rb") as file:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
@@ -32,6 +32,13 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         raise FileNotFoundError(f"there is no file {path}") from None
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, FLAGS)
+    except ValueError:  # no file can have such a name
+        raise FileNotFoundError from None
 
 
 def read_regular(path: Path, most: int) -> bytes:

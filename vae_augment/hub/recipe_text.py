@@ -8,6 +8,10 @@ from .front_matter import parse_yaml
 from .printable import printable
 
 RECIPE_TITLE = "## Recipe\n\n"  # of the card's section
+RECIPE_SECTION = re.compile(  # what follows the title; counts are bounded, so that any text is matched in linear time
+    r"(?:(?P<tick>`{1,9})(?P<command>[^\n]*)(?P=tick)\n\n)?(?P<fence>`{3,9})yaml\n(?P<recipe>.*)\n(?P=fence)\s*",
+    re.DOTALL,
+)
 HUB_DATASETS = {
     "mnist": "ylecun/mnist",
     "fashion-mnist": "zalando-datasets/fashion_mnist",
