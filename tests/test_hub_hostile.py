@@ -349,6 +349,34 @@ def test_a_config_that_asks_for_memory_is_refused_at_once(folder, name):
         assert "more than the" in refused(folder) or "shape" in refused(folder)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"size": 64, "patch": 1, "latent_dim": 512, "width": 512, "neck": 1},  # 12.6 MB of weights
+        {"size": 64, "patch": 1, "latent_dim": 256, "width": 512, "neck": 1},  # 6.3 MB
+        {"size": 512, "patch": 64, "channels": 32, "latent_dim": 2048, "width": 1, "neck": 16},
+        {"size": 896, "patch": 7, "channels": 1, "latent_dim": 8, "width": 2048, "neck": 3},
+        {"size": 512, "patch": 1, "channels": 64, "latent_dim": 1, "width": 2, "neck": 1},
+        {"size": 512, "patch": 1, "channels": 8, "latent_dim": 8, "width": 1, "neck": 1, "spatial": True},
+    ],
+    ids=range(6),
+)
+def test_a_small_model_needs_little_memory_in_the_transform(fields):
+    code = f"""
+import resource, torch
+from vae_augment import VAE, VAEAugment, VAEConfig
+torch.set_num_threads(1)
+config = VAEConfig(**{fields!r})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+augment = VAEAugment(VAE(config).eval(), gain=1.0)
+image = torch.zeros(config.channels, config.size, config.size)
+assert augment(image).shape == image.shape
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1000, "megabytes"
+
+
 # what is published
 
 

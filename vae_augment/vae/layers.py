@@ -57,8 +57,10 @@ class AffineStem(nn.Sequential):
 
 def windows(channels: int, size: int, stride: int, margin: int) -> Tensor:
     """Places in an image `(C, S, S)` of what each window of a `WindowConv` sees, int32 `(h h C side side)`."""
-    arange = functools.partial(torch.arange, device="cpu")  # also where a network is only planned, on "meta"
+    arange = functools.partial(
+        torch.arange, dtype=torch.int32, device="cpu"
+    )  # also where a network is only planned, on "meta"
     corners = arange(size // stride)[:, None] * stride - margin
     at = (corners + arange(stride + 2 * margin)).clamp(0, size - 1)  # (h, side)
     rows, columns = at[:, None, None, :, None] * size, at[None, :, None, None, :]
-    return (rows + columns + size**2 * arange(channels)[:, None, None]).flatten().int()
+    return (rows + columns + size**2 * arange(channels)[:, None, None]).flatten()
