@@ -57,6 +57,8 @@ BROKEN = {
     "no keys": "? [a]\n: 1",
     "two documents": "a: 1\n...\nb: 2",
     "a list": "- a",
+    "names that are none": "~: 1",
+    "a name that is a date": "2020-01-01: 1",
     "long": "a: " + "b" * MAX_YAML_CHARACTERS,
     "longer when written again": "a: [" + "b, " * 30_000 + "]",
 }

@@ -1,7 +1,11 @@
-"""Two thousand damaged weights folders: each loads identically or is refused; none hangs, none takes much memory."""
+"""Damaged weights folders: each loads identically or is refused; none hangs, none takes much memory.
+
+`VAE_AUGMENT_FUZZ=2000` tries as many in place of a few, here and in the other tests of fuzz.
+"""
 
 import hashlib
 import json
+import os
 import random
 import resource
 import struct
@@ -21,8 +25,9 @@ from vae_augment.__main__ import main
 from vae_augment.hub.card import Card
 from vae_augment.hub.format import config_checksum
 from vae_augment.hub.model_card import model_card
+from vae_augment.vae.config import _parameter_estimate
 
-COUNT = 2000
+COUNT = int(os.environ.get("VAE_AUGMENT_FUZZ", "200"))
 SLOWEST = 5.0  # seconds for one folder
 MOST_MEMORY = 1_000_000  # kB more than before
 Files = dict[str, bytes]
@@ -166,8 +171,39 @@ def edit_tensors(random: random.Random, folder: Files) -> None:
     folder[name] = safetensors.torch.save(tensors)
 
 
+GREEDY = {
+    "channels": [1, 3, 16, 64],
+    "size": [1, 28, 64, 256, 512, 1024],
+    "latent_dim": [1, 8, 512, 4096],
+    "spatial": [False, True],
+    "patch": [1, 2, 4, 16, 64],
+    "width": [1, 16, 512, 2048],
+    "neck": [1, 2, 64, 1024],
+}
+SMALL_MODEL = 300_000  # parameters that are written into a file of their own, to be loaded
+
+
+def greedy_config(random: random.Random, folder: Files) -> None:
+    """An architecture that asks for memory in any of its fields; a small one with the tensors that it asks for."""
+    config = json.loads(folder["config.json"])
+    config["vae"] = {name: random.choice(values) for name, values in GREEDY.items()}
+    folder["config.json"] = json.dumps(config).encode()
+    try:
+        architecture = VAEConfig(**config["vae"])
+        if _parameter_estimate(architecture) > SMALL_MODEL:
+            return
+    except ValueError:
+        return
+    state = {key: value.half().contiguous() for key, value in VAE(architecture).state_dict().items()}
+    folder["model.safetensors"] = safetensors.torch.save(state)
+    if random.random() < 0.8:
+        folder.pop("bank.safetensors", None)
+        config["sha256"].pop("bank.safetensors", None)
+        folder["config.json"] = json.dumps(config).encode()
+
+
 ANY = [flip_bits, cut, append, swap, remove, edit_text]
-MUTATIONS = [*ANY, *[edit_config, edit_header, edit_tensors] * 4]
+MUTATIONS = [*ANY, *[edit_config, edit_header, edit_tensors, greedy_config] * 4]
 
 
 def sign(folder: Files) -> None:
@@ -201,13 +237,14 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("signed", [False, True], ids=["as found", "signed again"])
-def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed, capsys):
+def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed, capsys, record_property):
     original = {name: (whole / name).read_bytes() for name in hub.FILES}
     tensors = fingerprint(hub.load(whole))
-    chance = random.Random(f"vae-augment {signed}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    most = 0.0
     outcomes = {"loaded": 0, "WeightsError": 0, "FileNotFoundError": 0}
     for number in range(COUNT // 2):
+        chance = random.Random(f"vae-augment {signed} {number}")
         files = mutated(chance, original)
         if signed:
             sign(files)
@@ -215,17 +252,36 @@ def test_damaged_folders_load_identically_or_are_refused(whole, tmp_path, signed
             (tmp_path / name).unlink(missing_ok=True)
         for name, content in files.items():
             (tmp_path / name).write_bytes(content)
-        started = time.perf_counter()
+        started = time.thread_time()  # of this process alone, whatever else runs
         outcome, loaded = attempt(tmp_path)
         assert outcome in outcomes, f"folder {number}: {outcome}"
-        assert time.perf_counter() - started < SLOWEST, f"folder {number}"
+        most = max(most, time.thread_time() - started)
+        assert most < SLOWEST, f"folder {number}"
         outcomes[outcome] += 1
         if loaded is not None:
-            check(loaded, tensors, signed)
+            check(loaded, tensors, signed, tmp_path)
+            most = max(most, time.thread_time() - started)
+            assert most < SLOWEST, f"folder {number}"
             assert main(["info", str(tmp_path)]) == 0
             assert all(line.isprintable() for line in capsys.readouterr().out.split("\n"))
-    assert min(outcomes.values()) > 3, outcomes
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
+    assert outcomes["WeightsError"] > 0, outcomes
+    if COUNT >= 2000:  # of few, none may load
+        assert min(outcomes.values()) > 3, outcomes
+    record_worst(record_property, outcomes, most, before)
+
+
+def record_worst(
+    record_property: Callable[[str, object], None], outcomes: dict[str, int], most: float, before: int
+) -> None:
+    """Into the report of --junitxml; and memory is checked, in kB, of all cases together."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    for name, value in {
+        "outcomes": outcomes,
+        "most seconds": round(most, 2),
+        "most memory, MB": memory // 1000,
+    }.items():
+        record_property(name, value)
+    assert memory < MOST_MEMORY
 
 
 def mutated(chance: random.Random, original: Files) -> Files:
@@ -248,8 +304,8 @@ def attempt(folder: Path) -> tuple[str, Weights | None]:
         return traceback.format_exc(), None
 
 
-def check(loaded: Weights, tensors: list[torch.Tensor], signed: bool) -> None:
-    """Unsigned, the very tensors; signed, other tensors that work: they are then other weights, by another author."""
+def check(loaded: Weights, tensors: list[torch.Tensor], signed: bool, folder: Path) -> None:
+    """Unsigned, the very tensors; signed, other tensors that work, and can be saved again: then they are other weights."""
     if not signed:
         assert all(torch.equal(a, b) for a, b in zip(fingerprint(loaded), tensors, strict=True))
     config = loaded.vae.config
@@ -262,4 +318,14 @@ def check(loaded: Weights, tensors: list[torch.Tensor], signed: bool) -> None:
         for view in loaded.bank.views:
             assert loaded.bank.latents[view.neighbours.long()].shape[1] == view.neighbours.shape[1]
     json.dumps([dict(loaded.gains), dict(loaded.provenance), dict(loaded.metrics)], allow_nan=False)
-    assert Card.parse(model_card(loaded, "me/name")).block
+    card = Card.parse(model_card(loaded, "me/name"))
+    assert card.block
+    assert (card.before, card.after) == ("", "")
+    hub.save(folder / "again", loaded)
+    again = hub.load(folder / "again")
+    assert (again.vae.config, again.gains, again.provenance, again.metrics) == (
+        config,
+        loaded.gains,
+        loaded.provenance,
+        loaded.metrics,
+    )

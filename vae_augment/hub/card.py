@@ -47,7 +47,8 @@ class Card:
         if yaml_text is not None:
             try:
                 front = read_yaml(yaml_text) or {}
-                fault = "" if isinstance(front, dict) else "it is no mapping of names to values"
+                is_mapping = isinstance(front, dict) and all(isinstance(name, str) for name in front)
+                fault = "" if is_mapping else "it is no mapping of names to values"
             except ValueError as error:
                 fault = str(error)
             front, text = ({}, text) if fault else (front, rest)
