@@ -1,9 +1,10 @@
 """VAE augmentation for torchvision pipelines: `VAEAugment.from_pretrained("fashion-mnist")`."""
 
+from . import jitter
 from .dataset import SyntheticDataset
 from .hub import Weights, WeightsError
 from .hub import load as load_weights
-from .jitter import Extrapolate, Interpolate, LocalNoise, Noise, PosteriorSample
+from .jitter import *  # noqa: F403  (its __all__: a new jitter is one file)
 from .pool import LatentBank
 from .transform import VAEAugment
 from .vae import VAE, Posterior, VAEConfig
@@ -11,13 +12,8 @@ from .version import __version__
 
 __all__ = [
     "VAE",
-    "Extrapolate",
-    "Interpolate",
     "LatentBank",
-    "LocalNoise",
-    "Noise",
     "Posterior",
-    "PosteriorSample",
     "SyntheticDataset",
     "VAEAugment",
     "VAEConfig",
@@ -26,3 +22,4 @@ __all__ = [
     "__version__",
     "load_weights",
 ]
+__all__ += jitter.__all__

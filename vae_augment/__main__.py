@@ -9,11 +9,13 @@ Training has a command of its own: vae-augment-train, or python -m train.
 import argparse
 import sys
 from importlib import import_module
+from pkgutil import iter_modules
 
+from . import commands
 from .commands import printable
 from .version import __version__
 
-VERBS = ("info",)  # modules of `commands`, in the order of --help
+VERBS = tuple(sorted(module.name for module in iter_modules(commands.__path__)))
 
 
 def main(arguments: list[str] | None = None) -> int:

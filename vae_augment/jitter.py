@@ -20,6 +20,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate, normalize
 
+__all__ = ["Extrapolate", "Interpolate", "LocalNoise", "Noise", "PosteriorSample"]  # what the package exports
+
 Jitter = Callable[..., Tensor]
 
 

@@ -2,7 +2,7 @@
 
 A verb's docstring is its help. `add_arguments(parser)` declares its arguments; `run(options)` does its work and prints with
 `show`. An OSError or a ValueError is one that a user can mend: `main` prints its message, which ends in the remedy.
-A new verb is a module here and its name in `VERBS` of `vae_augment/__main__.py`.
+A new verb is a module here, and nothing else.
 """
 
 import sys
