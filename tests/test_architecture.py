@@ -94,3 +94,11 @@ def test_the_tree_in_the_readme_has_the_same_order():
     levels["benchmarks"] = len(ORDER) - 1
     order = sorted(set(levels.values()))
     assert named == {name: order.index(rank) + 1 for name, rank in levels.items()}
+
+
+def test_the_tree_stands_once_in_two_pages():
+    trees = [
+        (ROOT / page).read_text().partition("   vae_augment/ ")[2].partition("```")[0]
+        for page in ("README.md", "docs/design.md")
+    ]
+    assert trees[0] == trees[1] != ""

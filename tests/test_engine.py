@@ -120,8 +120,42 @@ def test_what_an_autoencoder_lacks_is_told_at_once():
         VAEAugment(Flat())
     with pytest.raises(ValueError, match=r"Small.decode gives images of \(1, 7, 7\)"):
         check_codec(Small())
+
+    class Signed(Blocks):
+        def decode(self, z):
+            return 2 * super().decode(z) - 1
+
+    with pytest.raises(ValueError, match=r"pixels from -1 to -1, expected \[0, 1\]: map \[-1, 1\]"):
+        VAEAugment(Signed())
+    flat, wide = Blocks(), Blocks()
+    flat.latent_std.zero_()
+    wide.latent_mean = torch.zeros(3, 1, 1)
+    with pytest.raises(ValueError, match="latent_std must be above 0"):
+        VAEAugment(flat)
+    with pytest.raises(ValueError, match=r"statistics of shape \(3, 1, 1\) for latents of \(1, 7, 7\)"):
+        LatentBank.from_images(wide, IMAGES[:9])
     with pytest.raises(ValueError, match="posterior's std"):
         VAEAugment(Blocks(), jitter=PosteriorSample())
+
+
+def test_a_network_in_training_is_looked_at_without_being_changed():
+    class Normed(Blocks):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1)
+
+        def encode(self, x):
+            return super().encode(self.norm(x))[0], None
+
+    net = Normed().train()
+    net.norm.weight.data.fill_(0.5)
+    before = copy.deepcopy(net.state_dict())
+    bank = LatentBank.from_images(net, IMAGES[:40])
+    VAEAugment(net, bank=bank)
+    assert net.training
+    assert net.norm.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert torch.equal(LatentBank.from_images(net.eval(), IMAGES[:40]).latents, bank.latents)
 
 
 def test_a_jitter_of_ones_own_may_describe_itself(vae):

@@ -186,3 +186,8 @@ def test_labels_travel_the_farther_the_fewer_they_are():
         alphas = [policy.alpha(labels, 10) for labels in (10, 50, 100, 250, 1000)]
         assert alphas == pytest.approx([0.99, 0.99, 0.98, 0.95, 0.95])
         assert policy.alpha(100, 20) == pytest.approx(policy.alpha(50, 10)), "it counts labels a class"
+
+
+def test_no_two_views_store_a_tensor_of_one_name():
+    names = [name for kind in table.VIEWS for name in kind.tensors.shapes(3)] + [kind.graph for kind in table.VIEWS]
+    assert len(set(names)) == len(names)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
-from ..vae import Codec, check_codec
+from ..vae import Codec, check_codec, evaluating
 from .near_duplicates import drop_near_duplicates
 
 LARGEST_BANK = 10_000  # images
@@ -41,7 +41,8 @@ class Pool:
         check_codec(vae)
         chosen = _read(vae, images, operator.index(size))
         chosen = chosen[drop_near_duplicates(chosen)]
-        means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
+        with evaluating(vae):
+            means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
         return cls(vae, chosen, means, means.half())
 
 

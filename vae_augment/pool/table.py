@@ -1,4 +1,8 @@
-"""The table of views: which views a bank is built with, and how they are stored. A new view is an extractor and a row."""
+"""The table of views: which views a bank is built with, and how they are stored.
+
+A new view is a row here, and a file with its extractor: `embed`, and to be stored `shapes`, `tensors` and `from_tensors`, see
+`StoredExtractor`. No two rows name a tensor alike: a bank's file holds those of all its views.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

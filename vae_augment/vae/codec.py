@@ -1,11 +1,14 @@
 """Codec: what an autoencoder offers to stand behind the transform; and whitened latents, in which jitters work."""
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+MAX_OVERSHOOT = 0.25  # of decoded pixels beyond [0, 1]: a clamp may be missing, [-1, 1] is a mistake
 MEMBERS = ("channels", "size", "latent_shape", "latent_mean", "latent_std", "encode", "decode", "fingerprint")
 
 
@@ -21,13 +24,16 @@ class Codec(Protocol):
 
     `VAE` is one. Another becomes one through a module of a few lines, whose `encode` and `decode` call it.
 
-    `latent_mean` and `latent_std` are the statistics of training images' latents, tensors that broadcast against a latent.
+    `latent_mean` and `latent_std` are the statistics of training images' latents, buffers that broadcast against a latent.
     A jitter sees `(z - latent_mean) / latent_std`, so that a step of 1 means the same on every autoencoder.
 
     Example:
         >>> class Halves(nn.Module):  # a latent of the images' left halves
         ...     channels, size, latent_shape = 1, 8, (1, 8, 4)
-        ...     latent_mean, latent_std = torch.zeros(1), torch.ones(1)
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.register_buffer("latent_mean", torch.zeros(1))  # buffers follow the module to a GPU
+        ...         self.register_buffer("latent_std", torch.ones(1))
         ...     def encode(self, x): return x[..., :4], None
         ...     def decode(self, z): return torch.cat([z, z.flip(-1)], -1).clamp(0, 1)
         ...     def fingerprint(self): return "halves, 1"
@@ -65,7 +71,8 @@ def check_codec(codec: Any) -> None:
 
     Raises:
         TypeError: it is no module, or lacks a member.
-        ValueError: an image of zeros is not encoded and decoded in the shapes that it states.
+        ValueError: its statistics are no mean and std of its latents, or an image of zeros is not encoded and decoded in the
+            shapes that it states, to pixels in [0, 1].
     """
     is_module = isinstance(codec, nn.Module)
     missing = [name for name in MEMBERS if not hasattr(codec, name)]
@@ -75,14 +82,43 @@ def check_codec(codec: Any) -> None:
             f"vae must be a vae_augment.VAE, or another module with the members of vae_augment.vae.Codec, got "
             f"{type(codec).__name__}{lacks}; to load weights by name: VAEAugment.from_pretrained"
         )
-    expected, image = tuple(codec.latent_shape), (codec.channels, codec.size, codec.size)
-    mean = codec.encode(codec.latent_mean.new_zeros(1, *image))[0]
-    if mean.shape[1:] != expected:
+    name, latent, image = type(codec).__name__, tuple(codec.latent_shape), (codec.channels, codec.size, codec.size)
+    for statistic in (codec.latent_mean, codec.latent_std):
+        if not _broadcasts(tuple(statistic.shape), latent):
+            raise ValueError(f"{name} has latent statistics of shape {tuple(statistic.shape)} for latents of {latent}")
+    if not (codec.latent_std > 0).all():
+        raise ValueError(f"{name}.latent_std must be above 0: it is the spread of training images' latents")
+    with evaluating(codec):
+        mean = codec.encode(codec.latent_mean.new_zeros(1, *image))[0]
+        if mean.shape[1:] != latent:
+            raise ValueError(f"{name}.encode gives latents of {tuple(mean.shape[1:])}, latent_shape says {latent}")
+        drawn = codec.decode(mean)
+    if drawn.shape[1:] != image:
+        raise ValueError(f"{name}.decode gives images of {tuple(drawn.shape[1:])}, channels and size say {image}")
+    low, high = float(drawn.min()), float(drawn.max())
+    if low < -MAX_OVERSHOOT or high > 1 + MAX_OVERSHOOT:
         raise ValueError(
-            f"{type(codec).__name__}.encode gives latents of {tuple(mean.shape[1:])}, latent_shape says {expected}"
+            f"{name}.decode gives pixels from {low:.3g} to {high:.3g}, expected [0, 1]: map [-1, 1] by (y + 1) / 2, and images "
+            "for its encoder back"
         )
-    if (drawn := codec.decode(mean).shape[1:]) != image:
-        raise ValueError(f"{type(codec).__name__}.decode gives images of {tuple(drawn)}, channels and size say {image}")
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Within, a module is in eval mode, so that looking at it changes no statistics; its parts are afterwards as they were."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _broadcasts(shape: tuple[int, ...], latent: tuple[int, ...]) -> bool:
+    return len(shape) <= len(latent) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(latent), strict=False)
+    )
 
 
 def fingerprint_of(module: nn.Module, architecture: str) -> str:
