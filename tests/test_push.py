@@ -1,14 +1,18 @@
 """Push and pull with the real huggingface_hub client, against a server on loopback, by both ways that large files take."""
 
 import importlib.util
+import io
 import re
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.hub_client import Client, Done, client
 from tests.hub_server import Hub, serve
 from vae_augment import hub as weights_hub
 from vae_augment.hub.card import END, Card
+from vae_augment.hub.published import ORIGINALS
 
 FASHION = weights_hub.BUNDLED / "fashion-mnist"
 FINGERPRINT = """
@@ -91,6 +95,25 @@ def test_what_one_process_pushes_is_loaded_bit_for_bit(side, fingerprint):
     assert side.server.requests == []
     side.server.fail(".")
     assert side.pull(f"revision={sha!r}").out == fingerprint
+
+
+def test_held_out_images_are_sent_only_when_asked_for(side):
+    whole = (FASHION / "samples.png").read_bytes()
+
+    def sent(options: str) -> tuple[bytes, str]:
+        options = f"revision={side.pushed(options)!r}, cache_dir={side.cache!r}"
+        get = f"huggingface_hub.hf_hub_download({side.repo!r}, %r, {options})"
+        picture, card = (side.process.run(f"print({get % name})").out for name in ("samples.png", "README.md"))
+        return Path(picture).read_bytes(), Path(card).read_text()
+
+    picture, card = sent("")
+    with Image.open(io.BytesIO(whole)) as own, Image.open(io.BytesIO(picture)) as cut:
+        assert cut.size == (own.width, own.height - 58)
+        assert cut.tobytes() == own.crop((0, 58, own.width, own.height)).tobytes()
+    assert ORIGINALS not in card
+    picture, card = sent("originals=True")
+    assert picture == whole
+    assert f"Rows: {ORIGINALS}, reconstructions" in card
 
 
 def test_one_push_is_one_commit_and_main_may_move(side, fingerprint):

@@ -157,7 +157,7 @@ def _origin(weights: Weights) -> str:
     if bank is not None:
         of = _plain(pool.get("bank", "the pool"))
         held = f"{len(bank):,} latents of {of}, with their nearest neighbours by "
-        held += f"{' and by '.join(view.name for view in bank.views)}, without labels."
+        held += f"{' and by '.join(view.name for view in bank.views)}, without labels. Each decodes to a likeness of its image."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {_plain(pool['name'])}"
         trained += f" (sha256 of the pixels `{pool['sha256']}`)." if _is_sha256(pool["sha256"]) else "."
