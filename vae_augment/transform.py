@@ -258,6 +258,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     def save_fit(self, path: str | os.PathLike[str]) -> None:
         """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
+        Without a bank, it holds the labelled images themselves.
 
         Raises:
             RuntimeError: `fit` was not called.

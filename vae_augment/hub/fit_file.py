@@ -52,7 +52,7 @@ def save_fit(path: str | os.PathLike[str], fit: Fit, vae: Codec) -> None:
         raise ValueError(
             f"nothing is written: the fit has {len(content)} bytes, and no more than {MAX_FIT_BYTES} are read. Fit fewer images"
         )
-    atomic_write(Path(path).expanduser(), content)
+    atomic_write(Path(os.path.expanduser(path)), content)
 
 
 def load_fit(path: str | os.PathLike[str], vae: Codec) -> Fit:

@@ -58,7 +58,7 @@ class Pretrained:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
             check_repo_id(repo_id)
-        folder, weights = Path(folder).expanduser(), savable(self._weights())
+        folder, weights = Path(os.path.expanduser(folder)), savable(self._weights())
         save(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
         return push(folder, repo_id, **options) if push_to_hub and repo_id is not None else None
 

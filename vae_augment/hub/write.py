@@ -29,5 +29,5 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = No
         ...     load_weights(folder).vae.latent_shape
         (8,)
     """
-    folder, own = Path(folder).expanduser(), savable(weights)
+    folder, own = Path(os.path.expanduser(folder)), savable(weights)
     save_folder(folder, own, model_card(own, name_of(folder), old=read_card(folder)) if card is None else card)
