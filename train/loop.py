@@ -15,6 +15,7 @@ from vae_augment import VAE
 
 from . import checkpoint, processes
 from . import device as devices
+from .batches import images_at_a_time
 from .data import Data
 from .log import Log
 from .loss import elbo, evaluate
@@ -215,8 +216,8 @@ def update_ema(ema: VAE, vae: VAE, decay: float) -> None:
 def set_latent_statistics(vae: VAE, images: Tensor) -> None:
     """Set mean and std per dimension of the aggregate posterior, from at most 10000 training images, uint8 `(N, C, S, S)`."""
     device, count = vae.latent_mean.device, min(STATISTICS_IMAGES, len(images))
-    chosen = images[torch.arange(count) * len(images) // count]
-    posteriors = [vae.encode(part.to(device).float() / 255) for part in chosen.split(1000)]
+    parts = (torch.arange(count) * len(images) // count).split(images_at_a_time(images, 1000))
+    posteriors = [vae.encode(images[part].to(device).float() / 255) for part in parts]
     mean = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1)  # (B, L, ...) -> (L, B ...)
     inner = torch.cat([p.std for p in posteriors]).transpose(0, 1).flatten(1).square().mean(1)
     vae.latent_mean.copy_(mean.mean(1).view_as(vae.latent_mean))

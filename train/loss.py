@@ -8,13 +8,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from vae_augment import VAE, LatentBank, Posterior
 
+from .batches import images_at_a_time
+
 MIN_SIGMA = (
     1 / 256
 )  # one grey level, of pixels in [0, 1]: without it, a perfect reconstruction has an infinite likelihood
 ACTIVE_VARIANCE = (
     0.01  # of a latent dimension's mean over images; above it, the dimension is active (Burda et al., 2016)
 )
-CHUNK = 1000  # images at a time, to bound memory
+CHUNK = 1000  # images at a time, and fewer large ones, to bound memory
 
 
 def vae_loss(
@@ -106,7 +108,7 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
     """
     means, kl, squared, nats = [], 0.0, 0.0, 0.0
     noise = torch.Generator().manual_seed(0)  # a generator of its own: an evaluation must not change the run
-    for part in images.split(CHUNK):
+    for part in images.split(images_at_a_time(images, CHUNK)):
         x = part.to(vae.latent_mean.device).float() / 255
         posterior = vae.encode(x)
         squared += float((vae.decode(posterior.mean) - x).square().sum())
@@ -140,7 +142,7 @@ def knn_purity(vae: VAE, bank: LatentBank | None, images: Tensor, labels: Tensor
     if bank is not None and not bank.policy.latents_tell_classes:
         points = normalize(bank.views[0].embed(vae, images))
     else:
-        parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(1000))
+        parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(images_at_a_time(images, 1000)))
         points = torch.cat([vae.encode(part).mean.flatten(1) for part in parts])
     labels, same = labels.to(points.device), 0.0
     for start in range(0, len(points), 1000):
