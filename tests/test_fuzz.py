@@ -289,7 +289,16 @@ def mutated(chance: random.Random, original: Files) -> Files:
     for _ in range(chance.choice([1, 1, 1, 2])):
         try:
             chance.choice(MUTATIONS)(chance, files)
-        except (ValueError, KeyError, TypeError, IndexError, struct.error, safetensors.SafetensorError, RecursionError):
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            struct.error,
+            safetensors.SafetensorError,
+            RecursionError,
+        ):
             break  # the first has left nothing that the second could edit
     return files
 

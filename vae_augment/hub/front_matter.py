@@ -4,8 +4,8 @@ import functools
 import re
 from typing import Any
 
-MAX_YAML_CHARACTERS = 100_000
-MAX_WRITTEN_CHARACTERS = 80_000  # of the same, written again: fewer, since a new card adds its own
+MAX_YAML_CHARACTERS = 50_000
+MAX_WRITTEN_CHARACTERS = 40_000  # of the same, written again: fewer, since a new card adds its own
 MAX_DEPTH = 30  # lists and mappings inside one another
 
 

@@ -14,7 +14,7 @@ from .reading import read_regular, refuse_link
 from .recipe_text import recipe_without_paths
 from .weights import WeightsError
 
-MAX_BYTES = {"README.md": MAX_CARD_BYTES, "samples.png": 500_000_000, "training.yaml": 100_000}
+MAX_BYTES = {"README.md": MAX_CARD_BYTES, "samples.png": 500_000_000, "training.yaml": 50_000}
 ORIGINALS = "held-out originals"  # the first row of a run's samples.png, as its card calls it
 MAX_SHEET = (16, 8)  # columns, rows
 PIXELS, GAP = 2, 1  # a run's picture shows a pixel as 2 x 2, and a pixel between two images
