@@ -65,6 +65,7 @@ class LatentBank:
             TypeError, ValueError: fewer than two images, a size that no bank has, or no images.
 
         Example:
+            >>> import torch
             >>> from vae_augment import VAE, LatentBank, VAEConfig
             >>> len(LatentBank.from_images(VAE(VAEConfig()), torch.rand(20, 1, 28, 28)))
             20
