@@ -8,18 +8,14 @@ from torch import Tensor
 FLOATS_BYTES = 2**26  # memory that images take as floats, where many are computed one part after the other
 
 
-def images_at_a_time(images: Tensor, most: int, memory: int = FLOATS_BYTES) -> int:
-    """Return how many of these uint8 images `(N, C, S, S)` are taken at a time: `most`, and fewer if they are large.
-
-    Args:
-        most: images.
-        memory: bytes that they may take as floats.
+def images_at_a_time(images: Tensor, most: int) -> int:
+    """Return how many of these uint8 images `(N, C, S, S)` are computed at a time: `most`, and fewer if they are large.
 
     Example:
         >>> images_at_a_time(torch.zeros(1, 3, 64, 64), 1000), images_at_a_time(torch.zeros(1, 3, 512, 512), 1000)
         (1000, 21)
     """
-    return max(1, min(most, memory // (4 * images[0].numel())))
+    return max(1, min(most, FLOATS_BYTES // (4 * images[0].numel())))
 
 
 class Batches:

@@ -28,8 +28,7 @@ from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
 from .recipes import RECIPE_FILE, Recipe
 
-RANDOM_IMAGES = 1000  # training images whose latents are logged, at most
-RANDOM_BYTES = 2**28  # that they take as floats, at most
+RANDOM_IMAGES = 1000  # training images whose latents are logged, at most; fewer large ones
 GAIN_IMAGES = 512  # of these, on which gains are solved, at most
 MIN_TEST_IMAGES = 11  # held-out images, with fewer than which purity and the part of active units mean nothing
 
@@ -154,7 +153,7 @@ def _log_pictures(weights: Weights, data: Data, step: int, log: Log) -> Image:
 def _random_images(train: Tensor) -> Tensor:
     """Return random training images, always the same, in [0, 1]; not the first, for files are sorted by class or video."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    return train[order[: images_at_a_time(train, RANDOM_IMAGES, RANDOM_BYTES)]].float() / 255
+    return train[order[: images_at_a_time(train, RANDOM_IMAGES)]].float() / 255
 
 
 def _warn_of_inactive_latent(active: float, latent_dim: int, test_images: int, log: Log) -> None:
