@@ -180,3 +180,42 @@ def test_strength_counts_on_the_way_to_a_class(fitted):
     for strength in (0.0, 0.5, 1.0):
         expected = net.decode_whitened(mean + strength * (target - mean))
         assert torch.allclose(fitted._engine.vary(x, plan, How(strength)), expected, atol=1e-5)
+
+
+def test_a_jitter_derived_from_one_with_a_bank_gets_it_too():
+    class Half(Interpolate):
+        def __call__(self, mean, std, generator=None):
+            return mean + 0.5 * (super().__call__(mean, std, generator) - mean)
+
+    augment = VAEAugment.from_pretrained("fashion-mnist", jitter=Half())
+    assert augment(IMAGES[:2]).shape == (2, 1, 28, 28)
+    assert augment.gain == 1.0, "it moves as it says"
+
+    class Other:
+        traits = "an attribute of its own"
+
+        def __call__(self, mean, std):
+            return mean + 1
+
+    assert VAEAugment.from_pretrained("fashion-mnist", jitter=Other())(IMAGES[:2]).shape == (2, 1, 28, 28)
+
+
+def test_gradients_and_memory_formats_do_not_depend_on_chance(fitted):
+    for p in (0.5, 1.0):
+        augment = copy.copy(fitted)
+        augment.p = p
+        for seed in range(4):
+            torch.manual_seed(seed)
+            x = (IMAGES[:3] / 255).requires_grad_()
+            made, _ = augment(x, LABELS[:3])
+            made.sum().backward()
+            assert x.grad.isfinite().all()
+    last = torch.rand(8, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    assert VAEAugment(fitted.vae, gain=1.0, p=0.5)(last).stride() == last.stride()
+
+
+def test_mistakes_in_a_call_are_told_before_anything_is_done(fitted):
+    with pytest.raises(TypeError, match=r"from_pretrained\(\) got an unexpected keyword argument 'strenght'"):
+        VAEAugment.from_pretrained("no such weights", strenght=1)
+    with pytest.raises(ValueError, match="4 images and 3 labels"):
+        fitted.vary_all(list(IMAGES[:4]), [1, 2, 3])

@@ -22,12 +22,21 @@ def apply_plan(engine: Engine, image: Any, plan: Plan, how: How) -> Any:
         to_model(image, engine.net.channels, engine.net.size, how.resize)  # mistakes are still told
         return image
     if chosen is None or chosen.all():
-        return new_image(engine, image, plan, how)
+        new = new_image(engine, image, plan, how)
+        return _connected(new, image) if plan.makes_new else new
     pixels, rebuild = unpack(image)
     flat = pixels.flatten(0, chosen.ndim - 1)
     places = to_device(chosen.flatten().nonzero()[:, 0], pixels.device)
     new, _ = unpack(new_image(engine, rebuild(flat.index_select(0, places)), plan, how))
-    return rebuild(flat.index_copy(0, places, new).view(pixels.shape))
+    return rebuild(flat.clone().index_copy_(0, places, new).view(pixels.shape))  # a clone keeps the memory format
+
+
+def _connected(new: Any, image: Any) -> Any:
+    """New images, as a function of the old ones whose gradient is 0, if those ask for one: as where only some are replaced."""
+    if not isinstance(image, Tensor) or not image.requires_grad:
+        return new
+    pixels, rebuild = unpack(image)
+    return rebuild(unpack(new)[0] + 0 * pixels)
 
 
 def new_image(engine: Engine, image: Any, plan: Plan, how: How) -> Any:

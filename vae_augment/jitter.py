@@ -51,8 +51,14 @@ class Traits:
 
 def traits_of(jitter: Jitter) -> Traits:
     """The traits of a jitter's own class; not inherited, since a derived `__call__` may do anything."""
-    traits: Traits = vars(type(jitter)).get("traits", Traits())
-    return traits
+    traits = vars(type(jitter)).get("traits")
+    return traits if isinstance(traits, Traits) else Traits()
+
+
+def needs_bank(jitter: Jitter) -> bool:
+    """Whether a jitter moves toward latents of a pool, which `with_bank` gives it; a derived one does as its base."""
+    traits = getattr(type(jitter), "traits", None)
+    return isinstance(traits, Traits) and traits.needs_bank
 
 
 def at_defaults(jitter: Jitter) -> Jitter:

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from .jitter import Jitter, at_defaults, traits_of
+from .jitter import Jitter, at_defaults, needs_bank, traits_of
 from .pool import LatentBank
 from .seeding import global_seed
 from .strength import bank_images, gain_name, prior_images, solve_gain
@@ -45,7 +45,7 @@ class LatentMove:
             raise TypeError(f"jitter must be a callable (mean, std) -> z, got {jitter!r}")
         traits, whitened = traits_of(jitter), None if bank is None else bank.whitened(vae)
         needy: Any = jitter
-        if traits.needs_bank and needy.bank is None:
+        if needs_bank(jitter) and needy.bank is None:
             if whitened is None:
                 raise ValueError(f"{jitter!r} needs a bank of latents, and these weights have none")
             jitter = needy.with_bank(whitened)

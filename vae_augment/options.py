@@ -1,5 +1,6 @@
 """The options of `VAEAugment`: their types, and the numbers among them checked."""
 
+from collections.abc import Mapping
 from numbers import Real
 from typing import Literal, TypedDict
 
@@ -37,3 +38,9 @@ def check_bank(bank: LatentBank, vae: Codec) -> None:
     if not isinstance(bank, LatentBank):
         raise TypeError(f"bank must be a LatentBank, got {type(bank).__name__}: LatentBank.from_images(vae, images)")
     bank.check_is_of(vae)
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raises TypeError for a name that is no option, before anything is loaded for it."""
+    if unknown := sorted(set(options) - set(Options.__annotations__)):
+        raise TypeError(f"from_pretrained() got an unexpected keyword argument {unknown[0]!r}")

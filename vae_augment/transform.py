@@ -33,7 +33,7 @@ from .images import (
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
-from .options import LARGEST_STRENGTH, OnGeometry, Options, check_bank, checked_number
+from .options import LARGEST_STRENGTH, OnGeometry, Options, check_bank, check_options, checked_number
 from .pool import LatentBank
 from .strength import gain_name, without_neighbours
 from .tracing import refuse_tracing
@@ -151,6 +151,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             ConnectionError: the download failed; the message says what to do.
             vae_augment.WeightsError: the files are damaged, do not fit together, or are of a newer version.
         """
+        check_options(options)
         weights = hub.load(
             name,
             revision=revision,
@@ -270,9 +271,6 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
         """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
 
-        Returns:
-            The transform itself.
-
         Raises:
             FileNotFoundError: there is no such file.
             WeightsError: it is damaged, or was fitted with other weights.
@@ -376,6 +374,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         size. `generator` is one of the CPU to draw from; None: torch's own. `SyntheticDataset` uses all of this.
         """
         out, generator = list(images), generator or _generator()
+        if labels is not None and len(labels) != len(out):
+            raise ValueError(f"there are {len(out)} images and {len(labels)} labels: give one label for each image")
         places = self._engine.choose_places(len(out), self._how, generator)
         if not places:
             return out
