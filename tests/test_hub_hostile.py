@@ -117,6 +117,19 @@ def test_files_that_are_none_are_refused_at_once(folder, name, target):
         refused(folder)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
+def test_what_is_refused_is_closed(folder):
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = opened()
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    for _ in range(20):
+        refused(folder)
+    assert opened() == before
+
+
 def test_a_pipe_is_not_waited_for(folder):
     (folder / "config.json").unlink()
     os.mkfifo(folder / "config.json")

@@ -23,11 +23,14 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """
     try:
         descriptor = _opened(path)
-        with open(descriptor, "rb") as file:
+        try:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
                 raise WeightsError(f"{path} is no regular file: put the file itself there")
-            yield file, about.st_size
+            with open(descriptor, "rb", closefd=False) as file:
+                yield file, about.st_size
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"there is no file {path}") from None
     except OSError as error:
