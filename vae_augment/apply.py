@@ -1,6 +1,5 @@
 """A plan carried out on images of any kind: read, computed by the engine, given back as what they were."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Generator, Tensor
 
 from . import shortcuts
 from .engine import Engine, How, Plan
-from .images import all_to_model, frames_of, is_empty, lead_shape, to_model, unpack
+from .images import all_to_model, frames_of, is_empty, to_model, unpack
 from .vae import to_device
 
 
@@ -65,13 +64,9 @@ def vary_list(
         of_each = [None] * len(images) if classes is None else classes.split(1)
         pairs = zip(images, of_each, strict=True)
         return [new for image, one in pairs for new in vary_list(engine, [image], one, how, generator)]
-    counts = [math.prod(lead_shape(image)) for image in images]
-    frames = frames_of(images[0])  # a clip is alone here
+    x, counts, restore = all_to_model(images, engine.net.channels, engine.net.size, how.resize)
+    frames = 1 if how.per_frame else frames_of(images[0])  # a clip is alone here
     if classes is not None:
-        on_their_own = [count * frames if how.per_frame else count for count in counts]
-        classes = classes.repeat_interleave(torch.tensor(on_their_own, device="cpu"))
-    plan = engine.plan(sum(counts), how, generator, classes)
-    x, restore = all_to_model(images, engine.net.channels, engine.net.size, how.resize)
-    return restore(
-        engine.vary(x, plan, how, 1 if how.per_frame else frames), is_change=how.residual and not plan.makes_new
-    )
+        classes = classes.repeat_interleave(torch.tensor(counts, device="cpu") // frames)
+    plan = engine.plan(len(x) // frames, how, generator, classes)
+    return restore(engine.vary(x, plan, how, frames), is_change=how.residual and not plan.makes_new)

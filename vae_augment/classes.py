@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +13,25 @@ from .pool import LatentBank
 from .vae import Codec, Whitened
 
 CHUNK = 500  # images encoded at a time
+
+
+class Spans(NamedTuple):
+    """Where the members of each class are, when they are sorted by class: int64 `(C,)`."""
+
+    starts: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, ends: Tensor) -> Self:
+        """From where each class ends."""
+        counts = ends.diff(prepend=ends.new_zeros(1))
+        return cls(ends - counts, counts)
+
+    def draw(self, classes: Tensor, generator: Generator | None) -> Tensor:
+        """A random place within each class: int64 `(B,)`."""
+        part = torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu")
+        # for one class much sooner than counts[classes]
+        return (part * self.counts.index_select(0, classes)).long().add_(self.starts.index_select(0, classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +53,11 @@ class ClassLatents:
     labels: Tensor
     traits: ClassVar = Traits(reads_std=False, makes_new=True, is_checked=False)
     _directions: Tensor = field(init=False, repr=False)
-    _counts: Tensor = field(init=False, repr=False)
+    _spans: Spans = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_directions", normalize(self.labelled.float().flatten(1)))
-        object.__setattr__(self, "_counts", _counts(self.ends))
+        object.__setattr__(self, "_spans", Spans.of(self.ends))
 
     @classmethod
     @torch.no_grad()
@@ -59,7 +78,7 @@ class ClassLatents:
 
     def draw_latents(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """Classes, int64 `(B,)` -> a random whitened latent of each, float32 `(B, *latent_shape)`."""
-        return self.latents.index_select(0, _draw_places(self.ends, self._counts, classes, generator)).float()
+        return self.latents.index_select(0, self._spans.draw(classes, generator)).float()
 
     def nearest_class(self, mean: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
@@ -91,10 +110,10 @@ class ClassDifferences:
     images: Tensor
     reach: float = 0.25
     traits: ClassVar = Traits(reads_std=False, is_checked=False)
-    _counts: Tensor = field(init=False, repr=False)
+    _spans: Spans = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_counts", _counts(self.ends))
+        object.__setattr__(self, "_spans", Spans.of(self.ends))
 
     @classmethod
     @torch.no_grad()
@@ -115,12 +134,12 @@ class ClassDifferences:
 
     def draw_images(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """Classes, int64 `(B,)` -> a random labelled image of each, float32 `(B, C, S, S)` in [0, 1]."""
-        return self.images[_draw_places(self.ends, self._counts, classes, generator)].float()
+        return self.images[self._spans.draw(classes, generator)].float()
 
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         any_image = torch.randint(len(self.latents), (len(mean),), generator=generator, device="cpu")
         same_class = torch.searchsorted(self.ends, any_image, right=True)
-        a, b = any_image, _draw_places(self.ends, self._counts, same_class, generator)
+        a, b = any_image, self._spans.draw(same_class, generator)
         t = torch.rand(len(mean), *[1] * (mean.ndim - 1), generator=generator, dtype=torch.float32, device="cpu").to(
             mean
         )
@@ -128,15 +147,3 @@ class ClassDifferences:
 
     def __repr__(self) -> str:
         return f"ClassDifferences({len(self.latents)} labelled images of {len(self.ends)} classes)"
-
-
-def _counts(ends: Tensor) -> Tensor:
-    """Numbers of the classes' members, from where each class ends: int64 `(C,)`."""
-    return ends.diff(prepend=ends.new_zeros(1))
-
-
-def _draw_places(ends: Tensor, counts: Tensor, classes: Tensor, generator: Generator | None) -> Tensor:
-    """A random place within each class: int64 `(B,)`."""
-    part = torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu")
-    count = counts.index_select(0, classes)  # for one class much sooner than counts[classes]
-    return ends.index_select(0, classes) - count + (part * count).long()

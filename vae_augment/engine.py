@@ -89,16 +89,18 @@ class Engine:
         Args:
             classes: int64 `(count,)`: wanted classes, after a fit.
         """
-        known, makes_new, source = self.move.jitter, self.move.traits.makes_new, None
-        if classes is not None and makes_new:
-            return Plan(target=known.draw_latents(classes, generator), makes_new=True)  # type: ignore[attr-defined]
+        jitter, traits = self.move.jitter, self.move.traits
+        source: Tensor | None = None
         if classes is not None:
-            source = known.draw_images(classes, generator)  # type: ignore[attr-defined]
+            if traits.makes_new:
+                return Plan(target=jitter.draw_latents(classes, generator), makes_new=True)  # type: ignore[attr-defined]
+            source = jitter.draw_images(classes, generator)  # type: ignore[attr-defined]
         # how many frames will move on their own is not known here: they draw by a seed
-        drawn = self.move.draw((count, *self.net.latent_shape), generator, as_seed=how.per_frame)
-        if isinstance(drawn, int):
-            return Plan(seed=drawn, source=source, makes_new=makes_new)
-        return Plan(noise=drawn, source=source, makes_new=makes_new)
+        if traits.is_additive and not how.per_frame:
+            noise: Tensor = jitter.draw((count, *self.net.latent_shape), generator)  # type: ignore[attr-defined]
+            return Plan(noise=noise, source=source, makes_new=traits.makes_new)
+        seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+        return Plan(seed=seed, source=source, makes_new=traits.makes_new)
 
     def _choose(self, shape: tuple[int, ...], p: float, generator: Generator | None) -> Tensor:
         """Each with probability p: bool of this shape."""

@@ -1,7 +1,7 @@
 """What a fit learns from labelled images: read them, query the pool, check it, spread the labels, keep the classes."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -84,6 +84,12 @@ class Fit:
             unknown = sorted(set(wanted) - set(self.labels), key=str)
             raise ValueError(f"no such class: {unknown}; fit has seen {self.labels}")
         return torch.tensor(places, dtype=torch.int64, device="cpu")
+
+    def index_all(self, labels: Sequence[Any] | Tensor) -> Tensor:
+        """The same of a list or a vector of labels, as a user gives it. Raises TypeError for a lone label."""
+        if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
+            raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
+        return self.index(labels.tolist() if isinstance(labels, Tensor) else list(labels))
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,6 @@ class LatentMove:
                 gain = solve_gain(vae, at_defaults(jitter), images)
         return cls(jitter, 1.0 if gain is None else gain)
 
-    def draw(self, shape: tuple[int, ...], generator: torch.Generator | None, as_seed: bool) -> Tensor | int:
-        """The noise by which latents of this shape move; with `as_seed`, or of a jitter that sees the image, a seed."""
-        if self.traits.is_additive and not as_seed:
-            noise: Tensor = self.jitter.draw(shape, generator)  # type: ignore[attr-defined]
-            return noise
-        return int(torch.randint(2**62, (), generator=generator, device="cpu"))
-
     def target(self, mean: Tensor, std: Tensor | None, seed: int) -> Tensor:
         """Whitened posteriors, `std` only if it is read -> the latents that the jitter returns.
 

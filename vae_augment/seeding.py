@@ -1,11 +1,14 @@
-"""A global generator lent for a while, to code that cannot be given one of its own."""
+"""Generators: the one to draw from, and the global one lent for a while to code that cannot be given one of its own."""
 
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
+
+# torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
+thread_generator: Callable[[], torch.Generator | None] = getattr(torch, "thread_safe_generator", lambda: None)
 
 _lock = threading.RLock()  # the generator is the process's: threads take turns
 if hasattr(os, "register_at_fork"):  # a forked worker must not wait for a thread that it has not

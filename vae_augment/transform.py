@@ -1,15 +1,13 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self, Unpack, get_args
 
-import PIL.Image
 import torch
 from torch import Generator, Tensor
 from torch.utils._pytree import tree_leaves
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from . import hub, shortcuts
@@ -17,6 +15,7 @@ from .apply import apply_plan, vary_list
 from .engine import Engine, How
 from .fit import Fit
 from .images import (
+    IMAGE_KINDS,
     LabelAt,
     Labels,
     check_has_image,
@@ -24,7 +23,6 @@ from .images import (
     frames_of,
     hide_companions,
     is_image,
-    is_pure_tensor,
     lead_shape,
     pair_up,
     plain_dict,
@@ -35,6 +33,7 @@ from .latent_move import LatentMove
 from .numerics import float32_on_cpu
 from .options import LARGEST_STRENGTH, OnGeometry, Options, check_bank, check_options, checked_number
 from .pool import LatentBank
+from .seeding import thread_generator
 from .strength import gain_name, without_neighbours
 from .tracing import refuse_tracing
 from .vae import Codec, FrozenVAE, check_codec
@@ -85,7 +84,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         torch.Size([8, 1, 28, 28])
     """
 
-    _transformed_types = (is_pure_tensor, PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
+    _transformed_types = IMAGE_KINDS
 
     @float32_on_cpu()
     def __init__(
@@ -303,12 +302,9 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """
         if self._fit is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
-        if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
-            raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
-        wanted = labels.tolist() if isinstance(labels, Tensor) else list(labels)
-        if not wanted:
+        if not len(wanted := self._fit.index_all(labels)):
             return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32)
-        plan = self._engine.plan(len(wanted), self._how, _generator(), self._fit.index(wanted))
+        plan = self._engine.plan(len(wanted), self._how, thread_generator(), wanted)
         if plan.source is None:
             return self._engine.vary(None, plan, How(strength=1))
         y = self._engine.vary(None, plan, self._how)
@@ -332,22 +328,31 @@ class VAEAugment(hub.Pretrained, v2.Transform):
 
     def forward(self, *inputs: Any) -> Any:
         """Vary a sample, as any v2 transform does; after `fit`, the label beside an image says what its new one shows."""
-        if type(self) is VAEAugment and shortcuts.is_lone(inputs, self._engine):
-            how = self._how
-            plan = self._engine.plan_batch(lead_shape(inputs[0]), how, _generator())
-            return apply_plan(self._engine, inputs[0], plan, how)
         refuse_tracing()
+        if self._labels_at is None and type(self) is VAEAugment and shortcuts.is_lone(inputs):
+            new = self._vary_lone(*inputs)
+            return new if len(inputs) == 1 else (new, inputs[1])
         sample = plain_dict(inputs if len(inputs) > 1 else inputs[0])
-        makes_new = self._engine.move.traits.makes_new
-        if makes_new and len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
+        if self._engine.move.traits.makes_new and len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
             return self._replaced(sample, leaves)
         sample, show = hide_companions(sample)
         return show(super().forward(sample))
 
+    def _vary_lone(self, image: Any, label: int | str | None = None) -> Any:
+        """What is left of `forward` for one object; a lone small image's cost is in calls, so there are few."""
+        how, generator = self._how, thread_generator()
+        if label is None or self._fit is None or not self._engine.move.traits.makes_new:
+            plan = self._engine.plan_batch(lead_shape(image), how, generator)
+        else:
+            plan = self._engine.plan_classes((), 1, self._fit.index([label]), how, generator)
+        is_plain = plan.chosen is None and how.strength > 0
+        new = shortcuts.varied_bytes(self._engine, image, plan, how) if is_plain else None
+        return apply_plan(self._engine, image, plan, how) if new is None else new
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw all that chance decides, for each leading shape; `transform` replays it."""
         shapes = dict.fromkeys(map(lead_shape, flat_inputs))
-        return {"plans": {shape: self._engine.plan_batch(shape, self._how, _generator()) for shape in shapes}}
+        return {"plans": {shape: self._engine.plan_batch(shape, self._how, thread_generator()) for shape in shapes}}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Vary an image; with equal params it is the same image, bit for bit."""
@@ -362,7 +367,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         if isinstance(image, list):
             return join(self.vary_all(image, labels))
         shape = lead_shape(image)
-        plan = self._engine.plan_classes(shape, frames_of(image), classes, self._how, _generator())
+        plan = self._engine.plan_classes(shape, frames_of(image), classes, self._how, thread_generator())
         return join(apply_plan(self._engine, image, plan, self._how))
 
     def vary_all(
@@ -373,7 +378,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         `p` is drawn for each. With `labels`, after `fit`, each is replaced by a new image of its label, in its own kind and
         size. `generator` is one of the CPU to draw from; None: torch's own. `SyntheticDataset` uses all of this.
         """
-        out, generator = list(images), generator or _generator()
+        out, generator = list(images), generator or thread_generator()
         if labels is not None and len(labels) != len(out):
             raise ValueError(f"there are {len(out)} images and {len(labels)} labels: give one label for each image")
         places = self._engine.choose_places(len(out), self._how, generator)
@@ -393,7 +398,3 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     def check_geometry(self, leaves: Iterable[Any]) -> None:
         """Do as `on_geometry` says about boxes, masks and key points among the parts of a sample; "error" is a ValueError."""
         tell_geometry(leaves, self.on_geometry)
-
-
-# torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
-_generator: Callable[[], Generator | None] = getattr(torch, "thread_safe_generator", lambda: None)

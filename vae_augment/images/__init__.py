@@ -4,6 +4,7 @@ from . import decode, files
 from .appearance import exif_orientation, has_transparency, over_flat_colour, upright
 from .convert import Restore, all_to_model, as_floats, as_pixels, to_model, unpack
 from .kinds import (
+    IMAGE_KINDS,
     check_has_image,
     frames_of,
     geometry_among,
@@ -33,6 +34,7 @@ from .sample import (
 from .untransformed import Reader, untransformed_reader
 
 __all__ = [
+    "IMAGE_KINDS",
     "LabelAt",
     "Labels",
     "Reader",

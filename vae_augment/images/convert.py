@@ -67,27 +67,28 @@ def to_model(image: Any, channels: int, size: int, resize: bool = True) -> tuple
 
 def all_to_model(
     images: Sequence[Any], channels: int, size: int, resize: bool = True
-) -> tuple[Tensor, Callable[..., list[Any]]]:
-    """Convert several images to model space, concatenated in one x, with the restore of the list.
+) -> tuple[Tensor, list[int], Callable[..., list[Any]]]:
+    """Convert several images to model space, concatenated in one x; return it, the length of each, and the restore of the list.
 
     Images of one shape and type, as a data set has them, are converted and restored in one call.
 
     Example:
-        >>> x, restore = all_to_model([torch.rand(1, 28, 28), torch.rand(2, 1, 40, 40)], channels=1, size=28)
-        >>> x.shape, [image.shape for image in restore(x)]
-        (torch.Size([3, 1, 28, 28]), [torch.Size([1, 28, 28]), torch.Size([2, 1, 40, 40])])
+        >>> x, counts, restore = all_to_model([torch.rand(1, 28, 28), torch.rand(2, 1, 40, 40)], channels=1, size=28)
+        >>> x.shape, counts, [image.shape for image in restore(x)]
+        (torch.Size([3, 1, 28, 28]), [1, 2], [torch.Size([1, 28, 28]), torch.Size([2, 1, 40, 40])])
     """
     parts = [unpack(image) for image in images]
     are_alike = len({(pixels.shape, pixels.dtype, pixels.device) for pixels, _ in parts}) == 1
     if are_alike and not any(map(_is_transparent, images)):
-        return _stack_to_model(parts, channels, size, resize)
+        x, restore = _stack_to_model(parts, channels, size, resize)
+        return x, [len(x) // len(parts)] * len(parts), restore
     pairs = [to_model(image, channels, size, resize) for image in images]
     counts = [len(x) for x, _ in pairs]
 
-    def restore(y: Tensor, is_change: bool = False) -> list[Any]:
+    def restore_each(y: Tensor, is_change: bool = False) -> list[Any]:
         return [restore_one(part, is_change) for (_, restore_one), part in zip(pairs, y.split(counts), strict=True)]
 
-    return torch.cat([x for x, _ in pairs]), restore
+    return torch.cat([x for x, _ in pairs]), counts, restore_each
 
 
 def _is_transparent(image: Any) -> bool:

@@ -12,6 +12,8 @@ from torchvision import tv_tensors
 
 from .appearance import UPRIGHT, exif_orientation
 
+PIL_MODES = {1: "L", 3: "RGB"}  # by the number of channels
+
 
 def is_image(item: Any) -> bool:
     """Whether VAEAugment may read this object as an image: a PIL image, a plain tensor, a tv_tensors Image or Video.
@@ -26,6 +28,10 @@ def is_image(item: Any) -> bool:
 def is_pure_tensor(item: Any) -> bool:
     """Whether this object is a tensor, but no tv_tensor."""
     return isinstance(item, Tensor) and not isinstance(item, tv_tensors.TVTensor)
+
+
+# what VAEAugment varies, in the form that torchvision's v2 transforms ask for
+IMAGE_KINDS = (is_pure_tensor, PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
 
 
 def geometry_among(leaves: Iterable[Any]) -> list[str]:
@@ -100,13 +106,14 @@ def is_model_bytes(image: Any, channels: int, size: int) -> bool:
         True
     """
     if isinstance(image, PIL.Image.Image):
-        return image.size == (size, size) and image.mode == {1: "L", 3: "RGB"}.get(channels)
+        return image.size == (size, size) and image.mode == PIL_MODES.get(channels)
     return (
         type(image) in (Tensor, tv_tensors.Image)
         and image.dtype == torch.uint8
         and image.is_cpu
         and image.shape[-3:] == (channels, size, size)
         and image.is_contiguous()
+        and image.numel() > 0
     )
 
 

@@ -82,6 +82,13 @@ class FusedVAE:
             return self._in_parts(self.whitened_mean, x)
         return self._latent(self._mean(x.reshape(x.shape[0], -1), self.patches))
 
+    def mean_of_bytes(self, pixels: Tensor) -> Tensor:
+        """The same of uint8 images `(..., C, S, S)`, up to rounding: `(B, *latent_shape)`."""
+        x = pixels.reshape(-1, self.places.shape[0])
+        if x.shape[0] > self.chunk:
+            return self._in_parts(self.mean_of_bytes, x)
+        return self._latent(self._mean(x.float(), self.patches_of_bytes))
+
     def encode_whitened(self, x: Tensor) -> Posterior:
         """float32 `(B, C, S, S)` in [0, 1] -> the posterior in whitened units, `(B, *latent_shape)`."""
         if x.shape[0] > self.chunk:
@@ -108,10 +115,11 @@ class FusedVAE:
 
         `move` `(B, *latent_shape)`: of each image's mean.
         """
-        if move.shape[0] > self.chunk:
+        count = move.shape[0]
+        if count > self.chunk:
             flat = pixels.flatten(0, -4)
             return self._in_parts(lambda x, m: self.vary_bytes(x, m, amount), flat, move).view(pixels.shape)
-        x = pixels.reshape(move.shape[0], -1).float()
+        x = pixels.reshape(count, -1).float()
         change = self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
         return as_pixels(x.add_(change, alpha=255), torch.uint8).view_as(pixels)
 
