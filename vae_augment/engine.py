@@ -58,10 +58,10 @@ class Engine:
 
     def plan_batch(self, shape: tuple[int, ...], how: How, generator: Generator | None) -> Plan:
         """Draw for images, or clips, of this leading shape. Noise is drawn for all, so that it does not depend on p."""
-        chosen = None if how.p == 1 else self._choose(shape, how.p, generator)
+        if how.p == 1:
+            return self.plan(math.prod(shape), how, generator)
+        chosen = self._choose(shape, how.p, generator)
         plan = self.plan(math.prod(shape), how, generator)
-        if chosen is None:
-            return plan
         return plan._replace(chosen=chosen, noise=None if plan.noise is None else plan.noise[chosen.flatten()])
 
     def plan_classes(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self, Unpack, get_args
 
 import torch
@@ -239,9 +240,6 @@ class VAEAugment(hub.Pretrained, v2.Transform):
                 under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
 
-        Returns:
-            The transform itself.
-
         Raises:
             ValueError: there are fewer than two classes.
 
@@ -316,6 +314,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+        vars(self).pop("_how", None)  # is made of these
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
@@ -391,7 +390,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             out[i] = new
         return out
 
-    @property
+    @cached_property
     def _how(self) -> How:
         return How(self._strength, self._p, self.residual, self.per_frame, self.resize)
 
