@@ -314,7 +314,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
-        vars(self).pop("_how", None)  # is made of these
+        self.__dict__.pop("_how", None)  # is made of these
 
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
