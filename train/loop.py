@@ -63,7 +63,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
         for step in range(step_before + 1, recipe.steps + 1):
             x = state.batches.next()  # every process draws the same images and noise, and computes its shard
             eps = torch.randn(batch_size, *state.vae.latent_shape, device=device)
-            x, eps = processes.shard(x).float() / 255, processes.shard(eps)
+            x, eps = processes.shard(x), processes.shard(eps)
             lr = recipe.lr * schedule(step / recipe.steps)
             set_learning_rate(state.optimizer, lr)
             beta = recipe.beta * warmup(step / recipe.steps, recipe.kl_warmup)
@@ -217,7 +217,7 @@ def set_latent_statistics(vae: VAE, images: Tensor) -> None:
     """Set mean and std per dimension of the aggregate posterior, from at most 10000 training images, uint8 `(N, C, S, S)`."""
     device, count = vae.latent_mean.device, min(STATISTICS_IMAGES, len(images))
     parts = (torch.arange(count) * len(images) // count).split(images_at_a_time(images, 1000))
-    posteriors = [vae.encode(images[part].to(device).float() / 255) for part in parts]
+    posteriors = [vae.encode(images[part].to(device).float().div_(255)) for part in parts]
     mean = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1)  # (B, L, ...) -> (L, B ...)
     inner = torch.cat([p.std for p in posteriors]).transpose(0, 1).flatten(1).square().mean(1)
     vae.latent_mean.copy_(mean.mean(1).view_as(vae.latent_mean))

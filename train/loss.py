@@ -109,7 +109,7 @@ def evaluate(vae: VAE, images: Tensor, likelihood: str = "gaussian") -> dict[str
     means, kl, squared, nats = [], 0.0, 0.0, 0.0
     noise = torch.Generator().manual_seed(0)  # a generator of its own: an evaluation must not change the run
     for part in images.split(images_at_a_time(images, CHUNK)):
-        x = part.to(vae.latent_mean.device).float() / 255
+        x = part.to(vae.latent_mean.device).float().div_(255)
         posterior = vae.encode(x)
         squared += float((vae.decode(posterior.mean) - x).square().sum())
         kl += float(kl_per_dim(posterior).sum()) * len(x)
@@ -142,7 +142,9 @@ def knn_purity(vae: VAE, bank: LatentBank | None, images: Tensor, labels: Tensor
     if bank is not None and not bank.policy.latents_tell_classes:
         points = normalize(bank.views[0].embed(vae, images))
     else:
-        parts = (part.to(vae.latent_mean.device).float() / 255 for part in images.split(images_at_a_time(images, 1000)))
+        parts = (
+            part.to(vae.latent_mean.device).float().div_(255) for part in images.split(images_at_a_time(images, 1000))
+        )
         points = torch.cat([vae.encode(part).mean.flatten(1) for part in parts])
     labels, same = labels.to(points.device), 0.0
     for start in range(0, len(points), 1000):

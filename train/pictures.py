@@ -12,19 +12,23 @@ from torchvision.utils import make_grid
 from vae_augment import VAE, VAEAugment
 from vae_augment.vae import Whitened
 
-MAX_COLUMNS = 16  # held-out images in a row
-MAGNIFICATION = 2  # screen pixels per pixel, along each side
+MAX_COLUMNS, LEAST_COLUMNS = 16, 4  # held-out images in a row
+WIDTH = (
+    2100  # pixels of a picture, about: rows of large images are shorter, or a picture would take more memory than a run
+)
+SMALL = 64  # pixels a side of images that are shown twice as large
 
 
 @torch.no_grad()
 def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
-    """Draw rows of up to 16 images in [0, 1] from held-out uint8 images.
+    """Draw rows of up to 16 images in [0, 1] from held-out uint8 images, of 4 where these are large.
 
     The rows are originals, reconstructions, augmentations at three strengths with the same noise, and samples of the
     prior. A spatial latent has no such samples: its parts are not independent, as they are in the prior.
     """
     vae = copy.deepcopy(vae).cpu()
-    x = images[:MAX_COLUMNS].cpu().float() / 255
+    fitting = WIDTH // (images.shape[-1] * _magnification(images))
+    x = images[: min(MAX_COLUMNS, max(LEAST_COLUMNS, fitting))].cpu().float().div_(255)
     drawn = {"originals": x, "reconstructions": vae.decode(vae.encode(x).mean)}
     augment = VAEAugment(vae, gain=gain)
     for name, augment.strength in (("half_strength", 0.5), ("augmentations", 1.0), ("double_strength", 2.0)):
@@ -50,4 +54,9 @@ def contact_sheet(vae: VAE, images: Tensor, gain: float | None = None) -> Image:
 
 def _picture(images: Tensor, columns: int) -> Image:
     picture: Image = to_pil_image(make_grid(images, nrow=columns, padding=1, pad_value=0.5))
-    return picture.resize((picture.width * MAGNIFICATION, picture.height * MAGNIFICATION), resample=0)
+    times = _magnification(images)
+    return picture.resize((picture.width * times, picture.height * times), resample=0)
+
+
+def _magnification(images: Tensor) -> int:
+    return 2 if images.shape[-1] <= SMALL else 1

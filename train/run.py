@@ -13,11 +13,13 @@ from torch import Tensor
 
 from vae_augment import VAE, LatentBank, Weights, hub
 from vae_augment.atomic import atomic_write, remove_parts
+from vae_augment.images import usable_memory
 from vae_augment.strength import solve_gains
 from vae_augment.vae import Whitened
 
 from . import checkpoint, paths, processes
 from . import data as datasets
+from . import device as devices
 from .batches import images_at_a_time
 from .card import run_card
 from .data import Data
@@ -28,6 +30,7 @@ from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
 from .recipes import RECIPE_FILE, Recipe
 
+STEP_BYTES = 42  # of memory, for each value of a batch's pixels
 RANDOM_IMAGES = 1000  # training images whose latents are logged, at most; fewer large ones
 GAIN_IMAGES = 512  # of these, on which gains are solved, at most
 MIN_TEST_IMAGES = 11  # held-out images, with fewer than which purity and the part of active units mean nothing
@@ -84,6 +87,7 @@ def _run(
         return None
     shape = "x".join(map(str, data.train.shape[1:]))
     print(f"{data.name}: {len(data.train)} of {shape} to train on, {len(data.test)} held out", flush=True)
+    _warn_of_memory(recipe, data)
     recipe_text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     _prepare_folder(folder, recipe_text, resume)
     paths.remember_place(folder, source)
@@ -105,6 +109,25 @@ def _check_count(data: Data) -> None:
     if len(data.train) < 2:
         raise ValueError(
             f"{data.name}: {len(data.train)} images to train on, beside {len(data.test)} held out, are too few: 3 at least"
+        )
+
+
+def _warn_of_memory(recipe: Recipe, data: Data) -> None:
+    """Say how a step takes less memory, if it needs more than half of what there is: a system ends such runs without a word."""
+    if devices.pick(recipe.device).type != "cpu":
+        return
+    usable = usable_memory()
+
+    def needed(accumulate: int) -> int:
+        return -(-recipe.batch_size // accumulate) * data.train[0].numel() * STEP_BYTES
+
+    if needed(recipe.accumulate) > usable / 2:
+        fitting = [n for n in range(1, recipe.batch_size + 1) if recipe.batch_size % n == 0 and needed(n) <= usable / 2]
+        remedy = f"--accumulate {fitting[0]}" if fitting else "a smaller --size"
+        print(
+            f"warning: a step on {recipe.batch_size} such images takes about {needed(recipe.accumulate) / 1e9:.1f} GB of memory, "
+            f"and this process may use {usable / 1e9:.1f}: if it is killed, {remedy} helps",
+            flush=True,
         )
 
 
@@ -153,7 +176,7 @@ def _log_pictures(weights: Weights, data: Data, step: int, log: Log) -> Image:
 def _random_images(train: Tensor) -> Tensor:
     """Return random training images, always the same, in [0, 1]; not the first, for files are sorted by class or video."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    return train[order[: images_at_a_time(train, RANDOM_IMAGES)]].float() / 255
+    return train[order[: images_at_a_time(train, RANDOM_IMAGES)]].float().div_(255)
 
 
 def _warn_of_inactive_latent(active: float, latent_dim: int, test_images: int, log: Log) -> None:

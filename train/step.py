@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vae_augment import VAE
+from vae_augment.images import as_floats
 from vae_augment.vae import computes_bf16
 
 from . import processes
@@ -48,7 +49,7 @@ def backward(
 
     Args:
         forward: from `prepare`.
-        x, eps: this process's images `(B, C, S, S)` in [0, 1] and noise `(B, *latent_shape)`.
+        x, eps: this process's images `(B, C, S, S)`, uint8 or floats in [0, 1], and noise `(B, *latent_shape)`.
         accumulate: number of micro-batches. From 2 on, a pass without gradient comes first, to compute the means.
         loss: a function from these means to the parts of the loss, "total" among them.
     """
@@ -56,11 +57,12 @@ def backward(
     whole = None
     if accumulate > 1:
         with torch.no_grad():
-            whole = processes.all_reduce_mean(torch.stack([forward(*part) for part in micro_batches]).mean(0))
-    for number, part in enumerate(micro_batches, start=1):
+            of_parts = [forward(as_floats(images), noise) for images, noise in micro_batches]
+            whole = processes.all_reduce_mean(torch.stack(of_parts).mean(0))
+    for number, (images, noise) in enumerate(micro_batches, start=1):
         is_last = number == accumulate
         with contextlib.nullcontext() if is_last else processes.no_sync(forward):
-            own = forward(*part)
+            own = forward(as_floats(images), noise)
             means = processes.all_reduce_mean(own) if whole is None else whole
             values = loss(means + (own - own.detach()))
             (values["total"] / accumulate).backward()

@@ -19,6 +19,7 @@ from .kinds import (
     warn_exif_rotation,
 )
 from .labelled import Labels, pair_up, read_labelled
+from .memory import usable_memory
 from .sample import (
     LabelAt,
     describe_sample,
@@ -72,6 +73,7 @@ __all__ = [
     "unpack",
     "untransformed_reader",
     "upright",
+    "usable_memory",
     "warn_exif_rotation",
     "with_label",
 ]

@@ -263,4 +263,4 @@ def as_floats(images: Tensor) -> Tensor:
         >>> as_floats(torch.tensor([0, 51, 255], dtype=torch.uint8))
         tensor([0.0000, 0.2000, 1.0000])
     """
-    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()  # in place: no second copy

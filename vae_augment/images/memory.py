@@ -17,13 +17,17 @@ MEMORY_WITHOUT_ANSWER = 16 * 2**30  # bytes, on a system that does not say how m
 
 def memory_limit() -> int:
     """Return the bytes that images may take in memory: $VAE_AUGMENT_MEMORY, else half of what this process may use."""
-    if limit := os.environ.get("VAE_AUGMENT_MEMORY"):
-        return int(limit)
+    limit = os.environ.get("VAE_AUGMENT_MEMORY")
+    return int(limit) if limit else usable_memory() // 2
+
+
+def usable_memory() -> int:
+    """Return the bytes that this process may use: those installed, and no more than a container has."""
     try:
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on every system
         installed = MEMORY_WITHOUT_ANSWER
-    return min([installed, *_cgroup_numbers("memory", "memory.max", "memory.limit_in_bytes")]) // 2
+    return min([installed, *_cgroup_numbers("memory", "memory.max", "memory.limit_in_bytes")])
 
 
 def processors() -> int:
