@@ -72,6 +72,7 @@ def test_any_size_and_colour_pools_as_small_as_two_and_with_equal_and_blank_imag
 
 
 def test_a_bank_of_spatial_latents_compares_patch_features_and_survives_a_folder(spatial, tmp_path):
+    torch.manual_seed(0)
     vae, bank = spatial
     (view,) = bank.views
     assert view.name == "patch features"
