@@ -40,6 +40,7 @@ KINDS = {  # of a recipe's fields, by name: their types
 # flags whose values are no text, with their types
 SCALAR_FLAGS = {f"--{name}": kind for name, kind in KINDS.items() if kind in (int, float, bool, bool | None)}
 DEFAULT_SIZE = 64  # pixels a side, for images of one's own
+LONGEST_REASON = 200  # characters of it that a message quotes
 RECIPE_MODE = "recipe"  # in which the parser reads values: as YAML, by `read_yaml`
 
 
@@ -197,12 +198,26 @@ def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
         stored = _path(folder) / RECIPE_FILE
         if not stored.is_file():
             sys.exit(f"error: {folder} is no run: it has no {RECIPE_FILE}")
+        check_stored(stored)
         flags = ["--config", str(stored), *flags]
     elif config["config"] is not None:
         flags = ["--config", config["config"], *others]
     if name is not None and flags[:1] == ["--config"]:
         sys.exit(f"error: the recipe is {name}, or that of {flags[1]}: leave one out")
     return flags
+
+
+def check_stored(path: Path) -> None:
+    """Raise ValueError, in one line, if the recipe of a run is damaged: its owner wrote no key or value of it."""
+    parser = make_parser(RECIPES["sample"])
+    parser.exit_on_error = False
+    try:
+        recipe_of(parser.parse_args(["--config", str(path)]))
+    except OSError:
+        raise
+    except Exception as error:  # the parser's, a recipe's, or of another kind for what no program wrote
+        reason = hub.printable(" ".join(str(error).split())[:LONGEST_REASON])
+        raise ValueError(f"{path} is damaged ({reason}): begin a new run") from error
 
 
 def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
@@ -242,7 +257,7 @@ def recipe_of(options: Namespace) -> Recipe:
         ValueError: a field that needs a value has none: the parser lets null pass.
     """
     for name, kind in KINDS.items():
-        if options[name] is None and type(None) not in get_args(kind):
+        if options.get(name) is None and type(None) not in get_args(kind):
             raise ValueError(f"{name} needs a value, got null")
     values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
     return Recipe(**values | {"data": paths.storable(options.data), "vae": VAEConfig(**vars(values["vae"]))})
@@ -261,7 +276,7 @@ def check_same_run(recipe: Recipe, folder: Path, out: Path) -> None:
     if out.resolve() != folder.resolve():
         raise ValueError(f"a resumed run goes on in its own folder, {folder}: leave --out {out} out")
     now, begun = dataclasses.asdict(recipe), read_yaml((folder / RECIPE_FILE).read_text())
-    now, begun = now | now.pop("vae"), begun | begun.pop("vae")
+    now, begun = now | now.pop("vae"), begun | begun.pop("vae", {})
     fixed = [key for key in now if key not in CHANGEABLE_ON_RESUME]
     if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:
         raise ValueError(
