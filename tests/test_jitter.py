@@ -21,7 +21,9 @@ def posterior(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("jitter", JITTERS, ids=repr)
 def test_one_seed_one_latent_and_each_image_its_own(jitter):
     mean, std = torch.ones(4, 8), torch.full((4, 8), 0.5)
+    state = torch.get_rng_state()
     z = [jitter(mean, std, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(torch.get_rng_state(), state)
     assert z[0].shape == mean.shape
     assert torch.equal(z[0], z[1])
     assert not torch.equal(z[0], z[2])

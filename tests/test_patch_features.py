@@ -161,6 +161,7 @@ def test_a_bank_of_vectors_has_patch_features_as_a_second_view(flat, tmp_path):
     loaded = hub.load(tmp_path).bank
     for bank_of in (loaded, LatentBank.from_images(vae, IMAGES)):
         assert same_tensors(bank_of.views, bank.views)
+        assert [view.weight for view in bank_of.views] == [2, 1]
 
 
 def test_a_bank_of_an_earlier_version_has_one_view_and_still_fits(flat, tmp_path):

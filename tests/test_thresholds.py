@@ -62,7 +62,7 @@ def test_points_that_few_labels_hardly_reach_are_outliers_if_they_are_a_fifth(le
 
 @ROWS
 def test_of_five_labels_a_class_on_a_tenth_of_those_held_out_sets_the_bound(policy):
-    places = [0, 1, 3, 4, 6, 8, 9, 11, 14, 18]
+    places = [0, 1, 3, 4, 6, 8, 9, 11, 14]
     graph = chains(40)
     held_out = [
         relative_scores(graph, [other for j, other in enumerate(places) if j % 5 != i % 5])[place]
