@@ -146,6 +146,7 @@ def test_flops_are_those_that_torch_counts():
 
 
 def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
+    torch.manual_seed(0)
     nets, labels = networks([0, 1], 64, torch.device("cpu")), torch.arange(20) % 10
     made = [torch.randint(256, (20, 784), dtype=torch.uint8) for _ in range(6)]  # three for each network
     chosen = hardest(nets, iter(made).__next__, labels, 3)
@@ -157,6 +158,7 @@ def test_the_hardest_variation_of_each_image_is_the_one_with_the_largest_loss():
 
 @pytest.mark.parametrize("jitter", [*OURS.values(), AFTER_WARP])
 def test_variations_of_the_protocol_are_new_images_like_their_own(jitter):
+    torch.manual_seed(0)
     vae, labels, images = load_weights("fashion-mnist").vae, torch.arange(500) // 50, IMAGES.clone()
     images[1] = images[0]  # copies have neighbours, too
     varied = variations(images.flatten(1), [jitters(vae, images, labels, jitter, torch.device("cpu"))])

@@ -18,6 +18,7 @@ from vae_augment.vae import Codec, check_codec
 @pytest.mark.parametrize("p", [1.0, 0.5])
 @pytest.mark.parametrize("images", [IMAGES[:9], IMAGES[:9] / 255, tv_tensors.Video(IMAGES[:12].view(3, 4, 1, 28, 28))])
 def test_a_plan_survives_a_pickle_and_gives_its_images_again(vae, images, p):
+    torch.manual_seed(0)
     for jitter in (None, PosteriorSample(), lambda mean, std: mean + torch.randn_like(mean)):
         augment = VAEAugment(vae, jitter=jitter, p=p)
         params = augment.make_params([images])
@@ -173,6 +174,7 @@ def test_a_jitter_of_ones_own_may_describe_itself(vae):
 
 def test_strength_counts_on_the_way_to_a_class(fitted):
     """Half of the way lies between the image's own latent and the wanted one."""
+    torch.manual_seed(0)
     target = fitted.jitter.draw_latents(torch.tensor([2]))
     net = fitted._engine.net.on(torch.device("cpu"))
     x, plan = IMAGES[:1] / 255, Plan(target=target, makes_new=True)

@@ -23,6 +23,7 @@ MOST_LOOKS = 25  # a fit costs about ten, with one thread
 
 
 def test_samples_are_new_images_of_the_class(fitted):
+    torch.manual_seed(0)
     labels = torch.arange(10).repeat(20)
     images = fitted.sample(labels)
     assert images.shape == (200, 1, 28, 28)
@@ -124,6 +125,7 @@ def test_without_a_bank_samples_are_labelled_images_moved_along_differences_with
 
 
 def test_without_a_bank_a_data_set_varies_each_source_itself(without_bank):
+    torch.manual_seed(0)
     dataset = SyntheticDataset(FEW, ratio=1, augment=without_bank)
     changes = [(dataset[i][0] / 255 - FEW[dataset.source(i)][0] / 255).square().mean() for i in range(100, 200)]
     assert max(changes) < 0.1
@@ -282,6 +284,7 @@ def test_a_class_of_few_labels_is_not_flooded_by_those_of_many():
 
 
 def test_a_class_that_the_bank_does_not_hold_is_told_and_keeps_its_labelled_images():
+    torch.manual_seed(0)
     weights = hub.load("fashion-mnist")
     tops = torch.tensor([0, 2, 4, 6])
     bank = LatentBank.from_images(weights.vae, IMAGES[~torch.isin(LABELS, tops)])

@@ -14,6 +14,7 @@ from vae_augment.vae import Whitened
 
 
 def test_in_a_pipeline_an_image_is_replaced_by_one_of_its_class(fitted):
+    torch.manual_seed(0)
     batch = torch.stack([image for image, _ in FEW])
     labels = torch.tensor([label for _, label in FEW])
     varied = fitted(batch)
@@ -28,7 +29,7 @@ def test_labels_of_tensors_are_classes_in_vary_all_too(fitted):
 
 BATCHES = {
     "bytes": IMAGES[:20],
-    "floats of another size": torch.rand(20, 3, 40, 30),
+    "floats of another size": torch.rand(20, 3, 40, 30, generator=torch.Generator().manual_seed(0)),
     "images": tv_tensors.Image(IMAGES[:20]),
     "clips": tv_tensors.Video(IMAGES[:60].view(20, 3, 1, 28, 28)),
     "none": IMAGES[:0],
@@ -54,6 +55,7 @@ def test_a_batch_with_labels_is_what_its_images_are_one_by_one(fitted, images, p
 
 
 def test_the_frames_of_a_clip_move_together_to_one_image_of_its_label(fitted):
+    torch.manual_seed(0)
     still = tv_tensors.Video(IMAGES[:40, None].expand(-1, 3, -1, -1, -1).contiguous())
     wanted = torch.tensor([9, 1] * 20)
     clips, _ = fitted(still, wanted)
@@ -122,6 +124,7 @@ def test_labels_of_a_batch_in_any_form_decide_the_classes(fitted, form):
 
 
 def test_labels_as_strings_come_in_tuples_from_a_loader(fitted):
+    torch.manual_seed(0)
     named = [(image, "abcdefghij"[label]) for image, label in FEW]  # sorted as the integers are
     augment = VAEAugment.from_pretrained("fashion-mnist").fit(named)
     images, names = next(iter(DataLoader(named, batch_size=100, shuffle=True)))

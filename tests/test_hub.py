@@ -234,6 +234,16 @@ def test_unknown_names_are_answered_with_the_known_ones():
         VAEAugment.from_pretrained("/no/such/folder")
 
 
+def test_a_revision_of_weights_that_have_none_is_refused(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    load = (hub.load, hub.describe, VAEAugment.from_pretrained)
+    for name, kind in (("mnist", "'mnist' comes with the package"), (folder, "is a local folder")):
+        for of in load:
+            with pytest.raises(ValueError, match=rf"{kind}, and only weights of the Hub .* leave revision='v1' out"):
+                of(name, revision="v1")
+            of(name, revision=None)
+
+
 def test_a_hub_id_that_is_not_cached_fails_without_network(tmp_path):
     with pytest.raises(ConnectionError, match=r"nor a folder(?s:.*)It is not in the cache"):
         VAEAugment.from_pretrained("someone/something", local_files_only=True, cache_dir=tmp_path)

@@ -12,12 +12,14 @@ X = IMAGES[:8] / 255
 
 
 def test_kl_is_that_of_torch_distributions():
+    torch.manual_seed(0)
     mean, std = torch.randn(6, 4), torch.rand(6, 4) + 0.1
     expected = kl_divergence(Normal(mean, std), Normal(torch.zeros(4), torch.ones(4))).mean(0)
     assert torch.allclose(kl_per_dim(Posterior(mean, std)), expected, atol=1e-6)
 
 
 def test_gaussian_reconstruction_is_the_likelihood_at_the_best_variance():
+    torch.manual_seed(0)
     logits = torch.randn_like(X)
     loss = reconstruction(distortion(logits, X, "gaussian"), 784, "gaussian")
 
@@ -31,6 +33,7 @@ def test_gaussian_reconstruction_is_the_likelihood_at_the_best_variance():
 
 
 def test_bernoulli_reconstruction_is_the_likelihood():
+    torch.manual_seed(0)
     logits, binary = torch.randn_like(X), (X > 0.5).float()
     expected = -Independent(Bernoulli(logits=logits), 3).log_prob(binary).mean()
     loss = reconstruction(distortion(logits, binary, "bernoulli"), 784, "bernoulli")
@@ -54,6 +57,7 @@ def test_total_is_the_weighted_sum(vae):
 
 
 def test_free_bits_cost_nothing_below_and_have_no_gradient_there(vae):
+    torch.manual_seed(0)
     loss = vae_loss(vae, X, free_bits=100.0)
     assert (loss["total"] - loss["recon"]).item() == pytest.approx(100.0 * 8, rel=1e-3)
     (loss["total"] - loss["recon"]).backward()
@@ -91,6 +95,7 @@ def test_knn_purity_on_separated_and_random_labels(vae):
 
 
 def test_knn_purity_over_photographs_is_that_of_the_features_which_compare_them(vae):
+    torch.manual_seed(0)
     spatial = VAE(VAEConfig(latent_dim=4, spatial=True, width=16))
     by_features = knn_purity(spatial, LatentBank.from_images(spatial, IMAGES), IMAGES, LABELS)
     assert by_features > knn_purity(spatial, None, IMAGES, LABELS)

@@ -72,6 +72,7 @@ def test_any_size_and_colour_pools_as_small_as_two_and_with_equal_and_blank_imag
 
 
 def test_a_bank_of_spatial_latents_compares_patch_features_and_survives_a_folder(spatial, tmp_path):
+    torch.manual_seed(0)
     vae, bank = spatial
     (view,) = bank.views
     assert view.name == "patch features"
@@ -160,6 +161,7 @@ def test_a_bank_of_vectors_has_patch_features_as_a_second_view(flat, tmp_path):
     loaded = hub.load(tmp_path).bank
     for bank_of in (loaded, LatentBank.from_images(vae, IMAGES)):
         assert same_tensors(bank_of.views, bank.views)
+        assert [view.weight for view in bank_of.views] == [2, 1]
 
 
 def test_a_bank_of_an_earlier_version_has_one_view_and_still_fits(flat, tmp_path):

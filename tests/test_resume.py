@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import resource
 import shutil
 import signal
@@ -323,6 +324,34 @@ def test_what_cannot_be_resumed_is_told(arguments, message, tmp_path, monkeypatc
         main(["--resume", "run", *arguments])
     with pytest.raises(SystemExit, match="none is no run"):
         main(["--resume", "none"])
+
+
+WHOLE = yaml.safe_dump(dataclasses.asdict(dataclasses.replace(SMALL, data="sample")), sort_keys=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "steps", WHOLE[:-10], WHOLE[40:], WHOLE.replace("steps: 40", "steps: many")),
+        *(
+            WHOLE.replace("steps: 40", f"steps: {value}")
+            for value in ("0", "null", "9" * 5000, "[" * 100_000, "!!int x")
+        ),
+        *(WHOLE + line for line in ("surprise: 1", "- x", "\t\0", "vae: 3", "vae: {}", "vae: null")),
+        WHOLE.replace("width: 16", "width: {a: {a: {a: 1}}}"),
+        WHOLE.encode() + b"\xff\xfe",
+    ],
+    ids=lambda text: repr(text[-20:]),
+)
+def test_a_damaged_recipe_of_a_run_is_told_in_one_line(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "training.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SystemExit) as ended:
+        main(["--resume", "run", "--wandb", "disabled"])
+    assert re.fullmatch(r"error: .*[Bb]egin a new run.*", ended.value.code)
+    assert ended.value.code.isprintable()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["training.yaml"]
 
 
 def test_a_hangup_repeated_saves_and_one_that_is_ignored_stays_so():

@@ -12,11 +12,11 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
 
 try:
     import yaml
-    from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+    from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
 except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
@@ -32,13 +32,16 @@ from .run import run
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-SCALAR_FLAGS = {  # of a recipe: flags whose values are no text, with their types
-    f"--{prefix}{field.name}": kinds[field.name]
-    for prefix, kinds, owner in (("", get_type_hints(Recipe), Recipe), ("vae.", get_type_hints(VAEConfig), VAEConfig))
+KINDS = {  # of a recipe's fields, by name: their types
+    f"{prefix}{field.name}": get_type_hints(owner)[field.name]
+    for prefix, owner in (("", Recipe), ("vae.", VAEConfig))
     for field in dataclasses.fields(owner)
-    if kinds[field.name] in (int, float, bool, bool | None)
 }
+# flags whose values are no text, with their types
+SCALAR_FLAGS = {f"--{name}": kind for name, kind in KINDS.items() if kind in (int, float, bool, bool | None)}
 DEFAULT_SIZE = 64  # pixels a side, for images of one's own
+LONGEST_REASON = 200  # characters of it that a message quotes
+RECIPE_MODE = "recipe"  # in which the parser reads values: as YAML, by `read_yaml`
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,41 @@ def _as_yaml(value: str, kind: object) -> str:
     return value
 
 
+def read_yaml(text: str) -> Any:
+    """Read YAML as `as_yaml_has_them` writes flags: in a recipe None is null, and a whole float for an integer is that.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+
+    Example:
+        >>> read_yaml("{batch_size: 64.0, bf16: None, lr: 1e-2, vae: {width: 1.6e1}}")
+        {'batch_size': 64, 'bf16': None, 'lr': 0.01, 'vae': {'width': 16}}
+    """
+    try:
+        return _with_fields_as_flags(get_loader("yaml")(text), "--")
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # of many kinds: a date that is none is a ValueError, what is deep a RecursionError
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
+
+
+def _with_fields_as_flags(values: Any, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        return values
+    return {key: _as_field(value, f"{prefix}{key}") for key, value in values.items()}
+
+
+def _as_field(value: Any, flag: str) -> Any:
+    if flag not in SCALAR_FLAGS:
+        return _with_fields_as_flags(value, f"{flag}.")
+    if value == "None":
+        return None
+    return int(value) if SCALAR_FLAGS[flag] is int and isinstance(value, float) and value.is_integer() else value
+
+
+set_loader(RECIPE_MODE, read_yaml, (yaml.YAMLError,))
+
+
 def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
     """Put a stored recipe, that of --config or of the run to resume, before the flags that change it."""
     config, others = _peek(flags, "config")
@@ -160,12 +198,26 @@ def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
         stored = _path(folder) / RECIPE_FILE
         if not stored.is_file():
             sys.exit(f"error: {folder} is no run: it has no {RECIPE_FILE}")
+        check_stored(stored)
         flags = ["--config", str(stored), *flags]
     elif config["config"] is not None:
         flags = ["--config", config["config"], *others]
     if name is not None and flags[:1] == ["--config"]:
         sys.exit(f"error: the recipe is {name}, or that of {flags[1]}: leave one out")
     return flags
+
+
+def check_stored(path: Path) -> None:
+    """Raise ValueError, in one line, if the recipe of a run is damaged: its owner wrote no key or value of it."""
+    parser = make_parser(RECIPES["sample"])
+    parser.exit_on_error = False
+    try:
+        recipe_of(parser.parse_args(["--config", str(path)]))
+    except OSError:
+        raise
+    except Exception as error:  # the parser's, a recipe's, or of another kind for what no program wrote
+        reason = hub.printable(" ".join(str(error).split())[:LONGEST_REASON])
+        raise ValueError(f"{path} is damaged ({reason}): begin a new run") from error
 
 
 def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
@@ -199,7 +251,14 @@ def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[st
 
 
 def recipe_of(options: Namespace) -> Recipe:
-    """Return the recipe that parsed flags describe."""
+    """Return the recipe that parsed flags describe.
+
+    Raises:
+        ValueError: a field that needs a value has none: the parser lets null pass.
+    """
+    for name, kind in KINDS.items():
+        if options.get(name) is None and type(None) not in get_args(kind):
+            raise ValueError(f"{name} needs a value, got null")
     values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
     return Recipe(**values | {"data": paths.storable(options.data), "vae": VAEConfig(**vars(values["vae"]))})
 
@@ -216,8 +275,8 @@ def check_same_run(recipe: Recipe, folder: Path, out: Path) -> None:
     """Raise ValueError unless a resumed run keeps its folder and its recipe."""
     if out.resolve() != folder.resolve():
         raise ValueError(f"a resumed run goes on in its own folder, {folder}: leave --out {out} out")
-    now, begun = dataclasses.asdict(recipe), yaml.safe_load((folder / RECIPE_FILE).read_text())
-    now, begun = now | now.pop("vae"), begun | begun.pop("vae")
+    now, begun = dataclasses.asdict(recipe), read_yaml((folder / RECIPE_FILE).read_text())
+    now, begun = now | now.pop("vae"), begun | begun.pop("vae", {})
     fixed = [key for key in now if key not in CHANGEABLE_ON_RESUME]
     if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:
         raise ValueError(
@@ -276,7 +335,10 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
     """Return a parser with a flag for each field of a recipe, whose defaults are this one's, and those of a run."""
     description = f"{usage}\nrecipes: {', '.join(RECIPES)}"
     parser = Parser(
-        prog="python -m train", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m train",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parser_mode=RECIPE_MODE,
     )
     parser.add_argument("--config", action="config", help=f"a {RECIPE_FILE}, whose recipe is repeated")
     parser.add_class_arguments(Recipe)

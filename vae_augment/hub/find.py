@@ -44,13 +44,23 @@ def locate(name: str | os.PathLike[str], **options: Unpack[DownloadOptions]) -> 
     text, folder = os.fspath(name), Path(os.path.expanduser(name))
     is_folder = os.path.isdir(folder)  # where Path.is_dir raises for a name that is too long
     if text in bundled() and (isinstance(name, str) or not is_folder):
+        _check_no_revision(text, "comes with the package", options)
         return Located(text, "bundled", BUNDLED / text)
     if is_folder:
+        _check_no_revision(text, "is a local folder", options)
         return Located(text, "folder", folder)
     if not is_repo_id(name):
         raise FileNotFoundError(unknown_name(name))
     folder = fetch(text, **options)
     return Located(text, "hub", folder, commit=folder.name)
+
+
+def _check_no_revision(name: str, kind: str, options: DownloadOptions) -> None:
+    """Raise ValueError if a revision is asked of weights that have none: they are not those that were pinned."""
+    if (revision := options.get("revision")) is not None:
+        raise ValueError(
+            f"{name!r} {kind}, and only weights of the Hub have revisions: leave revision={revision!r} out"
+        )
 
 
 def load(
@@ -78,6 +88,7 @@ def load(
         ConnectionError: the download failed: the server was not reached or refused, the token may not, or the cache lacks the
             weights while offline; the message says what to do.
         WeightsError: the files are damaged, do not fit together, or are of a newer version.
+        ValueError: a revision of weights that are not of the Hub.
 
     Example:
         >>> from vae_augment import load_weights  # this function
