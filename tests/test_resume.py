@@ -428,6 +428,9 @@ WRONG = {
     "optimizer a list": lambda s: s.update(optimizer=[]),
     "optimizer of half the weights": lambda s: s["optimizer"]["state"].popitem(),
     "moments of another shape": lambda s: first_moments(s).update(exp_avg=torch.zeros(2)),
+    "moments that are one number": lambda s: first_moments(s).update(
+        exp_avg=torch.zeros(1).expand(first_moments(s)["exp_avg"].shape)
+    ),
     "moments missing": lambda s: first_moments(s).pop("exp_avg_sq"),
     "batches elsewhere": lambda s: s["batches"].update(start=-7),
     "batches drawn by nothing": lambda s: s["batches"].update(drawn_at=torch.zeros(3, dtype=torch.uint8)),

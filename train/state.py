@@ -164,6 +164,8 @@ def _check_same_form(name: str, saved: Any, now: Any) -> None:
     if isinstance(now, torch.Tensor):
         if not isinstance(saved, torch.Tensor) or (saved.dtype, saved.shape) != (now.dtype, now.shape):
             raise DamagedError(f"{name} is no tensor of {now.dtype} {tuple(now.shape)}")
+        if now.is_contiguous() and not saved.is_contiguous():
+            raise DamagedError(f"{name} does not lie in memory as it must")  # AdamW's kernel would write beyond its end
         if saved.isnan().any():
             raise DamagedError(f"{name} holds NaN")
     elif type(saved) is not type(now) and not (type(now) is float and type(saved) is int):
