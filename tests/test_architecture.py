@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
-    {"vae", "jitter"},
+    {"vae", "jitter", "encoders"},
     {"strength", "pool"},
-    {"classes", "options"},
+    {"classes", "options", "fit_report"},
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub"},

@@ -35,6 +35,7 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
     """Fit a copy of the transform to the first labelled images of a base, in this order; itself, if it has no two classes."""
     config, by_class = augment.vae, dict[int | str, list[Any]]()
     read, turned = order[:MOST_READ], 0
+    has_encoder = augment.bank is not None and augment.bank.encoder is not None
     for index in read:
         sample = base.read(index)[0]
         if (label := label_of(sample, at)) is None:
@@ -49,8 +50,8 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
             return augment
         if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
             turned += has_exif_rotation(image)
-            # as small as the fit sees it: thousands of photographs would fill the memory
-            own.append((to_model(image, config.channels, config.size)[0][0], label))
+            # as small as the fit sees it: thousands of photographs would fill the memory. An encoder sees them at their own size
+            own.append((index if has_encoder else to_model(image, config.channels, config.size)[0][0], label))
     if len(by_class) < 2:
         return augment
     if len(by_class) == len(read):
@@ -67,7 +68,22 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
         _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
         return augment
     warn_exif_rotation(turned, "labelled images")
-    return copy.copy(augment).fit([pair for own in by_class.values() for pair in own])
+    pairs = [pair for own in by_class.values() for pair in own]
+    return copy.copy(augment).fit(_ReadAgain(base, pairs) if has_encoder else pairs)
+
+
+class _ReadAgain:
+    """Images of a base by their indices, with their labels."""
+
+    def __init__(self, base: Reader, pairs: list[tuple[Any, int | str]]) -> None:
+        self.base, self.pairs = base, pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, place: int) -> tuple[Any, int | str]:
+        index, label = self.pairs[place]
+        return extract_image(self.base.read(index)[0])[0], label
 
 
 def bundled_for(base: Reader, count: int) -> str:

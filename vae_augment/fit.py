@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from .classes import ClassDifferences, ClassLatents
+from .encoders import Features, read_features
+from .fit_report import FitReport
 from .images import LabelAt, plain_label, read_labelled
-from .pool import LatentBank, Query
+from .pool import LabelledFeatures, LatentBank, Query
 from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
@@ -25,13 +27,23 @@ class Fit:
     Args:
         jitter: draws an image, or a latent, of a class.
         labels: of the classes, integers or strings, sorted.
+        report: what was found out about a pool; None without one, and of a fit that was read from a file.
     """
 
     jitter: Classes
     labels: Labels
+    report: FitReport | None = None
 
     @classmethod
-    def learn(cls, vae: Codec, bank: LatentBank | None, labelled: Any, keep: float | None, at: LabelAt = None) -> Self:
+    def learn(
+        cls,
+        vae: Codec,
+        bank: LatentBank | None,
+        labelled: Any,
+        keep: float | None,
+        at: LabelAt = None,
+        features: Features | None = None,
+    ) -> Self:
         """Learn from a data set of labelled images; see `VAEAugment.fit`.
 
         Raises:
@@ -39,15 +51,18 @@ class Fit:
         """
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        images, labels = read_labelled(labelled, vae.channels, vae.size, at)
+        beside = labelled_features(bank, features, labelled)
+        images, labels = read_labelled(labelled, vae.channels, vae.size, at, None if beside is None else beside.see)
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
         if -1 in names and len(names) > 2:
             _warn("label -1 is taken for a class like others: leave images without a label out")
         index = torch.tensor([names.index(label) for label in labels])
+        report = None
         if bank is not None:
-            query = bank.query(vae, images)
+            query = bank.query(vae, images, None if beside is None else beside.result())
+            query = query.weighed(index, len(names))
             verdict = check_pool(bank, query, index, len(names))
             if verdict.warning is not None:
                 _warn(verdict.warning)
@@ -58,12 +73,14 @@ class Fit:
                         f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. "
                         "Pass a bank of unlabelled images with all classes among them"
                     )
-                return cls(ClassLatents.from_bank(vae, bank, members, images, index), names)
+                report = FitReport.of(query, index, names, members, verdict.warning)
+                return cls(ClassLatents.from_bank(vae, bank, members, images, index), names, report)
+            report = FitReport.of(query, index, names, [], verdict.warning)
         if len(names) == len(labels):
             _warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"
             )
-        return cls(ClassDifferences.from_images(vae, images, index, len(names)), names)
+        return cls(ClassDifferences.from_images(vae, images, index, len(names)), names, report)
 
     @cached_property
     def _places(self) -> dict[Any, int]:
@@ -90,6 +107,23 @@ class Fit:
         if isinstance(labels, str) or not isinstance(labels, Iterable) or getattr(labels, "ndim", 1) != 1:
             raise TypeError(f"sample takes a list or a vector of labels, one for each image: [{labels!r}]")
         return self.index(labels.tolist() if isinstance(labels, Tensor) else list(labels))
+
+
+def labelled_features(bank: LatentBank | None, features: Features | None, labelled: Any) -> LabelledFeatures | None:
+    """What collects features of labelled images while they are read; None for a bank that compares images by no encoder.
+
+    Raises:
+        ValueError: there is no encoder here, or features are given to a bank without one.
+    """
+    own = None if bank is None else bank.encoder_features
+    if own is not None:
+        return LabelledFeatures(own, None if features is None else read_features(features), len(labelled))
+    if features is not None:
+        raise ValueError(
+            "fit was given features, and there is no bank that compares images by such: "
+            "bank=LatentBank.from_images(vae, images, features=...)"
+        )
+    return None
 
 
 @dataclass(frozen=True)

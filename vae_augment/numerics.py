@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -29,3 +30,15 @@ def float32_on_cpu() -> Iterator[None]:
         if torch.get_default_device() != CPU:  # else it would only slow each operation down
             stack.enter_context(CPU)
         yield
+
+
+@contextlib.contextmanager
+def evaluating(module: Any) -> Iterator[None]:
+    """Within, a module is in eval mode, so that looking at it changes no statistics; its parts are afterwards as they were."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode

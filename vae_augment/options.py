@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
+from .encoders import Features
 from .jitter import Jitter
 from .pool import LatentBank
 from .vae import Codec
@@ -26,6 +27,17 @@ class Options(TypedDict, total=False):
     on_geometry: OnGeometry
 
 
+class PretrainedOptions(Options, total=False):
+    """The same, and two that `from_pretrained` makes a bank of.
+
+    pool: unlabelled images, as of `LatentBank.from_images`.
+    features: a network that compares them, or an array `(N, D)`; without a pool, the encoder of the weights' own bank.
+    """
+
+    pool: Any
+    features: Features | None
+
+
 def checked_number(name: str, value: float, high: float) -> float:
     """Return an option's value as a float. Raises ValueError, naming the option, for what is no number from 0 to `high`."""
     if isinstance(value, bool) or not isinstance(value, float | Real) or not 0 <= value <= high:
@@ -42,5 +54,25 @@ def check_bank(bank: LatentBank, vae: Codec) -> None:
 
 def check_options(options: Mapping[str, object]) -> None:
     """Raises TypeError for a name that is no option, before anything is loaded for it."""
-    if unknown := sorted(set(options) - set(Options.__annotations__)):
+    if unknown := sorted(set(options) - set(PretrainedOptions.__annotations__)):
         raise TypeError(f"from_pretrained() got an unexpected keyword argument {unknown[0]!r}")
+    if options.get("pool") is not None and options.get("bank") is not None:
+        raise TypeError("from_pretrained() takes pool, images to make a bank of, or bank, not both")
+
+
+def with_bank(vae: Codec, stored: LatentBank | None, options: PretrainedOptions) -> tuple[LatentBank | None, Options]:
+    """What `pool` and `features` say, carried out: the stored bank, maybe with its encoder, and the options of `VAEAugment`.
+
+    Raises:
+        ValueError: features without a bank that has such.
+    """
+    pool, features = options.pop("pool", None), options.pop("features", None)
+    if pool is not None:
+        options["bank"] = LatentBank.from_images(vae, pool, features=features)
+    elif features is not None and (bank := options.get("bank")) is not None:
+        options["bank"] = bank.with_encoder(features)
+    elif features is not None:
+        if stored is None:
+            raise ValueError("features compare the images of a pool, and there is none: pool=images, unlabelled ones")
+        stored = stored.with_encoder(features)
+    return stored, options

@@ -13,8 +13,10 @@ from torchvision.transforms import v2
 
 from . import hub, shortcuts
 from .apply import apply_plan, vary_list
+from .encoders import Features
 from .engine import Engine, How
 from .fit import Fit
+from .fit_report import FitReport
 from .images import (
     IMAGE_KINDS,
     LabelAt,
@@ -32,7 +34,15 @@ from .images import (
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
-from .options import LARGEST_STRENGTH, OnGeometry, Options, check_bank, check_options, checked_number
+from .options import (
+    LARGEST_STRENGTH,
+    OnGeometry,
+    PretrainedOptions,
+    check_bank,
+    check_options,
+    checked_number,
+    with_bank,
+)
 from .pool import LatentBank
 from .seeding import thread_generator
 from .strength import gain_name, without_neighbours
@@ -138,13 +148,14 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
-        **options: Unpack[Options],
+        **options: Unpack[PretrainedOptions],
     ) -> Self:
         """Load trained weights: a bundled name, a local folder, or a Hugging Face Hub id `user/repo`.
 
         Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results.
 
-        Args: as of `vae_augment.load_weights`; `options` as of the class: strength, p, jitter, residual, bank, ...
+        Args: as of `vae_augment.load_weights`; `options` as of the class: strength, p, jitter, residual, bank, ...; or in place
+            of a bank `pool`, unlabelled images, with `features`, as of `LatentBank.from_images`.
 
         Raises:
             FileNotFoundError: there is no such name, folder, repository or revision, or a file of the weights is missing.
@@ -160,7 +171,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             local_files_only=local_files_only,
             force_download=force_download,
         )
-        augment = cls(weights, **options)
+        bank, own = with_bank(weights.vae, weights.bank, options)
+        augment = cls(replace(weights, bank=bank), **own)
         augment.source, augment.revision = str(name), weights.commit
         return augment
 
@@ -216,8 +228,18 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         """Labels of the classes that `fit` has seen, sorted; None before it."""
         return None if self._fit is None else self._fit.labels
 
+    @property
+    def fit_report(self) -> FitReport | None:
+        """What `fit` found out: how right labels are, by which view, and what was kept of the pool. `print` shows it.
+
+        None before a fit, without a bank, and after `load_fit`.
+        """
+        return None if self._fit is None else self._fit.report
+
     @float32_on_cpu()
-    def fit(self, labelled: Any, labels: Labels = None, *, keep: float | None = None) -> Self:
+    def fit(
+        self, labelled: Any, labels: Labels = None, *, keep: float | None = None, features: Features | None = None
+    ) -> Self:
         """Learn the classes of a few labelled images, so that new images of a class can be made.
 
         The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
@@ -239,6 +261,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
                 under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
+            features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
+                it not; see `LatentBank.from_images`.
 
         Raises:
             ValueError: there are fewer than two classes.
@@ -251,39 +275,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
             torch.Size([3, 1, 28, 28])
         """
         pairs, at = pair_up(labelled, labels)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at), at)
-        return self
-
-    def save_fit(self, path: str | os.PathLike[str]) -> None:
-        """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
-        Without a bank, it holds the labelled images themselves.
-
-        Raises:
-            RuntimeError: `fit` was not called.
-        """
-        if self._fit is None:
-            raise RuntimeError("there is nothing to save: call fit(labelled) first")
-        hub.save_fit(path, self._fit, self.vae)
-
-    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
-        """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            WeightsError: it is damaged, or was fitted with other weights.
-
-        Example:
-            >>> import tempfile
-            >>> from vae_augment.demo_data import fashion_sample
-            >>> images, labels = fashion_sample()
-            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     augment.save_fit(f"{folder}/garments.safetensors")
-            ...     again = VAEAugment.from_pretrained("fashion-mnist").load_fit(f"{folder}/garments.safetensors")
-            >>> again.sample([9, 9, 0]).shape
-            torch.Size([3, 1, 28, 28])
-        """
-        self._set_fit(hub.load_fit(path, self.vae), labels)
+        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features), at)
         return self
 
     def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:

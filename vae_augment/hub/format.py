@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic_write
-from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_to_tensors, graph_names
+from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, graph_names
 from ..vae import VAE, VAEConfig
 from .printable import shown
 from .reading import read_regular
 from .tensor_file import open_tensors
 from .weights import Weights, WeightsError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of banks with the view of an encoder; of all others 1, so that earlier versions read them
 FILES = ("config.json", "model.safetensors", "bank.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 MAX_JSON_BYTES = 1_000_000  # of config.json
@@ -56,7 +56,7 @@ def load_folder(folder: Path) -> Weights:
     with torch.device("meta"):  # names and shapes only, before memory is spent
         vae = VAE(VAEConfig(**config["vae"]))
     expected = {key: tuple(value.shape) for key, value in vae.state_dict().items()}
-    state = _read_tensors(folder / "model.safetensors", lambda _: expected, checksums["model.safetensors"])
+    state, _ = _read_tensors(folder / "model.safetensors", lambda _: expected, checksums["model.safetensors"])
     if not (state["latent_std"].half() > 0).all():
         raise WeightsError(f"{folder / 'model.safetensors'}: latent_std must be above 0, in float16 too")
     vae.load_state_dict({key: value.float() for key, value in state.items()}, strict=True, assign=True)
@@ -96,9 +96,11 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
                 "nothing is written: the bank holds latents that are not finite in float16. Make it again with "
                 "LatentBank.from_images"
             )
-        contents["bank.safetensors"] = safetensors.torch.save(bank, metadata={"format": "pt"})
+        # one text at most: safetensors writes several in any order, and the same bank shall be the same bytes
+        texts = bank_texts(weights.bank) or {"format": "pt"}
+        contents["bank.safetensors"] = safetensors.torch.save(bank, metadata=texts)
     config = {
-        "format_version": FORMAT_VERSION,
+        "format_version": 1 if weights.bank is None or weights.bank.encoder is None else FORMAT_VERSION,
         "vae": weights.vae.config.to_dict(),
         "gains": dict(weights.gains),
         "pool": dict(weights.provenance),
@@ -191,8 +193,10 @@ def _check_keys(path: Path, kind: str, got: set[str], expected: set[str]) -> Non
         raise WeightsError(f"{path}: missing {kind}: {', '.join(missing):.{MAX_NAMES}}")
 
 
-def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], checksum: str) -> dict[str, Tensor]:
-    """The tensors of a file if names, shapes and checksum are as expected and every value is finite.
+def _read_tensors(
+    path: Path, expected: Callable[[Collection[str]], Shapes], checksum: str
+) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors and texts of a file if names, shapes and checksum are as expected and every value is finite.
 
     `expected` says what a file that holds tensors of these names must hold.
     """
@@ -204,7 +208,7 @@ def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], che
             for key, info in infos.items():
                 if key not in graph_names() and info.dtype not in FLOAT_DTYPES:
                     raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {info.dtype}")
-            tensors, found = file.read()
+            (tensors, found), texts = file.read(), file.header.texts
     except FileNotFoundError:
         raise FileNotFoundError(f"{path.parent} is not complete: it has no {path.name}") from None
     if found != checksum:
@@ -216,13 +220,13 @@ def _read_tensors(path: Path, expected: Callable[[Collection[str]], Shapes], che
             raise WeightsError(
                 f"{path}: {key} must hold finite floats of 16 or 32 bits, within the range of float16: get or train other weights"
             )
-    return tensors
+    return tensors, texts
 
 
 def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
-    tensors = _read_tensors(path, lambda names: bank_shapes(names, vae), checksum)
+    tensors, texts = _read_tensors(path, lambda names: bank_shapes(names, vae), checksum)
     try:
-        return bank_from_tensors(tensors, vae)
+        return bank_from_tensors(tensors, vae, texts)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
 

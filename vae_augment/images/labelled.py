@@ -1,7 +1,7 @@
 """A data set of labelled images, read into memory."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from .sample import LabelAt, describe_sample, extract_image, label_of
 from .untransformed import untransformed_reader
 
 
-def read_labelled(dataset: Any, channels: int, size: int, at: LabelAt = None) -> tuple[Tensor, list[int | str]]:
+def read_labelled(
+    dataset: Any, channels: int, size: int, at: LabelAt = None, see: Callable[[int, Any], None] | None = None
+) -> tuple[Tensor, list[int | str]]:
     """Read labelled images to float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
     An image that occurs again under the same label counts once: a copy among the others would give away its label when it
@@ -22,6 +24,7 @@ def read_labelled(dataset: Any, channels: int, size: int, at: LabelAt = None) ->
 
     Args:
         at: where a sample's label is, see `label_of`.
+        see: is given the index and the image itself, at its own size, of each that counts.
 
     Raises:
         TypeError: a sample has no image or no label.
@@ -53,6 +56,8 @@ def read_labelled(dataset: Any, channels: int, size: int, at: LabelAt = None) ->
             seen.add(key)
             images.append(x)
             labels.append(label)
+            if see is not None:
+                see(index, image)
     if not images:
         raise ValueError("there are no labelled images: expected a data set of (image, label, ...)")
     warn_exif_rotation(rotated, "labelled images")

@@ -1,12 +1,13 @@
 """A pool of unlabelled images, kept as latents: ways of comparing images with it, and how a few labels spread over it."""
 
 from .bank import LatentBank
+from .encoder_features import LabelledFeatures
 from .latent_hog import LatentHogView, latent_hog_neighbours
 from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
 from .reading import LARGEST_BANK
-from .storage import bank_from_tensors, bank_shapes, bank_to_tensors, graph_names
+from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, graph_names
 from .views import Extractor, FeatureView, View
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "Extractor",
     "FeatureView",
     "FitPolicy",
+    "LabelledFeatures",
     "LatentBank",
     "LatentHogView",
     "Query",
     "View",
     "bank_from_tensors",
     "bank_shapes",
+    "bank_texts",
     "bank_to_tensors",
     "graph_names",
     "latent_hog_neighbours",

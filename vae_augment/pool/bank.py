@@ -1,17 +1,20 @@
 """LatentBank: a pool of unlabelled images, kept as latents beside the weights, with the views by which they are compared."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from torch import Tensor
 
+from ..encoders import Encoder, Features, read_features
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
+from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool
 from .policy import FitPolicy
 from .query import Query
 from .reading import LARGEST_BANK, Pool
-from .views import View
+from .views import FeatureView, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,16 @@ class LatentBank:
                 )
 
     @classmethod
-    @float32_on_cpu()
-    def from_images(cls, vae: Codec, images: Any, size: int = LARGEST_BANK) -> Self:
+    def from_images(
+        cls,
+        vae: Codec,
+        images: Any,
+        size: int = LARGEST_BANK,
+        *,
+        features: Features | None = None,
+        progress: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> Self:
         """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
 
         Thousands of images take tens of seconds. Of a clip give some frames, not all: where things move, they are no copies, and
@@ -60,9 +71,14 @@ class LatentBank:
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
                 that hold one, read before its own transform. Other sizes and channels are converted as by the transform.
+            features: also compare the images by what a pretrained network sees in them: a `vae_augment.encoders.Encoder`, a name
+                ("efficientnet-lite0", "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG"), any function from batches
+                `(B, 3, 224, 224)`, normalised as for ImageNet, to `(B, D)`, or an array `(N, D)`, a row for each of `images`.
+            progress: show how many images the network has seen, on stderr.
+            cache: a file that keeps its features, so that the same images are not seen twice.
 
         Raises:
-            TypeError, ValueError: fewer than two images, a size that no bank has, or no images.
+            TypeError, ValueError: fewer than two images, a size that no bank has, or no images; what computes no features.
 
         Example:
             >>> import torch
@@ -70,10 +86,55 @@ class LatentBank:
             >>> len(LatentBank.from_images(VAE(VAEConfig()), torch.rand(20, 1, 28, 28)))
             20
         """
-        pool = Pool.read(vae, images, size)
-        builders = [(kind, build) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
-        views = tuple(build(kind, pool) for kind, build in builders)
-        return cls(pool.latents, views, builders[0][0].policy, vae.fingerprint())
+        source = None if features is None else read_features(features)
+        if isinstance(source, Tensor) and len(source) != len(images):
+            raise ValueError(
+                f"there are {len(images)} images and {len(source)} rows of features: give a row for each image"
+            )
+        probe = source.probe() if isinstance(source, Encoder) else None  # at once, since it may fail
+        with float32_on_cpu():
+            pool = Pool.read(vae, images, size)
+            views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
+        if isinstance(source, Encoder) and probe is not None:  # on as many threads as the user has set
+            embedded = embed_pool(source, probe, images, pool, progress, cache)
+            extractor = EncoderFeatures.learn(source.name, embedded, probe, source)
+            views.append(table.encoder_view(extractor, embedded))
+        elif isinstance(source, Tensor):
+            extractor = EncoderFeatures.learn(PRECOMPUTED, source[pool.places])
+            views.append(table.encoder_view(extractor, source[pool.places]))
+        return cls(pool.latents, tuple(views), table.policy_of(views), vae.fingerprint())
+
+    @property
+    def encoder_features(self) -> EncoderFeatures | None:
+        """What it knows of the encoder that one of its views is of; None without such a view."""
+        return next((found for view in self.views if (found := table.encoder_of(view)) is not None), None)
+
+    @property
+    def encoder(self) -> str | None:
+        """The name of that encoder, "precomputed features" if features were given in its place; None without such a view."""
+        return None if self.encoder_features is None else self.encoder_features.name
+
+    def with_encoder(self, encoder: Features) -> Self:
+        """The same bank with the encoder of its features, which files do not hold.
+
+        Raises:
+            ValueError: it has no such view, or features of another encoder.
+        """
+        found, own = read_features(encoder), self.encoder_features
+        if own is None:
+            raise ValueError(
+                "this bank has no features of an encoder: make one, LatentBank.from_images(vae, images, features=encoder)"
+            )
+        if not isinstance(found, Encoder):
+            raise ValueError(
+                "with_encoder takes an encoder, got precomputed features: give these to fit(..., features=array)"
+            )
+        extractor = own.with_encoder(found)
+        views = (
+            replace(v, extractor=extractor) if isinstance(v, FeatureView) and v.extractor is own else v
+            for v in self.views
+        )
+        return replace(self, views=tuple(views))
 
     def check_is_of(self, vae: Codec) -> None:
         """Raises ValueError if the latents are of another autoencoder, or of this one before it learned more."""
@@ -85,14 +146,17 @@ class LatentBank:
         if self.of_vae is not None and self.of_vae != vae.fingerprint():
             raise ValueError(f"bank holds latents of other weights than this VAE's: {remedy}")
 
-    def query(self, vae: Codec, images: Tensor) -> Query:
+    def query(self, vae: Codec, images: Tensor, features: Tensor | None = None) -> Query:
         """Compare images with the pool: what a fit asks of it is answered by the query, and computed once.
 
         Args:
             vae: the bank's.
             images: float32 `(M, C, S, S)` in [0, 1].
+            features: of the images at their own size in the view of an encoder, see `LabelledFeatures`; None: they are computed
+                of `images`.
         """
-        return Query(vae, images, self.views, self.policy)
+        given = {} if features is None or self.encoder is None else {self.encoder: features}
+        return Query(vae, images, self.views, self.policy, given)
 
     def missing_views(self, vae: Codec) -> list[str]:
         """Names of the views that `from_images` would give it, and it has not, as it is of an earlier version."""

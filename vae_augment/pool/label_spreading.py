@@ -91,32 +91,60 @@ def spread_labels(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: 
     return scores
 
 
-@torch.no_grad()
 def cross_validated_accuracy(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: float) -> float:
     """Part of the known labels that the others predict rightly, in five-fold cross-validation: the mean over classes.
-
-    Of many labels only the first folds are judged, and none of a class that has one label.
 
     Args: as of `spread_labels`.
 
     Returns:
         A part in [0, 1]; nan if no two labels share a class.
     """
+    return held_out(graphs, labels, classes, alpha).accuracy([graph.weight for graph in graphs])
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Labels that were held out in turn, and what the others say of their points.
+
+    Args:
+        own: int64 `(J,)`, the labels; not one of them is alone in its class.
+        rows: for each graph, float32 `(J, classes)`: scores of these points, rows that sum to 1, or are 0.
+    """
+
+    own: Tensor
+    rows: tuple[Tensor, ...]
+
+    def predicted(self, weights: Sequence[float]) -> Tensor:
+        """The classes of the points if graphs vote by these weights, int64 `(J,)`, -1 where no label arrives."""
+        scores, total = torch.zeros_like(self.rows[0]), sum(weights)
+        for weight, rows in zip(weights, self.rows, strict=True):
+            scores += weight / total * rows
+        score, predicted = scores.max(1)
+        return torch.where(score > 0, predicted, -1)
+
+    def accuracy(self, weights: Sequence[float]) -> float:
+        """Part that is right then, the mean over classes; nan if there are no points."""
+        right = (self.predicted(weights) == self.own).float()
+        counts = self.own.bincount()
+        of_class = right.new_zeros(len(counts)).index_add(0, self.own, right) / counts
+        return float(of_class[counts > 0].mean())
+
+
+@torch.no_grad()
+def held_out(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: float) -> HeldOut:
+    """Hold out each fold of the known labels in turn.
+
+    Of many labels only the first folds are judged, and none of a class that has one label.
+
+    Args: as of `spread_labels`.
+    """
     points, fold = folds_of(labels)
     own = labels[points]
     folds = min(FOLDS, -(-FOLDS * ENOUGH_HELD_OUT // len(own)))
     known = torch.cat([seed_scores(some, classes) for some in without_folds(labels, points, fold, folds)], dim=1)
     judged = (fold < folds) & (own.bincount()[own] > 1)
-    scores = torch.zeros(int(judged.sum()), classes, dtype=torch.float32)
-    total = sum(graph.weight for graph in graphs)
-    for graph in graphs:
-        arrived = propagate(graph, known, alpha)[points].view(-1, folds, classes)
-        scores += graph.weight / total * _with_rows_of_sum_1(arrived[judged, fold[judged]])
-    score, predicted = scores.max(1)
-    right = ((predicted == own[judged]) & (score > 0)).float()
-    counts = own[judged].bincount()
-    of_class = right.new_zeros(len(counts)).index_add(0, own[judged], right) / counts
-    return float(of_class[counts > 0].mean())
+    arrived = [propagate(graph, known, alpha)[points].view(-1, folds, classes) for graph in graphs]
+    return HeldOut(own[judged], tuple(_with_rows_of_sum_1(each[judged, fold[judged]]) for each in arrived))
 
 
 def propagate(graph: Graph, known: Tensor, alpha: float) -> Tensor:

@@ -1,7 +1,7 @@
 """FitPolicy: every threshold by which a fit judges a pool and picks samples' latents, as one table of two rows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class FitPolicy:
     auc_from_images: float
     # Whether a ridge classifier of the first view's features votes beside the graphs: it errs on different photographs.
     ridge_vote: bool
+    # Whether views vote as heavily as they carry labels, see `weighing.py`, and not by their own weights.
+    weighs_views: bool = False
 
     # Median typicality of the labelled images below which the pool does not know such images. Images of the pool's kind have
     # about 0.5; half of that leaves room for labelled images that are few and unusual.
@@ -73,3 +75,8 @@ class FitPolicy:
 CLUSTERED   = FitPolicy(latents_tell_classes=True,  keep=0.95, least_accuracy=0.5, auc_from_images=math.inf, ridge_vote=False)
 PHOTOGRAPHS = FitPolicy(latents_tell_classes=False, keep=0.5,  least_accuracy=0.1, auc_from_images=10,       ridge_vote=True)
 # fmt: on
+
+
+def with_encoder(policy: FitPolicy) -> FitPolicy:
+    """The policy of a bank that is compared by an encoder's features, too."""
+    return replace(policy, weighs_views=True)

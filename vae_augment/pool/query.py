@@ -1,6 +1,7 @@
 """Query: labelled images, compared with a bank's pool once; all that a fit asks of the pool is answered from that."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -8,13 +9,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..vae import Codec
-from .label_spreading import Graph, cross_validated_accuracy, knn_graph, spread_labels
+from .label_spreading import Graph, HeldOut, held_out, knn_graph, spread_labels
 from .members import class_members
 from .outliers import outliers
 from .policy import FitPolicy
 from .ridge import two_sample_auc, with_ridge_vote
 from .typicality import typicality
 from .views import View
+from .weighing import vote_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +31,23 @@ class Query:
         images: float32 `(M, C, S, S)` in [0, 1].
         views: the bank's; typicality, the two-sample test and the ridge vote are by the first.
         policy: the bank's.
+        given: features of the images in some views, by name, which are not computed.
     """
 
     vae: Codec
     images: Tensor
     views: tuple[View, ...]
     policy: FitPolicy
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     @torch.no_grad()
     def features(self) -> tuple[Tensor, ...]:
         """Features of the images in each view, float32 `(M, D)`."""
-        return tuple(view.embed(self.vae, self.images) for view in self.views)
+        return tuple(
+            self.given[view.name] if view.name in self.given else view.embed(self.vae, self.images)
+            for view in self.views
+        )
 
     @cached_property
     @torch.no_grad()
@@ -60,6 +67,11 @@ class Query:
             for view, nearest in zip(self.views, self.nearest, strict=True)
         )
 
+    @property
+    def has_graphs(self) -> bool:
+        """Whether anything was asked that needs graphs."""
+        return "graphs" in vars(self)
+
     @cached_property
     def typicality(self) -> Tensor:
         """How much each image is like the pool's, in [0, 1], float32 `(M,)`; see `pool.typicality`."""
@@ -78,8 +90,40 @@ class Query:
         Args:
             labels: int64 `(M,)`, from 0 to classes - 1.
         """
-        alpha = self.policy.alpha(len(labels), classes)
-        return cross_validated_accuracy(self.graphs, self._with_pool(labels), classes, alpha)
+        return self.held_out(labels, classes).accuracy([graph.weight for graph in self.graphs])
+
+    def held_out(self, labels: Tensor, classes: int) -> HeldOut:
+        """What each view says of labels that are held out in turn; computed once."""
+        if (key := (classes, labels.numpy().tobytes())) not in self._held_out:
+            alpha = self.policy.alpha(len(labels), classes)
+            self._held_out[key] = held_out(self.graphs, self._with_pool(labels), classes, alpha)
+        return self._held_out[key]
+
+    @cached_property
+    def _held_out(self) -> dict[tuple[int, bytes], HeldOut]:
+        return {}
+
+    def weighed(self, labels: Tensor, classes: int) -> "Query":
+        """The same images, compared by views that vote as heavily as they carry these labels, the best first.
+
+        By the best it is then told whether images are of the pool's kind, and its features have the linear vote. A policy that
+        weighs no views has the query itself.
+
+        Args:
+            labels: int64 `(M,)`, from 0 to classes - 1.
+        """
+        if not self.policy.weighs_views or not len((held := self.held_out(labels, classes)).own):
+            return self
+        weights = vote_weights(held, [view.weight for view in self.views])
+        order = sorted(range(len(weights)), key=lambda place: -weights[place])
+        best = Query(self.vae, self.images, tuple(self.views[i] for i in order), self.policy, self.given)
+        vars(best).update(
+            features=tuple(self.features[i] for i in order),
+            nearest=tuple(self.nearest[i] for i in order),
+            graphs=tuple(replace(self.graphs[i], weight=weights[i]) for i in order),
+        )
+        best._held_out[classes, labels.numpy().tobytes()] = HeldOut(held.own, tuple(held.rows[i] for i in order))
+        return best
 
     def spread(self, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """Labels of the images, spread over the graphs -> scores of the pool's images.

@@ -5,10 +5,12 @@ name of its neighbours if another view comes before it.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ..encoders import check_name
 from ..vae import Codec
 from . import table
 from .bank import LatentBank
@@ -35,6 +37,11 @@ def bank_shapes(names: Collection[str], vae: Codec) -> Shapes:
     return shapes
 
 
+def bank_texts(bank: LatentBank) -> dict[str, str]:
+    """What is stored of a bank beside its tensors: the name of its encoder, if it has one."""
+    return {} if bank.encoder is None else {table.ENCODER.name: bank.encoder}
+
+
 def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
     """A bank -> its tensors: latents in float16, neighbours in int16.
 
@@ -42,11 +49,9 @@ def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
         ValueError: a view that is not of the table, or not as the table says, would be lost or changed.
     """
     tensors = {"latents": bank.latents.half()}
-    kinds = {kind.name: kind for kind in table.VIEWS}
     for place, view in enumerate(bank.views):
-        if view.name not in kinds:
+        if (kind := table.kind_of(view)) is None:
             raise ValueError(_unstored(view, "is not in the table of views"))
-        kind = kinds[view.name]
         if view.weight != kind.weight:
             raise ValueError(_unstored(view, f"has weight {view.weight}, and would be read with {kind.weight}"))
         try:
@@ -57,16 +62,16 @@ def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
         if own.keys() & tensors.keys():
             raise ValueError(_unstored(view, "is there twice, or must be the first"))
         tensors.update(own)
-    if bank.policy != kinds[bank.views[0].name].policy:
+    if bank.policy != table.policy_of(bank.views):
         raise ValueError(
-            "the bank's policy is not that of its first view's row in the table of views, so that it cannot be stored. Save the "
+            "the bank's policy is not that of its views in the table of views, so that it cannot be stored. Save the "
             "bank with that one, and give yours to the loaded bank: dataclasses.replace(bank, policy=...)"
         )
     return tensors
 
 
-def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec) -> LatentBank:
-    """Tensors of `bank_shapes` -> the bank.
+def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec, texts: Mapping[str, str]) -> LatentBank:
+    """Tensors of `bank_shapes`, and the texts beside them -> the bank.
 
     Raises:
         ValueError: neighbours that are no places of the latents, or tensors that do not fit one another.
@@ -84,13 +89,16 @@ def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec) -> LatentBank:
         graph = FIRST_GRAPH if kind is first else kind.graph
         _check_graph(graph, tensors[graph], len(latents))
         own = {name: tensors[name] for name in stored[kind.name]}
-        views.append(kind.tensors.read(kind, own, latents, tensors[graph]))
-    return LatentBank(latents, tuple(views), first.policy, vae.fingerprint())
+        named = replace(kind, name=check_name(texts.get(kind.name, ""))) if kind is table.ENCODER else kind
+        views.append(kind.tensors.read(named, own, latents, tensors[graph]))
+    return LatentBank(latents, tuple(views), table.policy_of(views), vae.fingerprint())
 
 
 def _first_kind(kinds: list[ViewKind], tensors: Mapping[str, Tensor]) -> ViewKind:
     """The kind of view whose neighbours have no name of their own; if all have one, latents and HOG, which has no tensors."""
     unnamed = [kind for kind in kinds if kind.graph not in tensors]
+    if table.ENCODER in unnamed:
+        raise ValueError(f"missing tensors: {table.ENCODER.graph}, as the view of an encoder is never the first")
     if len(unnamed) > 1:
         raise ValueError(
             f"missing tensors: {' or '.join(kind.graph for kind in unnamed)}, as only one view is the first"

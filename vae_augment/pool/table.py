@@ -4,17 +4,18 @@ A new view is a row here, and a file with its extractor: `embed`, and to be stor
 `StoredExtractor`. No two rows name a tensor alike: a bank's file holds those of all its views.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, Self
 
 from torch import Tensor
 
 from ..vae import Codec
+from .encoder_features import EncoderFeatures
 from .latent_hog import LatentHogView, latent_hog_neighbours
 from .patch_features import PatchFeatures
-from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
+from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, with_encoder
 from .reading import Pool
 from .views import Extractor, FeatureView, View
 
@@ -137,6 +138,17 @@ class FeatureTensors:
         return FeatureView(kind.name, kind.weight, extractor, features, neighbours)
 
 
+@dataclass(frozen=True)
+class EncoderTensors(FeatureTensors):
+    """The `FeatureView` of an encoder, which has the encoder's name."""
+
+    def read(self, kind: ViewKind, tensors: Mapping[str, Tensor], latents: Tensor, neighbours: Tensor) -> View:
+        """The view, without the encoder."""
+        view = super().read(kind, tensors, latents, neighbours)
+        assert isinstance(view, FeatureView)
+        return replace(view, extractor=replace(view.extractor, name=kind.name))  # type: ignore[type-var]
+
+
 def _latent_hog(kind: ViewKind, pool: Pool) -> View:
     neighbours = latent_hog_neighbours(pool.vae, pool.images, pool.means)
     return LatentHogView(kind.name, kind.weight, pool.latents, neighbours.short())
@@ -167,4 +179,41 @@ VIEWS = (
         tensors=FeatureTensors(PatchFeatures, "points"),
         graph="texture_neighbours",  # the name of earlier versions
     ),
+    ViewKind(
+        name="encoder",  # that of its views is the encoder's
+        weight=1.0,
+        policy=PHOTOGRAPHS,
+        of_vectors=None,  # it is made where images are given with features
+        of_maps=None,
+        tensors=EncoderTensors(EncoderFeatures, "encoder_features"),
+        graph="encoder_neighbours",
+    ),
 )
+ENCODER = VIEWS[-1]
+ENCODER_NEIGHBOURS = 20
+
+
+def kind_of(view: View) -> ViewKind | None:
+    """The row that a view is of; None if there is none."""
+    if encoder_of(view) is not None:
+        return ENCODER
+    return next((kind for kind in VIEWS if kind.name == view.name and kind is not ENCODER), None)
+
+
+def encoder_of(view: View) -> EncoderFeatures | None:
+    """The encoder's features that a view is of; None for other views."""
+    extractor = view.extractor if isinstance(view, FeatureView) else None
+    return extractor if isinstance(extractor, EncoderFeatures) else None
+
+
+def encoder_view(extractor: EncoderFeatures, embedded: Tensor) -> View:
+    """The view of a pool whose images have these features of an encoder, float32 `(N, D)`."""
+    features = extractor.projected(embedded)
+    return FeatureView.of_pool(extractor.name, ENCODER.weight, extractor, features, ENCODER_NEIGHBOURS)
+
+
+def policy_of(views: Sequence[View]) -> FitPolicy:
+    """Of a bank with these views: that of the first, or, if an encoder's is among them, the one of such banks."""
+    first = kind_of(views[0])
+    assert first is not None
+    return with_encoder(first.policy) if any(map(encoder_of, views)) else first.policy

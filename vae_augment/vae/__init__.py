@@ -1,6 +1,6 @@
 """The autoencoder: the package's own VAE, the protocol that any other meets, and how a frozen one is computed soonest."""
 
-from .codec import Codec, Posterior, Whitened, check_codec, evaluating, fingerprint_of
+from .codec import Codec, Posterior, Whitened, check_codec, fingerprint_of
 from .config import VAEConfig
 from .frozen import FrozenVAE, computes_bf16, to_device
 from .fused import FusedVAE
@@ -16,7 +16,6 @@ __all__ = [
     "Whitened",
     "check_codec",
     "computes_bf16",
-    "evaluating",
     "fingerprint_of",
     "to_device",
 ]

@@ -1,12 +1,12 @@
 """Codec: what an autoencoder offers to stand behind the transform; and whitened latents, in which jitters work."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from ..numerics import evaluating
 
 MAX_OVERSHOOT = 0.25  # of decoded pixels beyond [0, 1]: a clamp may be missing, [-1, 1] is a mistake
 MEMBERS = ("channels", "size", "latent_shape", "latent_mean", "latent_std", "encode", "decode", "fingerprint")
@@ -101,18 +101,6 @@ def check_codec(codec: Any) -> None:
             f"{name}.decode gives pixels from {low:.3g} to {high:.3g}, expected [0, 1]: map [-1, 1] by (y + 1) / 2, and images "
             "for its encoder back"
         )
-
-
-@contextlib.contextmanager
-def evaluating(module: Any) -> Iterator[None]:
-    """Within, a module is in eval mode, so that looking at it changes no statistics; its parts are afterwards as they were."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _broadcasts(shape: tuple[int, ...], latent: tuple[int, ...]) -> bool:

@@ -1,0 +1,102 @@
+"""FitReport: what a fit found out, as data and as a few lines to read."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor
+
+from .pool import Query
+
+MOST_CONFUSED = 5  # pairs of classes that a report names
+LEAST_CONFUSED = 2  # images: one is chance
+
+Label = int | str
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What `fit` found out about labelled images and a pool; `print(augment.fit_report)` shows it.
+
+    Args:
+        labelled: number of images that count.
+        judged: number of labels that were held out in turn; 0 if no class has two.
+        accuracy: part of these that the graphs of all views predict rightly, mean over classes; nan if none was judged.
+        accuracy_by_view: the same of each view alone.
+        weights: how heavily each view votes, which sum to 1.
+        confused: `(class, taken for, how many of how many judged)`, the most frequent first.
+        kept: for each class how many images of the pool samples are drawn from; 0 where labelled images stand in.
+        warning: what the fit warned of; None: nothing.
+    """
+
+    labelled: int
+    judged: int
+    accuracy: float
+    accuracy_by_view: Mapping[str, float]
+    weights: Mapping[str, float]
+    confused: tuple[tuple[Label, Label, int, int], ...]
+    kept: Mapping[Label, int]
+    warning: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        query: Query,
+        labels: Tensor,
+        names: Sequence[Label],
+        members: Sequence[Sequence[int] | Tensor],
+        warning: str | None,
+    ) -> Self:
+        """Report on labelled images, compared with a pool.
+
+        Args:
+            labels: int64 `(M,)`, places in `names`.
+            members: for each class the places in the pool that stand for it; none if the pool is not used.
+        """
+        kept = {name: len(of_class) for name, of_class in zip(names, members or [()] * len(names), strict=True)}
+        if not query.has_graphs:  # the pool proved to be of another kind: its graphs are not worth their cost
+            return cls(len(labels), 0, math.nan, {}, {}, (), kept, warning)
+        held = query.held_out(labels, len(names))
+        total, votes = sum(graph.weight for graph in query.graphs), [graph.weight for graph in query.graphs]
+        alone = [[float(view == each) for view in range(len(votes))] for each in range(len(votes))]
+        views = [view.name for view in query.views]
+        return cls(
+            labelled=len(labels),
+            judged=len(held.own),
+            accuracy=held.accuracy(votes),
+            accuracy_by_view={name: held.accuracy(weights) for name, weights in zip(views, alone, strict=True)},
+            weights={name: weight / total for name, weight in zip(views, votes, strict=True)},
+            confused=_confused(held.own.tolist(), held.predicted(votes).tolist(), names),
+            kept=kept,
+            warning=warning,
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{self.labelled} labelled images of {len(self.kept)} classes"]
+        if self.weights and math.isnan(self.accuracy):
+            lines.append("no class has two labelled images: nothing tells whether their labels spread")
+        elif self.weights:
+            lines.append(f"{self.judged} of their labels, held out in turn, are right for {self.accuracy:.0%}")
+        for name, weight in self.weights.items():
+            found = self.accuracy_by_view[name]
+            alone = "" if math.isnan(found) else f", alone {found:.0%}"
+            lines.append(f"  by {name}: weight {weight:.2f}{alone}")
+        if self.confused:
+            pairs = ", ".join(f"{one} taken for {other} ({n} of {of})" for one, other, n, of in self.confused)
+            lines.append(f"confused: {pairs}")
+        if any(self.kept.values()):
+            lines.append("kept of the pool: " + ", ".join(f"{name}: {count:,}" for name, count in self.kept.items()))
+        if self.warning is not None:
+            lines.append(f"warning: {self.warning}")
+        return "\n".join(lines)
+
+
+def _confused(
+    own: list[int], predicted: list[int], names: Sequence[Label]
+) -> tuple[tuple[Label, Label, int, int], ...]:
+    judged = Counter(own)
+    pairs = Counter((a, b) for a, b in zip(own, predicted, strict=True) if a != b and b >= 0)
+    often = [(pair, count) for pair, count in pairs.most_common(MOST_CONFUSED) if count >= LEAST_CONFUSED]
+    return tuple((names[a], names[b], count, judged[a]) for (a, b), count in often)
