@@ -17,7 +17,7 @@ ORDER = (
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub"},
-    {"apply"},
+    {"apply", "fitted"},
     {"transform"},
     {"base_fit"},
     {"dataset"},

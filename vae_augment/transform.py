@@ -5,8 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self, Unpack, get_args
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 
@@ -14,17 +13,16 @@ from . import hub, shortcuts
 from .apply import apply_plan, vary_list
 from .engine import Engine, How
 from .fit import Fit
+from .fitted import Fitted
 from .images import (
     IMAGE_KINDS,
     LabelAt,
-    Labels,
     check_has_image,
     extract_labelled,
     frames_of,
     hide_companions,
     is_image,
     lead_shape,
-    pair_up,
     plain_dict,
     tell_geometry,
 )
@@ -41,7 +39,7 @@ from .vae import Codec, FrozenVAE, check_codec
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
 
 
-class VAEAugment(hub.Pretrained, v2.Transform):
+class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
 
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
@@ -191,124 +189,8 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     def p(self, value: float) -> None:
         self._p = checked_number("p", value, high=1.0)
 
-    @property
-    def vae(self) -> Codec:
-        """The frozen model, on the CPU."""
-        return self._engine.net.codec
-
-    @property
-    def bank(self) -> LatentBank | None:
-        """Latents of the pretraining pool, if the weights came with them."""
-        return self._saved.bank
-
     def _weights(self) -> hub.Weights:
         return self._saved
-
-    @property
-    def can_fit(self) -> bool:
-        """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
-        is_default = self._is_default_jitter and self.strength == 1 and self.residual
-        return self.bank is not None and is_default and self._fit is None
-
-    @property
-    def classes(self) -> tuple[Any, ...] | None:
-        """Labels of the classes that `fit` has seen, sorted; None before it."""
-        return None if self._fit is None else self._fit.labels
-
-    @float32_on_cpu()
-    def fit(self, labelled: Any, labels: Labels = None, *, keep: float | None = None) -> Self:
-        """Learn the classes of a few labelled images, so that new images of a class can be made.
-
-        The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
-        ridge regression on patch features votes too, Coates et al., AISTATS 2011), and the most confident part of each
-        class is kept. From then on an image is replaced by a decoded latent of its class, at strength 1 wholly: mix such
-        images with real ones (p=0.5, or `SyntheticDataset`), and put a classical policy after them.
-
-        An image's class is the label beside it: `augment(image, label)`, `augment(images, labels)`, or "label" or "labels"
-        in a dict. An image alone, as in a v1 pipeline, gets the class of the nearest labelled image. That is right for
-        the labelled images themselves, before any policy, and often wrong for others.
-
-        Two warnings tell when there is no bank to use: it holds no images like these, or the labels do not spread over it
-        (judged by cross-validation). Then, as without a bank, a labelled image's latent is moved a little along a
-        difference between two labelled images of one class (`ClassDifferences`), which rarely helps a classifier.
-
-        Args:
-            labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
-                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images.
-            labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
-                under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
-            keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
-
-        Returns:
-            The transform itself.
-
-        Raises:
-            ValueError: there are fewer than two classes.
-
-        Example:
-            >>> from vae_augment.demo_data import fashion_sample
-            >>> images, labels = fashion_sample()
-            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
-            >>> augment.sample([9, 9, 0]).shape
-            torch.Size([3, 1, 28, 28])
-        """
-        pairs, at = pair_up(labelled, labels)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at), at)
-        return self
-
-    def save_fit(self, path: str | os.PathLike[str]) -> None:
-        """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
-        Without a bank, it holds the labelled images themselves.
-
-        Raises:
-            RuntimeError: `fit` was not called.
-        """
-        if self._fit is None:
-            raise RuntimeError("there is nothing to save: call fit(labelled) first")
-        hub.save_fit(path, self._fit, self.vae)
-
-    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
-        """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            WeightsError: it is damaged, or was fitted with other weights.
-
-        Example:
-            >>> import tempfile
-            >>> from vae_augment.demo_data import fashion_sample
-            >>> images, labels = fashion_sample()
-            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     augment.save_fit(f"{folder}/garments.safetensors")
-            ...     again = VAEAugment.from_pretrained("fashion-mnist").load_fit(f"{folder}/garments.safetensors")
-            >>> again.sample([9, 9, 0]).shape
-            torch.Size([3, 1, 28, 28])
-        """
-        self._set_fit(hub.load_fit(path, self.vae), labels)
-        return self
-
-    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
-        self._labels_at = labels_at
-        self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
-
-    def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
-        """Make new images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. Call `fit` first.
-
-        Raises:
-            RuntimeError: `fit` was not called.
-            TypeError: a lone label.
-            ValueError: a label that it has not seen.
-        """
-        if self._fit is None:
-            raise RuntimeError("samples of a class need classes: call fit(labelled) first")
-        if not len(wanted := self._fit.index_all(labels)):
-            return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32)
-        plan = self._engine.plan(len(wanted), self._how, thread_generator(), wanted)
-        if plan.source is None:
-            return self._engine.vary(None, plan, How(strength=1))
-        y = self._engine.vary(None, plan, self._how)
-        return (plan.source + y).clamp(0, 1) if self.residual else y
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torch would register a module under the name of a property, and leave the property as it was
