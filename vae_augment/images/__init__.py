@@ -31,6 +31,7 @@ from .sample import (
     plain_label,
     with_label,
 )
+from .sources import source_of
 from .untransformed import Reader, untransformed_reader
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "plain_dict",
     "plain_label",
     "read_labelled",
+    "source_of",
     "spatial_companions",
     "tell_geometry",
     "to_model",

@@ -7,7 +7,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
+from ..images import (
+    as_floats,
+    extract_image,
+    has_exif_rotation,
+    source_of,
+    to_model,
+    untransformed_reader,
+    warn_exif_rotation,
+)
 from ..vae import Codec, check_codec, evaluating
 from .near_duplicates import drop_near_duplicates
 
@@ -24,12 +32,16 @@ class Pool:
         images: `(N, C, S, S)`, uint8 or floats in [0, 1].
         means: float32 `(N, *latent_shape)`: of their posteriors, in latent (not whitened) units.
         latents: the same in float16, as a bank keeps them.
+        index: int32 `(N,)`: their places among the images that were given.
+        sources: the files that they lie in, if the data set lists such.
     """
 
     vae: Codec
     images: Tensor
     means: Tensor
     latents: Tensor
+    index: Tensor
+    sources: tuple[str, ...] | None
 
     @classmethod
     @torch.no_grad()
@@ -39,15 +51,29 @@ class Pool:
         Args and errors: as of `LatentBank.from_images`.
         """
         check_codec(vae)
-        chosen = _read(vae, images, operator.index(size))
-        chosen = chosen[drop_near_duplicates(chosen)]
+        chosen, index = _read(vae, images, operator.index(size))
+        others = drop_near_duplicates(chosen)
+        chosen, index = chosen[others], index[others]
         with evaluating(vae):
             means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
-        return cls(vae, chosen, means, means.half())
+        return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index))
 
 
-def _read(vae: Codec, images: Any, size: int) -> Tensor:
-    """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are."""
+def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:
+    """The files of these samples; None if one lies in no file, or its data set does not say in which."""
+    if isinstance(images, Tensor):
+        return None
+    reader = untransformed_reader(images, on_copies=True)
+    found: list[str] = []
+    for i in index.tolist():
+        if (source := source_of(reader, i)) is None:
+            return None
+        found.append(source)
+    return tuple(found)
+
+
+def _read(vae: Codec, images: Any, size: int) -> tuple[Tensor, Tensor]:
+    """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are; and their places."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
     reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
@@ -58,7 +84,7 @@ def _read(vae: Codec, images: Any, size: int) -> Tensor:
     if reader is None:
         chosen: Tensor = images[places].cpu()
         if chosen.dtype == torch.uint8 and chosen.shape[1:] == (vae.channels, vae.size, vae.size):
-            return chosen
+            return chosen, places
         parts = [to_model(part, vae.channels, vae.size)[0] for part in chosen.split(CHUNK)]
     else:
         parts, turned = [], 0
@@ -69,4 +95,4 @@ def _read(vae: Codec, images: Any, size: int) -> Tensor:
         warn_exif_rotation(turned, "pool's images")
     if len(seen := torch.cat(parts)) != count:
         raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
-    return seen.clamp_(0, 1)
+    return seen.clamp_(0, 1), places

@@ -16,16 +16,19 @@ from .table import Shapes, ViewKind
 from .views import View
 
 FIRST_GRAPH = "neighbours"
+INDEX = "index"  # of the images among those that the bank was made of; optional, and never their paths
 
 
-def graph_names() -> set[str]:
-    """Names of the tensors that hold neighbours: integers, where all others are floats."""
-    return {FIRST_GRAPH, *(kind.graph for kind in table.VIEWS)}
+def integer_names() -> set[str]:
+    """Names of the tensors that hold integers, neighbours and the index, where all others are floats."""
+    return {INDEX, FIRST_GRAPH, *(kind.graph for kind in table.VIEWS)}
 
 
 def bank_shapes(names: Collection[str], vae: Codec) -> Shapes:
     """What a bank of this VAE must hold that holds tensors of these names: names and shapes, None for any length."""
-    shapes = {"latents": (None, *vae.latent_shape), FIRST_GRAPH: (None, None)}
+    shapes: dict[str, tuple[int | None, ...]] = {"latents": (None, *vae.latent_shape), FIRST_GRAPH: (None, None)}
+    if INDEX in names:
+        shapes[INDEX] = (None,)
     for kind in table.VIEWS:
         own = kind.tensors.shapes(vae.channels)
         if own.keys() & set(names):
@@ -36,12 +39,14 @@ def bank_shapes(names: Collection[str], vae: Codec) -> Shapes:
 
 
 def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
-    """A bank -> its tensors: latents in float16, neighbours in int16.
+    """A bank -> its tensors: latents in float16, neighbours in int16, the index in int32.
 
     Raises:
         ValueError: a view that is not of the table, or not as the table says, would be lost or changed.
     """
     tensors = {"latents": bank.latents.half()}
+    if bank.index is not None:
+        tensors[INDEX] = bank.index.int()
     kinds = {kind.name: kind for kind in table.VIEWS}
     for place, view in enumerate(bank.views):
         if view.name not in kinds:
@@ -71,7 +76,9 @@ def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec) -> LatentBank:
     Raises:
         ValueError: neighbours that are no places of the latents, or tensors that do not fit one another.
     """
-    latents = tensors["latents"]
+    latents, index = tensors["latents"], tensors.get(INDEX)
+    if index is not None:
+        _check_index(index, len(latents))
     stored = {kind.name: kind.tensors.shapes(vae.channels).keys() for kind in table.VIEWS}
     kinds = [kind for kind in table.VIEWS if stored[kind.name] & tensors.keys()]
     for kind in table.VIEWS:
@@ -85,7 +92,7 @@ def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec) -> LatentBank:
         _check_graph(graph, tensors[graph], len(latents))
         own = {name: tensors[name] for name in stored[kind.name]}
         views.append(kind.tensors.read(kind, own, latents, tensors[graph]))
-    return LatentBank(latents, tuple(views), first.policy, vae.fingerprint())
+    return LatentBank(latents, tuple(views), first.policy, vae.fingerprint(), index)
 
 
 def _first_kind(kinds: list[ViewKind], tensors: Mapping[str, Tensor]) -> ViewKind:
@@ -96,6 +103,13 @@ def _first_kind(kinds: list[ViewKind], tensors: Mapping[str, Tensor]) -> ViewKin
             f"missing tensors: {' or '.join(kind.graph for kind in unnamed)}, as only one view is the first"
         )
     return unnamed[0] if unnamed else next(kind for kind in table.VIEWS if kind.graph == FIRST_GRAPH)
+
+
+def _check_index(index: Tensor, count: int) -> None:
+    if index.dtype != torch.int32 or index.shape != (count,):
+        raise ValueError(f"{INDEX} must be int32 ({count},), as latents are, got {index.dtype} {tuple(index.shape)}")
+    if count and (int(index[0]) < 0 or not bool((index[1:] > index[:-1]).all())):
+        raise ValueError(f"{INDEX} must be places of images, ascending")
 
 
 def _check_graph(name: str, neighbours: Tensor, count: int) -> None:
