@@ -13,7 +13,7 @@ ORDER = (
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
     {"vae", "jitter"},
     {"strength", "pool"},
-    {"classes", "options"},
+    {"classes", "options", "pool_labels"},
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub"},

@@ -12,6 +12,7 @@ from torch import Tensor
 from .classes import ClassDifferences, ClassLatents
 from .images import LabelAt, plain_label, read_labelled
 from .pool import LatentBank, Query
+from .pool_labels import PoolLabels, Spread
 from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
@@ -25,10 +26,12 @@ class Fit:
     Args:
         jitter: draws an image, or a latent, of a class.
         labels: of the classes, integers or strings, sorted.
+        spread: what is known of the pool's images; None without a pool, and of a fit from a file.
     """
 
     jitter: Classes
     labels: Labels
+    spread: Spread | None = None
 
     @classmethod
     def learn(cls, vae: Codec, bank: LatentBank | None, labelled: Any, keep: float | None, at: LabelAt = None) -> Self:
@@ -52,13 +55,15 @@ class Fit:
             if verdict.warning is not None:
                 _warn(verdict.warning)
             if verdict.is_of_use:
-                members = query.class_members(index, len(names), keep)
+                scores = query.scores(index, len(names))
+                members = query.class_members(index, len(names), keep, scores)
                 if absent := [name for name, places in zip(names, members, strict=True) if not len(places)]:
                     _warn(
                         f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. "
                         "Pass a bank of unlabelled images with all classes among them"
                     )
-                return cls(ClassLatents.from_bank(vae, bank, members, images, index), names)
+                latents = ClassLatents.from_bank(vae, bank, members, images, index)
+                return cls(latents, names, Spread.of(scores, members, bank.index))
         if len(names) == len(labels):
             _warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"
@@ -68,6 +73,23 @@ class Fit:
     @cached_property
     def _places(self) -> dict[Any, int]:
         return {label: place for place, label in enumerate(self.labels)}
+
+    def pool_labels(self) -> PoolLabels:
+        """The labels of the pool's images.
+
+        Raises:
+            RuntimeError: there are none.
+        """
+        if self.spread is not None:
+            return self.spread.labels(self.labels)
+        if isinstance(self.jitter, ClassLatents):
+            raise RuntimeError(
+                "a fit from a file does not hold the labels of the pool's images: fit again to have them"
+            )
+        raise RuntimeError(
+            "no labels were spread: there is no bank, or the fit warned that it is of no use. Make one of your own unlabelled "
+            "images, bank=LatentBank.from_images(vae, images)"
+        )
 
     def index(self, labels: Sequence[Any]) -> Tensor:
         """Labels -> the places of their classes, int64 `(B,)`.

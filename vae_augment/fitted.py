@@ -14,6 +14,7 @@ from .images import LabelAt, Labels, pair_up
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
 from .pool import LatentBank
+from .pool_labels import PoolLabels
 from .seeding import thread_generator
 from .vae import Codec
 
@@ -102,9 +103,29 @@ class Fitted:
         self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at), at)
         return self
 
+    def pool_labels(self) -> PoolLabels:
+        """Which image of the bank got which label, how surely, and which are kept to draw samples from.
+
+        Raises:
+            RuntimeError: `fit` was not called, spread no labels, or was read from a file.
+
+        Example:
+            >>> from vae_augment import LatentBank, VAEAugment, load_weights
+            >>> from vae_augment.demo_data import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> bank = LatentBank.from_images(load_weights("fashion-mnist").vae, images)
+            >>> fitted = VAEAugment.from_pretrained("fashion-mnist", bank=bank).fit(images[:100], labels[:100])
+            >>> sure = fitted.pool_labels().kept()
+            >>> images[sure.index].shape[1:], len(sure.label) == len(sure), sure.distribution.shape[1]
+            (torch.Size([1, 28, 28]), True, 10)
+        """
+        if self._fit is None:
+            raise RuntimeError("there are no labels of a pool: call fit(labelled) first")
+        return self._fit.pool_labels()
+
     def save_fit(self, path: str | os.PathLike[str]) -> None:
         """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
-        Without a bank, it holds the labelled images themselves.
+        Without a bank, it holds the labelled images themselves. `pool_labels` are not in it.
 
         Raises:
             RuntimeError: `fit` was not called.
