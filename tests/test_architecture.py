@@ -19,7 +19,7 @@ ORDER = (
     {"shortcuts", "hub"},
     {"apply", "fitted"},
     {"transform"},
-    {"base_fit"},
+    {"base_fit", "pool_images"},
     {"dataset"},
     {"__init__"},
     {"commands"},

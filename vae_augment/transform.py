@@ -1,5 +1,6 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -105,9 +106,7 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         check_codec(weights.vae)
         if bank is not None:
             check_bank(bank, weights.vae)
-            # a stored gain of neighbours is that of the stored bank's
-            provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights is vae else {}
-            weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
+            weights = _with_other_bank(weights, bank)
         self.strength, self.p = strength, p
         gain = None if gain is None else checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
@@ -188,6 +187,22 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     @p.setter
     def p(self, value: float) -> None:
         self._p = checked_number("p", value, high=1.0)
+
+    def with_bank(self, bank: LatentBank) -> Self:
+        """A copy that fits over another bank of these weights, for one that was not fitted yet.
+
+        Raises:
+            TypeError, ValueError: it is no bank of these weights.
+            ValueError: this transform was fitted, or its jitter moves among the latents of the bank it has.
+        """
+        check_bank(bank, self.vae)
+        if self._fit is not None or self._engine.move.traits.needs_bank:
+            raise ValueError(
+                f"{self.jitter} is of the bank that this transform has: give another to a new one, bank=..."
+            )
+        new = copy.copy(self)
+        new._saved = _with_other_bank(self._saved, bank)
+        return new
 
     def _weights(self) -> hub.Weights:
         return self._saved
@@ -280,3 +295,9 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     def check_geometry(self, leaves: Iterable[Any]) -> None:
         """Do as `on_geometry` says about boxes, masks and key points among the parts of a sample; "error" is a ValueError."""
         tell_geometry(leaves, self.on_geometry)
+
+
+def _with_other_bank(weights: hub.Weights, bank: LatentBank) -> hub.Weights:
+    # a stored gain of neighbours is that of the stored bank's
+    provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights.provenance else {}
+    return replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)

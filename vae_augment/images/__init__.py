@@ -19,6 +19,7 @@ from .kinds import (
     warn_exif_rotation,
 )
 from .labelled import Labels, pair_up, read_labelled
+from .like import in_kind_of
 from .sample import (
     LabelAt,
     describe_sample,
@@ -32,10 +33,11 @@ from .sample import (
     with_label,
 )
 from .sources import source_of
-from .untransformed import Reader, untransformed_reader
+from .untransformed import Finish, Reader, is_as_it_is, untransformed_reader
 
 __all__ = [
     "IMAGE_KINDS",
+    "Finish",
     "LabelAt",
     "Labels",
     "Reader",
@@ -55,6 +57,8 @@ __all__ = [
     "has_exif_rotation",
     "has_transparency",
     "hide_companions",
+    "in_kind_of",
+    "is_as_it_is",
     "is_empty",
     "is_image",
     "is_model_bytes",

@@ -53,6 +53,11 @@ def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
     return LeafReader(dataset, on_copies)
 
 
+def is_as_it_is(finish: Finish) -> bool:
+    """Whether a sample was read as its data set gives it, with no transform of the image left to apply."""
+    return finish is _identity
+
+
 class SubsetReader:
     """Reads the data set inside a `Subset`."""
 
