@@ -41,12 +41,28 @@ def _letter(letter: str, random: np.random.Generator) -> np.ndarray:
     boldness = random.integers(3)  # strokes of the font, and wider by two or four pixels of 84
     if boldness:
         image = image.filter(ImageFilter.MaxFilter(1 + 2 * int(boldness)))
-    turn = random.normal(0, 0.2)
+    turn = random.normal(0, 0.15)
     shear, wide, high = random.normal(0, 0.2), *np.exp(random.normal(0, 0.12, 2))
     matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [[wide, shear], [0, high]]
     shift = DRAWN / 2 - matrix @ [DRAWN / 2, DRAWN / 2] + random.normal(0, 3, 2)
     image = image.transform(
         (DRAWN, DRAWN), Image.Transform.AFFINE, (*matrix[0], shift[0], *matrix[1], shift[1]), Image.Resampling.BILINEAR
     )
+    image = image.transform((DRAWN, DRAWN), Image.Transform.MESH, _wave(random), Image.Resampling.BILINEAR)
     image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.5, 2.5)))
     return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _wave(random: np.random.Generator) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Squares of a drawing and the quadrangles that they are taken from: a hand does not draw straight."""
+    cells = 4
+    step = DRAWN // cells
+    moved = np.arange(cells + 1) * step
+    grid = np.stack(np.meshgrid(moved, moved, indexing="ij"), -1) + random.normal(0, 2.5, (cells + 1, cells + 1, 2))
+    mesh = []
+    for i in range(cells):
+        for j in range(cells):
+            corners = [grid[i, j], grid[i + 1, j], grid[i + 1, j + 1], grid[i, j + 1]]
+            square = (j * step, i * step, (j + 1) * step, (i + 1) * step)
+            mesh.append((square, tuple(float(v) for y, x in corners for v in (x, y))))
+    return mesh

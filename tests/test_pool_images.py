@@ -182,6 +182,21 @@ def test_a_class_that_the_pool_lacks_is_redrawn_as_before(augment):
         assert (image.numpy().tobytes() in rows(POOL)) == (label != 8)
 
 
+@pytest.mark.filterwarnings("ignore:the bank holds no images like those of")  # to the digits' VAE sandals are strange
+def test_the_default_is_the_pools_own_images_where_the_vae_draws_it_badly(augment, recwarn):
+    def of_pool(dataset):
+        return rows(image for image, label in synthetic(dataset) if label != 5) <= rows(POOL)
+
+    assert not of_pool(SyntheticDataset(BASE, ratio=0.1, augment=augment, pool=POOL))
+    assert of_pool(SyntheticDataset(BASE, ratio=0.1, augment="mnist", pool=POOL, decode=False))
+    assert not of_pool(SyntheticDataset(BASE, ratio=0.1, augment="mnist", pool=POOL, decode=True))
+    assert not [told for told in recwarn if "draws the pool" in str(told.message)]
+    with pytest.warns(UserWarning, match=r"draws the pool's images badly: its error is \d\.\d\d of") as told:
+        unknown = SyntheticDataset(BASE, ratio=0.1, augment="mnist", pool=POOL)
+    assert told[-1].filename == __file__
+    assert of_pool(unknown)
+
+
 def test_mistakes(augment, fitted):
     with pytest.raises(ValueError, match="decode=False serves the pool's own images, and there is no pool"):
         SyntheticDataset(BASE, augment=augment, decode=False)

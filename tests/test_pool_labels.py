@@ -11,6 +11,7 @@ from torch.utils.data import Subset, TensorDataset
 from tests.conftest import FEW, IMAGES, LABELS
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.demo_data import FASHION_CLASSES
+from vae_augment.pool_labels import distribution_of
 
 REST = IMAGES[100:]
 
@@ -37,6 +38,19 @@ def test_which_pool_image_got_which_label(over_rest):
     assert torch.allclose(found.distribution.sum(1), torch.ones(len(found)), atol=1e-5)
     assert (found.distribution >= 0).all()
     assert (found.confidence >= found.distribution.amax(1) - 1e-3).all(), "the label is not the likeliest class"
+
+
+def test_confidence_is_on_average_what_cross_validation_says(over_rest):
+    truth = LABELS[100:]
+    found = over_rest.pool_labels()
+    right = (torch.tensor(found.label) == truth[found.index]).float().mean()
+    assert abs(float(found.confidence.mean() - right)) < 0.12
+    scores = torch.tensor([[0.3, 0.2, 0.1], [0.5, 0.5, -0.4], [0.0, 0.0, 0.0]])
+    for accuracy in (None, 0.5, 0.7):
+        rows = distribution_of(scores, accuracy)
+        assert torch.allclose(rows.sum(1), torch.tensor([1.0, 1.0, 0.0]))
+        assert rows[1, 2] == 0
+    assert float(distribution_of(scores[:1], 0.8).amax()) == pytest.approx(0.8, abs=0.01)
 
 
 def test_kept_are_those_that_samples_are_drawn_from(over_rest):

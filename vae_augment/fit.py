@@ -63,7 +63,7 @@ class Fit:
                         "Pass a bank of unlabelled images with all classes among them"
                     )
                 latents = ClassLatents.from_bank(vae, bank, members, images, index)
-                return cls(latents, names, Spread.of(scores, members, bank.index))
+                return cls(latents, names, Spread.of(scores, members, bank.index, verdict.accuracy))
         if len(names) == len(labels):
             _warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"
@@ -120,6 +120,7 @@ class Verdict:
 
     is_of_use: bool
     warning: str | None = None
+    accuracy: float | None = None  # part of the labels that are right, by cross-validation; None if it was not asked
 
 
 def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> Verdict:
@@ -129,7 +130,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
         query: the labelled images, compared with the bank.
         labels: int64 `(M,)`, from 0 to classes - 1.
     """
-    policy = query.policy
+    policy, accuracy = query.policy, None
     if query.typicality.median() < policy.least_typicality or query.two_sample_auc > policy.largest_auc:
         return Verdict(
             False,
@@ -157,8 +158,9 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
             True,
             "the bank holds many images unlike the labelled ones, and samples will show such things too: a bank of your own "
             "unlabelled images of these classes has better ones, bank=LatentBank.from_images(vae, images)",
+            accuracy,
         )
-    return Verdict(True)
+    return Verdict(True, accuracy=accuracy)
 
 
 def _warn(message: str) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 UNREACHED = -1  # the class of an image that no label reached
+USUAL_POWER = 3.0  # that makes distributions of scores, where no accuracy is known
+LARGEST_POWER = 16.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +99,24 @@ class Spread:
     index: Tensor | None
 
     @classmethod
-    def of(cls, scores: Tensor, members: Sequence[Tensor], index: Tensor | None) -> Self:
+    def of(cls, scores: Tensor, members: Sequence[Tensor], index: Tensor | None, accuracy: float | None) -> Self:
         """Of what a query says.
 
         Args:
             scores: float32 `(N, C)`, see `Query.scores`.
             members: for each class the places from which samples are drawn.
+            index: the bank's.
+            accuracy: part of the labels that are right, by cross-validation; None if it is not known.
         """
         confidence, target = scores.max(1)
         is_kept = torch.zeros(len(scores), dtype=torch.bool)
         is_kept[torch.cat(list(members))] = True
-        return cls(_distribution(scores).half(), target.masked_fill(confidence <= 0, UNREACHED).short(), is_kept, index)
+        return cls(
+            distribution_of(scores, accuracy).half(),
+            target.masked_fill(confidence <= 0, UNREACHED).short(),
+            is_kept,
+            index,
+        )
 
     def labels(self, classes: tuple[int | str, ...]) -> PoolLabels:
         """The images that a label reached."""
@@ -123,7 +132,28 @@ class Spread:
         )
 
 
-def _distribution(scores: Tensor) -> Tensor:
-    """Scores, some of which are below 0 -> rows that sum to 1, or are 0 where all scores are."""
-    positive = scores.clamp_min(0)
-    return positive / positive.sum(1, keepdim=True).clamp_min(1e-12)
+def distribution_of(scores: Tensor, accuracy: float | None) -> Tensor:
+    """Scores, some of which may be below 0 -> rows that sum to 1, or are 0 where no score is above it.
+
+    Labels that have travelled far are mixed with those of all classes: the scores know which class is likeliest, and not how
+    likely. So they are raised to the power at which the mean confidence is the accuracy that cross-validation found, as
+    temperature scaling does (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+
+    Args:
+        scores: float32 `(N, C)`.
+        accuracy: in [0, 1]; None: unknown.
+    """
+    positive = scores.clamp_min(0) / scores.amax(1, keepdim=True).clamp_min(1e-12)
+    is_reached = scores.amax(1) > 0
+    if accuracy is None or not is_reached.any():
+        return _rows_of_sum_1(positive.pow(USUAL_POWER))
+    low, high = 1 / LARGEST_POWER, LARGEST_POWER
+    for _ in range(12):
+        power = (low * high) ** 0.5
+        confidence = float(_rows_of_sum_1(positive[is_reached].pow(power)).amax(1).mean())
+        low, high = (power, high) if confidence < accuracy else (low, power)
+    return _rows_of_sum_1(positive.pow((low * high) ** 0.5))
+
+
+def _rows_of_sum_1(rows: Tensor) -> Tensor:
+    return rows / rows.sum(1, keepdim=True).clamp_min(1e-12)
