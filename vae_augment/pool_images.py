@@ -111,9 +111,9 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
         ) <= MOST_UNEXPLAINED:
             return None
         warnings.warn(
-            f"this VAE draws the pool's images badly: its error is {lost:.2f} of their variance, below {MOST_UNEXPLAINED} of images "
-            "that it knows. So their own images are served under the labels that spread to them; decode=False says that it shall "
-            "be so, decode=True asks for decoded ones",
+            f"this VAE draws the pool's images badly: its error is {lost:.2f} of their variance, below {MOST_UNEXPLAINED} of "
+            "images that it knows. So their own images are served under the labels that spread to them; decode=False says "
+            "that it shall be so, decode=True asks for decoded ones",
             stacklevel=4,
         )
     return PoolImages(pool, labels)
