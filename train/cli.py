@@ -23,11 +23,11 @@ except ImportError as error:
 from vae_augment import VAEConfig, hub
 
 from . import data as datasets
-from . import paths, processes
+from . import paths, processes, start
 from .errors import exit_with_remedy
 from .lock import LOCK_FILE
 from .log import WandbMode
-from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images
+from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images, recipe_from_weights
 from .run import run
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -88,9 +88,12 @@ def parse(arguments: list[str], usage: str) -> Command:
         SystemExit: an unknown recipe, flag or value; or --help, --print_config.
     """
     name, flags = split_recipe_name(arguments, usage)
-    flags = stored_recipe_first(name, as_yaml_has_them(flags))
-    options = make_parser(starting_recipe(name, flags), usage).parse_args(flags)
+    flags = stored_recipe_first(name, as_yaml_has_them(_with_field_names(flags)))
+    begun = starting_recipe(name, flags)
+    options = make_parser(begun, usage).parse_args(flags)
     recipe = recipe_of(options)
+    if recipe.start is not None and recipe.start == begun.start:
+        start.check(recipe, begun.vae)
     check_size(options, recipe)
     # the card's reader has no checkpoint to resume from
     repeated = arguments if options.resume is None else ["--config", RECIPE_FILE]
@@ -175,18 +178,52 @@ def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
     """
     if flags[:1] == ["--config"]:
         return RECIPES["sample"]
-    given, _ = _peek(flags, "data", "size", "vae.channels")
+    given, _ = _peek(flags, "data", "size", "vae.channels", "start")
     data, channels, side = given["data"] or "", given["vae.channels"], given["size"] or ""
     size = int(side) if re.fullmatch(r"-?\d+", side) else None  # what is no number is left to the parser's message
     if given["data"] is not None:
         datasets.check_name(data)  # before its size is judged
-    if not data.startswith(datasets.OWN_IMAGES):
+    is_own = data.startswith(datasets.OWN_IMAGES)
+    if (weights := given["start"] or "null") != "null" and not (is_own and name is not None):
+        return _recipe_from_weights(weights, data or (RECIPES[name].data if name else "sample"), channels, size)
+    if not is_own:
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]
         return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
     if name is not None:
         raise ValueError(f"the recipe {name} is one for its own images, not for {data}: leave {name} out")
     count = int(channels) if channels else datasets.detect_channels(data)
     return recipe_for_images(data, count, DEFAULT_SIZE if size is None else size)
+
+
+def _recipe_from_weights(weights: str, data: str, channels: str | None, size: int | None) -> Recipe:
+    """The recipe that goes on from some weights, if these images suit them.
+
+    Raises:
+        ValueError: the images have colours or a size that the weights have not.
+    """
+    recipe = recipe_from_weights(data, weights, start.config_of(weights))
+    if size not in (None, recipe.vae.size):
+        raise ValueError(
+            f"the weights {weights} are of {recipe.vae.size}x{recipe.vae.size} pixels, not --size {size}: leave it out, and "
+            "images of any size are resized to theirs"
+        )
+    is_undecided = data.startswith(datasets.OWN_IMAGES) and channels is None and recipe.vae.channels == 1
+    if is_undecided and datasets.detect_channels(data) != 1:
+        raise ValueError(
+            f"the images of {data} have colours, and the weights {weights} are of grey images. Start from weights of colour "
+            "images, or say --vae.channels 1 to read these as grey"
+        )
+    return recipe
+
+
+def _with_field_names(flags: list[str]) -> list[str]:
+    """Write --from as the recipe's field is named: `from` is no name in Python.
+
+    Example:
+        >>> _with_field_names(["--from", "mnist"]), _with_field_names(["--from=mnist"])
+        (['--start', 'mnist'], ['--start=mnist'])
+    """
+    return [re.sub(r"^--from(?=$|=)", "--start", flag) for flag in flags]
 
 
 def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[str]]:
@@ -201,7 +238,9 @@ def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[st
 def recipe_of(options: Namespace) -> Recipe:
     """Return the recipe that parsed flags describe."""
     values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
-    return Recipe(**values | {"data": paths.storable(options.data), "vae": VAEConfig(**vars(values["vae"]))})
+    begun = None if options.start is None else paths.storable(options.start)
+    texts = {"data": paths.storable(options.data), "start": begun}
+    return Recipe(**values | texts | {"vae": VAEConfig(**vars(values["vae"]))})
 
 
 def check_size(options: Namespace, recipe: Recipe) -> None:

@@ -19,6 +19,9 @@ class Recipe:
     """data set to train on: mnist, fashion-mnist, sample (shipped Fashion-MNIST images), folder:PATH of image files (if it
     holds train/ and test/ or val/, those in train/), or hf:NAME, a data set of the Hugging Face Hub or a folder in its
     format"""
+    start: str | None = None
+    """weights to start from, also written --from: a bundled name, a folder or a Hub id, whose architecture the run keeps; null:
+    random ones"""
     vae: VAEConfig = field(default_factory=lambda: VAEConfig(latent_dim=48))
     """the architecture"""
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
@@ -99,6 +102,17 @@ RECIPES = {
     "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=12000),
     "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=8000),
 }  # fmt: skip
+
+# what changes where a run starts from weights: they need fewer steps, shorter ones, and no warm-up
+TUNING_STEPS, TUNING_LR = 1500, 3e-3
+
+
+def recipe_from_weights(data: str, name: str, vae: VAEConfig) -> Recipe:
+    """Return the recipe that goes on from some weights of this architecture, on other images."""
+    return Recipe(
+        data=data, start=name, vae=vae, steps=TUNING_STEPS, lr=TUNING_LR, kl_warmup=0.0, batch_size=128, ema=0.99
+    )
+
 
 MAX_PATCH = 64  # pixels a side
 GRID = 16  # patches a side that a recipe for own images aims at, so that the cost depends little on the image size
