@@ -27,7 +27,17 @@ from . import paths, processes, start
 from .errors import exit_with_remedy
 from .lock import LOCK_FILE
 from .log import WandbMode
-from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images, recipe_from_weights
+from .recipes import (
+    CHANGEABLE_ON_RESUME,
+    RECIPE_FILE,
+    RECIPES,
+    Recipe,
+    are_glyphs,
+    glyph_size,
+    recipe_for_glyphs,
+    recipe_for_images,
+    recipe_from_weights,
+)
 from .run import run
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -58,6 +68,7 @@ class Command:
     folder: Path
     text: str
     options: Namespace
+    note: str = ""  # why this recipe was chosen
 
 
 def execute(arguments: list[str], usage: str) -> None:
@@ -65,6 +76,8 @@ def execute(arguments: list[str], usage: str) -> None:
     with exit_with_remedy(None):
         command = parse(arguments, usage)
     options = command.options
+    if command.note and processes.is_main():
+        print(command.note, flush=True)
     with exit_with_remedy(command.folder):
         run(
             command.recipe,
@@ -89,7 +102,7 @@ def parse(arguments: list[str], usage: str) -> Command:
     """
     name, flags = split_recipe_name(arguments, usage)
     flags = stored_recipe_first(name, as_yaml_has_them(_with_field_names(flags)))
-    begun = starting_recipe(name, flags)
+    begun, note = starting_recipe(name, flags)
     options = make_parser(begun, usage).parse_args(flags)
     recipe = recipe_of(options)
     if recipe.start is not None and recipe.start == begun.start:
@@ -109,7 +122,7 @@ def parse(arguments: list[str], usage: str) -> Command:
     folder = _path(options.out) if options.out else new_folder(str(_path(default_name)))
     if processes.is_main() and not (options.resume or options.overwrite):
         check_empty(folder)
-    return Command(recipe, source, folder, text, options)
+    return Command(recipe, source, folder, text, options, note)
 
 
 def split_recipe_name(arguments: list[str], usage: str) -> tuple[str | None, list[str]]:
@@ -171,28 +184,44 @@ def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
     return flags
 
 
-def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
-    """Return the recipe that the flags change: the named one, or one made for the images of `--data`, at `--size`.
+def starting_recipe(name: str | None, flags: list[str]) -> tuple[Recipe, str]:
+    """Return the recipe that the flags change, and why it is that: the named one, or one made for the images of `--data`.
 
     If the flags begin with a stored recipe, that one replaces all fields.
     """
     if flags[:1] == ["--config"]:
-        return RECIPES["sample"]
-    given, _ = _peek(flags, "data", "size", "vae.channels", "start")
+        return RECIPES["sample"], ""
+    given, _ = _peek(flags, "data", "size", "vae.channels", "vae.spatial", "start")
     data, channels, side = given["data"] or "", given["vae.channels"], given["size"] or ""
     size = int(side) if re.fullmatch(r"-?\d+", side) else None  # what is no number is left to the parser's message
     if given["data"] is not None:
         datasets.check_name(data)  # before its size is judged
     is_own = data.startswith(datasets.OWN_IMAGES)
     if (weights := given["start"] or "null") != "null" and not (is_own and name is not None):
-        return _recipe_from_weights(weights, data or (RECIPES[name].data if name else "sample"), channels, size)
+        return _recipe_from_weights(weights, data or (RECIPES[name].data if name else "sample"), channels, size), ""
     if not is_own:
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]
-        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
+        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size)), ""
     if name is not None:
         raise ValueError(f"the recipe {name} is one for its own images, not for {data}: leave {name} out")
-    count = int(channels) if channels else datasets.detect_channels(data)
-    return recipe_for_images(data, count, DEFAULT_SIZE if size is None else size)
+    return _recipe_by_look(data, channels, size, given["vae.spatial"])
+
+
+def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: str | None) -> tuple[Recipe, str]:
+    """The recipe for images of one's own, and why it is that one; --vae.spatial decides, else what the images look like."""
+    look = datasets.look(data)
+    look = look._replace(channels=int(channels) if channels else look.channels)
+    is_vector = are_glyphs(look) if spatial is None else spatial.lower() == "false"
+    seen = f"{data}: {'grey' if look.channels == 1 else 'colour'} images of about {look.side} pixels"
+    seen += f", {look.background:.0%} background" if look.background else ""
+    if is_vector:
+        kind, other = "characters and the like, a vector latent", "--vae.spatial true takes that for photographs"
+        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size)
+    else:
+        kind, other = "photographs, a spatial latent", "--vae.spatial false takes that for characters"
+        recipe = recipe_for_images(data, look.channels, DEFAULT_SIZE if size is None else size)
+    asked = f", as --vae.spatial {spatial} asks" if spatial is not None else f"; {other}"
+    return recipe, f"{seen}. So the recipe is that for {kind}, at {recipe.vae.size} pixels{asked}"
 
 
 def _recipe_from_weights(weights: str, data: str, channels: str | None, size: int | None) -> Recipe:

@@ -20,6 +20,7 @@ from .kinds import (
 )
 from .labelled import Labels, pair_up, read_labelled
 from .like import in_kind_of
+from .look import Look, look_at
 from .sample import (
     LabelAt,
     describe_sample,
@@ -40,6 +41,7 @@ __all__ = [
     "Finish",
     "LabelAt",
     "Labels",
+    "Look",
     "Reader",
     "Restore",
     "all_to_model",
@@ -66,6 +68,7 @@ __all__ = [
     "label_of",
     "labels_of",
     "lead_shape",
+    "look_at",
     "over_flat_colour",
     "pair_up",
     "plain_dict",
