@@ -38,7 +38,7 @@ from vae_augment.pool_images import unexplained
 
 from .accuracy import IMAGES, POLICIES, VALIDATION, accuracy, commit, machine, train
 from .letters import letters
-from .table import interval
+from .table import difference, interval, mean
 
 RESULTS = Path(__file__).parent / "decoding.jsonl"
 ARMS = ("policy", "decoded", "own", "soft", "oracle")
@@ -168,6 +168,35 @@ def against(found: dict[str, list[float]], arm: str, values: list[float]) -> str
     return f"{arm} {own.mean():.2f}, to decoded {difference.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+Cells = dict[tuple[str, str, int, str], dict[int, float]]  # (data, weights, n, arm) -> draw -> value
+
+
+def load() -> Cells:
+    """The stored figures."""
+    cells: Cells = {}
+    for line in RESULTS.read_text().splitlines():
+        row = json.loads(line)
+        cells.setdefault((row["data"], row["weights"], row["n"], row["arm"]), {})[row["draw"]] = row["value"]
+    return cells
+
+
+def table() -> str:
+    """The stored figures as docs/benchmarks.md has them."""
+    cells = load()
+    rows = [
+        "| pool | VAE | labels a class | labels right | policy | + decoded | + the pool's own | own - decoded, 95 % interval |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, weights, n in sorted({key[:3] for key in cells}):
+        found = {arm: own for (*cell, arm), own in cells.items() if cell == [data, weights, n]}
+        parts = [
+            f"{mean(found[arm]):.2f}" if arm in found else "" for arm in ("labels right", "policy", "decoded", "own")
+        ]
+        paired = difference(found["own"], found["decoded"]) if "own" in found else ""
+        rows.append(f"| {' | '.join([data, weights, str(n), *parts, paired])} |")
+    return "\n".join(rows)
+
+
 def write(images: Images, folder: Path) -> None:
     """The pool as image files, without its labels."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,9 +213,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--validate", action="store_true", help="measure on other images; writes nothing")
+    parser.add_argument(
+        "--table", action="store_true", help="print the table of the stored figures, and measure nothing"
+    )
     parser.add_argument("--write", type=Path, default=None, help="write the pool to this folder, and measure nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.table:
+        print(table())
+        return
     for name in options.data:
         images = Images.load(name, options.validate)
         if options.write is not None:
