@@ -23,11 +23,21 @@ except ImportError as error:
 from vae_augment import VAEConfig, hub
 
 from . import data as datasets
-from . import paths, processes
+from . import paths, processes, start
 from .errors import exit_with_remedy
 from .lock import LOCK_FILE
 from .log import WandbMode
-from .recipes import CHANGEABLE_ON_RESUME, RECIPE_FILE, RECIPES, Recipe, recipe_for_images
+from .recipes import (
+    CHANGEABLE_ON_RESUME,
+    RECIPE_FILE,
+    RECIPES,
+    Recipe,
+    are_glyphs,
+    glyph_size,
+    recipe_for_glyphs,
+    recipe_for_images,
+    recipe_from_weights,
+)
 from .run import run
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -61,6 +71,7 @@ class Command:
     folder: Path
     text: str
     options: Namespace
+    note: str = ""  # why this recipe was chosen
 
 
 def execute(arguments: list[str], usage: str) -> None:
@@ -68,6 +79,8 @@ def execute(arguments: list[str], usage: str) -> None:
     with exit_with_remedy(None):
         command = parse(arguments, usage)
     options = command.options
+    if command.note and processes.is_main():
+        print(command.note, flush=True)
     with exit_with_remedy(command.folder):
         run(
             command.recipe,
@@ -91,9 +104,12 @@ def parse(arguments: list[str], usage: str) -> Command:
         SystemExit: an unknown recipe, flag or value; or --help, --print_config.
     """
     name, flags = split_recipe_name(arguments, usage)
-    flags = stored_recipe_first(name, as_yaml_has_them(flags))
-    options = make_parser(starting_recipe(name, flags), usage).parse_args(flags)
+    flags = stored_recipe_first(name, as_yaml_has_them(_with_field_names(flags)))
+    begun, note = starting_recipe(name, flags)
+    options = make_parser(begun, usage).parse_args(flags)
     recipe = recipe_of(options)
+    if recipe.start is not None and recipe.start == begun.start:
+        start.check(recipe, begun.vae)
     check_size(options, recipe)
     # the card's reader has no checkpoint to resume from
     repeated = arguments if options.resume is None else ["--config", RECIPE_FILE]
@@ -109,7 +125,7 @@ def parse(arguments: list[str], usage: str) -> Command:
     folder = _path(options.out) if options.out else new_folder(str(_path(default_name)))
     if processes.is_main() and not (options.resume or options.overwrite):
         check_empty(folder)
-    return Command(recipe, source, folder, text, options)
+    return Command(recipe, source, folder, text, options, note)
 
 
 def split_recipe_name(arguments: list[str], usage: str) -> tuple[str | None, list[str]]:
@@ -220,25 +236,75 @@ def check_stored(path: Path) -> None:
         raise ValueError(f"{path} is damaged ({reason}): begin a new run") from error
 
 
-def starting_recipe(name: str | None, flags: list[str]) -> Recipe:
-    """Return the recipe that the flags change: the named one, or one made for the images of `--data`, at `--size`.
+def starting_recipe(name: str | None, flags: list[str]) -> tuple[Recipe, str]:
+    """Return the recipe that the flags change, and why it is that: the named one, or one made for the images of `--data`.
 
     If the flags begin with a stored recipe, that one replaces all fields.
     """
     if flags[:1] == ["--config"]:
-        return RECIPES["sample"]
-    given, _ = _peek(flags, "data", "size", "vae.channels")
+        return RECIPES["sample"], ""
+    given, _ = _peek(flags, "data", "size", "vae.channels", "vae.spatial", "start")
     data, channels, side = given["data"] or "", given["vae.channels"], given["size"] or ""
     size = int(side) if re.fullmatch(r"-?\d+", side) else None  # what is no number is left to the parser's message
     if given["data"] is not None:
         datasets.check_name(data)  # before its size is judged
-    if not data.startswith(datasets.OWN_IMAGES):
+    is_own = data.startswith(datasets.OWN_IMAGES)
+    if (weights := given["start"] or "null") != "null" and not (is_own and name is not None):
+        return _recipe_from_weights(weights, data or (RECIPES[name].data if name else "sample"), channels, size), ""
+    if not is_own:
         recipe = RECIPES[name or (data if data in RECIPES else "sample")]
-        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size))
+        return recipe if size is None else replace(recipe, vae=replace(recipe.vae, size=size)), ""
     if name is not None:
         raise ValueError(f"the recipe {name} is one for its own images, not for {data}: leave {name} out")
-    count = int(channels) if channels else datasets.detect_channels(data)
-    return recipe_for_images(data, count, DEFAULT_SIZE if size is None else size)
+    return _recipe_by_look(data, channels, size, given["vae.spatial"])
+
+
+def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: str | None) -> tuple[Recipe, str]:
+    """The recipe for images of one's own, and why it is that one; --vae.spatial decides, else what the images look like."""
+    look = datasets.look(data)
+    look = look._replace(channels=int(channels) if channels else look.channels)
+    is_vector = are_glyphs(look) if spatial is None else spatial.lower() == "false"
+    seen = f"{data}: {'grey' if look.channels == 1 else 'colour'} images of about {look.side} pixels"
+    seen += f", {look.background:.0%} background" if look.background else ""
+    if is_vector:
+        kind, other = "characters and the like, a vector latent", "--vae.spatial true takes that for photographs"
+        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size)
+    else:
+        kind, other = "photographs, a spatial latent", "--vae.spatial false takes that for characters"
+        recipe = recipe_for_images(data, look.channels, DEFAULT_SIZE if size is None else size)
+    asked = f", as --vae.spatial {spatial} asks" if spatial is not None else f"; {other}"
+    return recipe, f"{seen}. So the recipe is that for {kind}, at {recipe.vae.size} pixels{asked}"
+
+
+def _recipe_from_weights(weights: str, data: str, channels: str | None, size: int | None) -> Recipe:
+    """The recipe that goes on from some weights, if these images suit them.
+
+    Raises:
+        ValueError: the images have colours or a size that the weights have not.
+    """
+    recipe = recipe_from_weights(data, weights, start.config_of(weights))
+    if size not in (None, recipe.vae.size):
+        raise ValueError(
+            f"the weights {weights} are of {recipe.vae.size}x{recipe.vae.size} pixels, not --size {size}: leave it out, and "
+            "images of any size are resized to theirs"
+        )
+    is_undecided = data.startswith(datasets.OWN_IMAGES) and channels is None and recipe.vae.channels == 1
+    if is_undecided and datasets.detect_channels(data) != 1:
+        raise ValueError(
+            f"the images of {data} have colours, and the weights {weights} are of grey images. Start from weights of colour "
+            "images, or say --vae.channels 1 to read these as grey"
+        )
+    return recipe
+
+
+def _with_field_names(flags: list[str]) -> list[str]:
+    """Write --from as the recipe's field is named: `from` is no name in Python.
+
+    Example:
+        >>> _with_field_names(["--from", "mnist"]), _with_field_names(["--from=mnist"])
+        (['--start', 'mnist'], ['--start=mnist'])
+    """
+    return [re.sub(r"^--from(?=$|=)", "--start", flag) for flag in flags]
 
 
 def _peek(flags: list[str], *names: str) -> tuple[dict[str, str | None], list[str]]:
@@ -260,7 +326,9 @@ def recipe_of(options: Namespace) -> Recipe:
         if options.get(name) is None and type(None) not in get_args(kind):
             raise ValueError(f"{name} needs a value, got null")
     values = {field.name: options[field.name] for field in dataclasses.fields(Recipe)}
-    return Recipe(**values | {"data": paths.storable(options.data), "vae": VAEConfig(**vars(values["vae"]))})
+    begun = None if options.start is None else paths.storable(options.start)
+    texts = {"data": paths.storable(options.data), "start": begun}
+    return Recipe(**values | texts | {"vae": VAEConfig(**vars(values["vae"]))})
 
 
 def check_size(options: Namespace, recipe: Recipe) -> None:

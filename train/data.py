@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from vae_augment.demo_data import fashion_sample
-from vae_augment.images import decode, to_model
+from vae_augment.images import Look, decode, look_at, to_model
 from vae_augment.images import files as image_files
 
 from . import hugging_face, paths
@@ -92,6 +92,14 @@ def detect_channels(name: str) -> int:
         return decode.detect_channels(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
     return decode.detect_channels(range(len(dataset)), hugging_face.row_opener(dataset, column))
+
+
+def look(name: str) -> Look:
+    """Return what the images of `folder:PATH` or `hf:NAME` are like at a glance."""
+    if name.startswith("folder:"):
+        return look_at(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
+    dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
+    return look_at(range(len(dataset)), hugging_face.row_opener(dataset, column))
 
 
 def short_name(name: str) -> str:

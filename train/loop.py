@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae_augment import VAE
 
-from . import checkpoint, processes
+from . import checkpoint, processes, start
 from . import device as devices
 from .batches import images_at_a_time
 from .data import Data
@@ -109,13 +109,16 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
 
 
 def begin(recipe: Recipe, data: Data, device: torch.device, folder: Path, saved: dict[str, Any] | None) -> State:
-    """Return the state before the first step, or the saved one of a run in this folder.
+    """Return the state before the first step, or the saved one of a run in this folder, which needs no weights to start from.
 
     Raises:
+        OSError, ValueError: the weights to start from are not there, or of another architecture.
         ValueError: the checkpoint is of other images, or of another recipe, or damaged.
     """
     state = State.begin(recipe, data, device)
     if saved is None:
+        if recipe.start is not None:
+            state.start_from(start.load(recipe))
         return state
     try:
         state.load(saved)

@@ -17,7 +17,7 @@ from vae_augment.images import usable_memory
 from vae_augment.strength import solve_gains
 from vae_augment.vae import Whitened
 
-from . import checkpoint, paths, processes
+from . import checkpoint, paths, processes, start
 from . import data as datasets
 from . import device as devices
 from .batches import images_at_a_time
@@ -77,6 +77,8 @@ def _run(
 ) -> Weights | None:
     with processes.main_process_first():
         data = datasets.load(source, recipe.vae.channels, recipe.vae.size, root)
+        if recipe.start is not None and not resume:
+            start.load(recipe)  # before anything is changed; of the Hub, the other processes find it in the cache
     _check_count(data)
     check_processes(recipe, len(data.train))
     saved = processes.broadcast_from_main(lambda: checkpoint.load(folder) if resume else None)
@@ -161,7 +163,10 @@ def _measured_weights(vae: VAE, recipe: Recipe, data: Data, log: Log, seconds: f
     _warn_of_inactive_latent(quality["active_units"], recipe.vae.latent_dim, len(data.test), log)
     metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
-    return Weights(vae, bank, gains, data.provenance(), metrics)
+    provenance = data.provenance()
+    if recipe.start is not None:
+        provenance["started_from"] = hub.weights_without_path(recipe.start)
+    return Weights(vae, bank, gains, provenance, metrics)
 
 
 def _log_pictures(weights: Weights, data: Data, step: int, log: Log) -> Image:

@@ -59,6 +59,11 @@ class State:
         batches = Batches(data.train.to(device), recipe.batch_size)
         return cls(data.sha256, vae, ema, optimizer, batches)
 
+    def start_from(self, vae: VAE) -> None:
+        """Take the weights of another network of the same architecture, also for the average."""
+        self.vae.load_state_dict(vae.state_dict())
+        self.ema.load_state_dict(vae.state_dict())
+
     def add_losses(self, loss: Mapping[str, torch.Tensor]) -> None:
         """Add the parts of a step's loss to the sums of its epoch."""
         for name, value in {"steps": torch.ones(()), **loss}.items():

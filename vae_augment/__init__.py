@@ -6,6 +6,7 @@ from .hub import Weights, WeightsError
 from .hub import load as load_weights
 from .jitter import *  # noqa: F403  (its __all__: a new jitter is one file)
 from .pool import LatentBank
+from .pool_labels import PoolLabels
 from .transform import VAEAugment
 from .vae import VAE, Posterior, VAEConfig
 from .version import __version__
@@ -13,6 +14,7 @@ from .version import __version__
 __all__ = [
     "VAE",
     "LatentBank",
+    "PoolLabels",
     "Posterior",
     "SyntheticDataset",
     "VAEAugment",

@@ -15,9 +15,20 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
 from .base_fit import bundled_for, check_label, fitted_to
-from .images import LabelAt, Reader, extract_image, label_of, untransformed_reader, with_label
+from .images import (
+    Finish,
+    LabelAt,
+    Reader,
+    extract_image,
+    in_kind_of,
+    is_as_it_is,
+    label_of,
+    untransformed_reader,
+    with_label,
+)
 from .numerics import float32_on_cpu
-from .seeding import global_seed
+from .pool_images import Drawn, PoolImages, over_pool, own_images
+from .seeding import global_seed, thread_generator
 from .transform import VAEAugment
 
 
@@ -43,12 +54,18 @@ class SyntheticDataset(Dataset[Any]):
             function of the sample.
         balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
+        pool: unlabelled images, as `LatentBank.from_images` takes them, over which the labels spread: they are the
+            bank. If `augment` has a bank of them, it is not made again.
+        decode: of a pool, False serves its own images under the labels that spread to them, True decoded ones as without `pool`.
+            None: its own if the VAE draws them badly, which is told by a warning.
+        soft: labels are probabilities of the classes, float32 `(C,)` in the order of `self.augment.classes`, as MixUp gives them:
+            of a pool's own image what spread to it, of a real image 1 for its class.
         seed: an integer gives the same synthetic image at an index every time, if `augment` draws from torch's generator, as
             torchvision's transforms do; None a fresh one.
 
     Raises:
         TypeError: `base` has no length or no indexing, or `augment` is nothing that augments.
-        ValueError: `augment` is None and no bundled weights fit the images.
+        ValueError: `augment` is None and no bundled weights fit the images; or there is a pool, and nothing to fit to it.
 
     Example:
         >>> import torch
@@ -69,8 +86,12 @@ class SyntheticDataset(Dataset[Any]):
         labels: LabelAt = None,
         balance: bool = False,
         fit: bool = True,
+        pool: Any = None,
+        decode: bool | None = None,
+        soft: bool = False,
         seed: int | None = None,
     ) -> None:
+        _check_pool_options(pool, decode, soft, fit, labels)
         self._reader, look = untransformed_reader(base), untransformed_reader(base, on_copies=True)
         if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
             raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
@@ -91,6 +112,10 @@ class SyntheticDataset(Dataset[Any]):
         self.augment = augment
         if augment is None and self._synthetic:
             self.augment = VAEAugment.from_pretrained(bundled_for(look, self._count))
+        if pool is not None and self._synthetic:
+            if not isinstance(self.augment, VAEAugment):
+                raise TypeError(f"pool= takes a VAEAugment, or a name of weights, as augment, got {self.augment!r}")
+            self.augment = over_pool(self.augment, pool)
         self._unfitted: VAEAugment | None = None
         if isinstance(self.augment, VAEAugment) and self._synthetic:
             if self.augment.classes is not None:
@@ -100,6 +125,11 @@ class SyntheticDataset(Dataset[Any]):
                     copy.copy(self.augment),
                     fitted_to(self.augment, look, self._order.tolist(), labels),
                 )
+        self.soft = soft
+        self._own: PoolImages | None = None
+        if pool is not None and self._synthetic:
+            assert isinstance(self.augment, VAEAugment)
+            self._own = own_images(self.augment, pool, decode, soft)
 
     def __len__(self) -> int:
         return self._count + self._synthetic
@@ -197,16 +227,34 @@ class SyntheticDataset(Dataset[Any]):
                     check_label(sample, self.augment, self._labels_at)
         parts = [extract_image(sample) for sample, _ in read]
         labels = [label_of(sample, self._labels_at) for sample, _ in read]
-        images = self._vary([image for image, _ in parts], labels, indices)
-        return [
-            self._finished(join(image), finish)
-            for (_, join), (_, finish), image in zip(parts, read, images, strict=True)
-        ]
+        drawn = self._vary([image for image, _ in parts], labels, indices)
+        made = []
+        for (old, join), (_, finish), (new, distribution) in zip(parts, read, drawn, strict=True):
+            image = new
+            if (
+                distribution is not None
+            ):  # the pool's own, in whose size it goes through base's transform, if there is one
+                image = in_kind_of(new, old, same_size=is_as_it_is(finish) and not self._assigned.get("transform"))
+            made.append(self._with_soft_label(self._finished(join(image), finish), distribution))
+        return made
 
     def _real(self, index: int) -> Any:
-        return self._finished(*self._reader.read(index)) if self._assigned else self.base[index]
+        sample = self._finished(*self._reader.read(index)) if self._assigned else self.base[index]
+        return self._with_soft_label(sample, None)
 
-    def _finished(self, sample: Any, finish: Callable[[Any], Any]) -> Any:
+    def _with_soft_label(self, sample: Any, distribution: torch.Tensor | None) -> Any:
+        """A sample with a distribution as its label, by default 1 for the label that it has; as it is unless labels are soft."""
+        if not self.soft:
+            return sample
+        if distribution is None:
+            assert isinstance(self.augment, VAEAugment)
+            assert self.augment.classes is not None  # labels are soft after a fit alone
+            check_label(sample, self.augment, self._labels_at)
+            distribution = torch.zeros(len(self.augment.classes), dtype=torch.float32)
+            distribution[self.augment.classes.index(label_of(sample, self._labels_at))] = 1
+        return with_label(sample, lambda _: distribution, self._labels_at)
+
+    def _finished(self, sample: Any, finish: Finish) -> Any:
         """Apply the base's own transforms to a raw sample, or those that were assigned in their place."""
         if "transform" not in self._assigned:
             sample = finish(sample)
@@ -217,11 +265,11 @@ class SyntheticDataset(Dataset[Any]):
             sample = with_label(sample, target_transform, self._labels_at)
         return sample
 
-    def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Any]:
+    def _vary(self, images: list[Any], labels: list[int | str | None], indices: list[int]) -> list[Drawn]:
         if self.seed is None:
             return self._vary_fresh(images, labels, None)
         # one by one: in a batch, rounding would depend on which other images are in it
-        varied = []
+        varied: list[Drawn] = []
         for image, label, index in zip(images, labels, indices, strict=True):
             seed = (self.seed * 0x9E3779B97F4A7C15 + index) % 2**63
             if isinstance(self.augment, VAEAugment):
@@ -232,6 +280,22 @@ class SyntheticDataset(Dataset[Any]):
         return varied
 
     def _vary_fresh(
+        self, images: list[Any], labels: list[int | str | None], generator: torch.Generator | None
+    ) -> list[Drawn]:
+        if self._own is None:
+            return [Drawn(image) for image in self._new_pixels(images, labels, generator)]
+        return [self._drawn(image, label, generator) for image, label in zip(images, labels, strict=True)]
+
+    def _drawn(self, image: Any, label: int | str | None, generator: torch.Generator | None) -> Drawn:
+        """An image of the pool in place of one of this label; a class of which it holds none is as without `pool`."""
+        assert self._own is not None
+        if label is None or label not in self._own:
+            return Drawn(self._new_pixels([image], [label], generator)[0])
+        generator = generator or thread_generator()
+        is_kept = torch.rand((), generator=generator, dtype=torch.float32) >= self.augment.p  # type: ignore[union-attr]
+        return Drawn(image) if is_kept else self._own.draw(label, generator)
+
+    def _new_pixels(
         self, images: list[Any], labels: list[int | str | None], generator: torch.Generator | None
     ) -> list[Any]:
         if not isinstance(self.augment, VAEAugment):
@@ -266,3 +330,18 @@ class SyntheticDataset(Dataset[Any]):
             sources.append(own[(size - len(own)) % len(own)])
             heapq.heapreplace(smallest, (size + 1, place))
         return sources
+
+
+def _check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:
+    """Refuse what contradicts itself, before anything is computed."""
+    if decode not in (None, True, False):
+        raise TypeError(f"decode must be True, False or None, got {decode!r}")
+    if pool is None and (decode is False or soft):
+        asked = "soft=True" if soft else "decode=False"
+        raise ValueError(f"{asked} serves the pool's own images, and there is no pool: pool=images")
+    if pool is not None and not fit:
+        raise ValueError("pool= spreads the labels of base over it, which fit=False forbids: leave one of them out")
+    if soft and decode:
+        raise ValueError("soft labels are those of the pool's own images, and decode=True serves others: leave it out")
+    if soft and callable(labels):
+        raise ValueError("soft=True puts a vector where the label is: let labels be a key or a position, no function")

@@ -14,6 +14,7 @@ from .encoders import Features, read_features
 from .fit_report import FitReport
 from .images import LabelAt, plain_label, read_labelled
 from .pool import LabelledFeatures, LatentBank, Query
+from .pool_labels import PoolLabels, Spread
 from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
@@ -28,11 +29,13 @@ class Fit:
         jitter: draws an image, or a latent, of a class.
         labels: of the classes, integers or strings, sorted.
         report: what was found out about a pool; None without one, and of a fit that was read from a file.
+        spread: what is known of the pool's images; None without a pool, and of a fit from a file.
     """
 
     jitter: Classes
     labels: Labels
     report: FitReport | None = None
+    spread: Spread | None = None
 
     @classmethod
     def learn(
@@ -67,14 +70,16 @@ class Fit:
             if verdict.warning is not None:
                 _warn(verdict.warning)
             if verdict.is_of_use:
-                members = query.class_members(index, len(names), keep)
+                scores = query.scores(index, len(names))
+                members = query.class_members(index, len(names), keep, scores)
                 if absent := [name for name, places in zip(names, members, strict=True) if not len(places)]:
                     _warn(
                         f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. "
                         "Pass a bank of unlabelled images with all classes among them"
                     )
                 report = FitReport.of(query, index, names, members, verdict.warning)
-                return cls(ClassLatents.from_bank(vae, bank, members, images, index), names, report)
+                latents = ClassLatents.from_bank(vae, bank, members, images, index)
+                return cls(latents, names, report, Spread.of(scores, members, bank.index, verdict.accuracy))
             report = FitReport.of(query, index, names, [], verdict.warning)
         if len(names) == len(labels):
             _warn(
@@ -85,6 +90,23 @@ class Fit:
     @cached_property
     def _places(self) -> dict[Any, int]:
         return {label: place for place, label in enumerate(self.labels)}
+
+    def pool_labels(self) -> PoolLabels:
+        """The labels of the pool's images.
+
+        Raises:
+            RuntimeError: there are none.
+        """
+        if self.spread is not None:
+            return self.spread.labels(self.labels)
+        if isinstance(self.jitter, ClassLatents):
+            raise RuntimeError(
+                "a fit from a file does not hold the labels of the pool's images: fit again to have them"
+            )
+        raise RuntimeError(
+            "no labels were spread: there is no bank, or the fit warned that it is of no use. Make one of your own unlabelled "
+            "images, bank=LatentBank.from_images(vae, images)"
+        )
 
     def index(self, labels: Sequence[Any]) -> Tensor:
         """Labels -> the places of their classes, int64 `(B,)`.
@@ -132,6 +154,7 @@ class Verdict:
 
     is_of_use: bool
     warning: str | None = None
+    accuracy: float | None = None  # part of the labels that are right, by cross-validation; None if it was not asked
 
 
 def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> Verdict:
@@ -141,7 +164,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
         query: the labelled images, compared with the bank.
         labels: int64 `(M,)`, from 0 to classes - 1.
     """
-    policy = query.policy
+    policy, accuracy = query.policy, None
     if query.typicality.median() < policy.least_typicality or query.two_sample_auc > policy.largest_auc:
         return Verdict(
             False,
@@ -169,8 +192,9 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
             True,
             "the bank holds many images unlike the labelled ones, and samples will show such things too: a bank of your own "
             "unlabelled images of these classes has better ones, bank=LatentBank.from_images(vae, images)",
+            accuracy,
         )
-    return Verdict(True)
+    return Verdict(True, accuracy=accuracy)
 
 
 def _warn(message: str) -> None:

@@ -1,33 +1,30 @@
 """VAEAugment: image -> model space -> latent -> jitter -> decoded -> the same kind of image."""
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self, Unpack, get_args
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 
 from . import hub, shortcuts
 from .apply import apply_plan, vary_list
-from .encoders import Features
 from .engine import Engine, How
 from .fit import Fit
-from .fit_report import FitReport
+from .fitted import Fitted
 from .images import (
     IMAGE_KINDS,
     LabelAt,
-    Labels,
     check_has_image,
     extract_labelled,
     frames_of,
     hide_companions,
     is_image,
     lead_shape,
-    pair_up,
     plain_dict,
     tell_geometry,
 )
@@ -52,7 +49,7 @@ from .vae import Codec, FrozenVAE, check_codec
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
 
 
-class VAEAugment(hub.Pretrained, v2.Transform):
+class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
 
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
@@ -118,9 +115,7 @@ class VAEAugment(hub.Pretrained, v2.Transform):
         check_codec(weights.vae)
         if bank is not None:
             check_bank(bank, weights.vae)
-            # a stored gain of neighbours is that of the stored bank's
-            provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights is vae else {}
-            weights = replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
+            weights = _with_other_bank(weights, bank)
         self.strength, self.p = strength, p
         gain = None if gain is None else checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
@@ -204,101 +199,24 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     def p(self, value: float) -> None:
         self._p = checked_number("p", value, high=1.0)
 
-    @property
-    def vae(self) -> Codec:
-        """The frozen model, on the CPU."""
-        return self._engine.net.codec
+    def with_bank(self, bank: LatentBank) -> Self:
+        """A copy that fits over another bank of these weights, for one that was not fitted yet.
 
-    @property
-    def bank(self) -> LatentBank | None:
-        """Latents of the pretraining pool, if the weights came with them."""
-        return self._saved.bank
+        Raises:
+            TypeError, ValueError: it is no bank of these weights.
+            ValueError: this transform was fitted, or its jitter moves among the latents of the bank it has.
+        """
+        check_bank(bank, self.vae)
+        if self._fit is not None or self._engine.move.traits.needs_bank:
+            raise ValueError(
+                f"{self.jitter} is of the bank that this transform has: give another to a new one, bank=..."
+            )
+        new = copy.copy(self)
+        new._saved = _with_other_bank(self._saved, bank)
+        return new
 
     def _weights(self) -> hub.Weights:
         return self._saved
-
-    @property
-    def can_fit(self) -> bool:
-        """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
-        is_default = self._is_default_jitter and self.strength == 1 and self.residual
-        return self.bank is not None and is_default and self._fit is None
-
-    @property
-    def classes(self) -> tuple[Any, ...] | None:
-        """Labels of the classes that `fit` has seen, sorted; None before it."""
-        return None if self._fit is None else self._fit.labels
-
-    @property
-    def fit_report(self) -> FitReport | None:
-        """What `fit` found out: how right labels are, by which view, and what was kept of the pool. `print` shows it.
-
-        None before a fit, without a bank, and after `load_fit`.
-        """
-        return None if self._fit is None else self._fit.report
-
-    @float32_on_cpu()
-    def fit(
-        self, labelled: Any, labels: Labels = None, *, keep: float | None = None, features: Features | None = None
-    ) -> Self:
-        """Learn the classes of a few labelled images, so that new images of a class can be made.
-
-        The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
-        ridge regression on patch features votes too, Coates et al., AISTATS 2011), and the most confident part of each
-        class is kept. From then on an image is replaced by a decoded latent of its class, at strength 1 wholly: mix such
-        images with real ones (p=0.5, or `SyntheticDataset`), and put a classical policy after them.
-
-        An image's class is the label beside it: `augment(image, label)`, `augment(images, labels)`, or "label" or "labels"
-        in a dict. An image alone, as in a v1 pipeline, gets the class of the nearest labelled image. That is right for
-        the labelled images themselves, before any policy, and often wrong for others.
-
-        Two warnings tell when there is no bank to use: it holds no images like these, or the labels do not spread over it
-        (judged by cross-validation). Then, as without a bank, a labelled image's latent is moved a little along a
-        difference between two labelled images of one class (`ClassDifferences`), which rarely helps a classifier.
-
-        Args:
-            labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
-                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images.
-            labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
-                under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
-            keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
-            features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
-                it not; see `LatentBank.from_images`.
-
-        Raises:
-            ValueError: there are fewer than two classes.
-
-        Example:
-            >>> from vae_augment.demo_data import fashion_sample
-            >>> images, labels = fashion_sample()
-            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
-            >>> augment.sample([9, 9, 0]).shape
-            torch.Size([3, 1, 28, 28])
-        """
-        pairs, at = pair_up(labelled, labels)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features), at)
-        return self
-
-    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
-        self._labels_at = labels_at
-        self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
-
-    def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
-        """Make new images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. Call `fit` first.
-
-        Raises:
-            RuntimeError: `fit` was not called.
-            TypeError: a lone label.
-            ValueError: a label that it has not seen.
-        """
-        if self._fit is None:
-            raise RuntimeError("samples of a class need classes: call fit(labelled) first")
-        if not len(wanted := self._fit.index_all(labels)):
-            return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32)
-        plan = self._engine.plan(len(wanted), self._how, thread_generator(), wanted)
-        if plan.source is None:
-            return self._engine.vary(None, plan, How(strength=1))
-        y = self._engine.vary(None, plan, self._how)
-        return (plan.source + y).clamp(0, 1) if self.residual else y
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torch would register a module under the name of a property, and leave the property as it was
@@ -389,3 +307,9 @@ class VAEAugment(hub.Pretrained, v2.Transform):
     def check_geometry(self, leaves: Iterable[Any]) -> None:
         """Do as `on_geometry` says about boxes, masks and key points among the parts of a sample; "error" is a ValueError."""
         tell_geometry(leaves, self.on_geometry)
+
+
+def _with_other_bank(weights: hub.Weights, bank: LatentBank) -> hub.Weights:
+    # a stored gain of neighbours is that of the stored bank's
+    provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights.provenance else {}
+    return replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)

@@ -9,6 +9,7 @@ from .model_card import metric_text, model_card
 from .pretrained import Pretrained
 from .printable import printable
 from .published import ORIGINALS
+from .recipe_text import weights_without_path
 from .remote import check_repo_id, push
 from .shipped import BUNDLED, bundled
 from .weights import Weights, WeightsError
@@ -37,4 +38,5 @@ __all__ = [
     "read_card",
     "save",
     "save_fit",
+    "weights_without_path",
 ]

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic_write
-from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, graph_names
+from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from ..vae import VAE, VAEConfig
 from .printable import shown
 from .reading import read_regular
@@ -206,7 +206,7 @@ def _read_tensors(
             shapes = {key: info.shape for key, info in infos.items()}
             _check_shapes(path, shapes, expected(shapes))
             for key, info in infos.items():
-                if key not in graph_names() and info.dtype not in FLOAT_DTYPES:
+                if key not in integer_names() and info.dtype not in FLOAT_DTYPES:
                     raise WeightsError(f"{path}: {key} must be finite floats of 16 or 32 bits, got {info.dtype}")
             (tensors, found), texts = file.read(), file.header.texts
     except FileNotFoundError:
@@ -216,7 +216,7 @@ def _read_tensors(
             f"{path} is not the file that config.json describes (sha256 differs): download or save it again"
         )
     for key, tensor in tensors.items():
-        if key not in graph_names() and not tensor.half().isfinite().all():
+        if key not in integer_names() and not tensor.half().isfinite().all():
             raise WeightsError(
                 f"{path}: {key} must hold finite floats of 16 or 32 bits, within the range of float16: get or train other weights"
             )

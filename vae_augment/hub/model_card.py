@@ -165,6 +165,10 @@ def _origin(weights: Weights) -> str:
         known = re.fullmatch(r"[\w-]+ training images(, shipped sample)?", str(pool["name"]))
         nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
         held += f" {nothing} is in the weights" + ("." if "bank" in pool else " or the bank.")
+    if "started_from" in pool:
+        trained += (
+            f" It started from the weights {_plain(pool['started_from'])}, whose own card says what those have seen."
+        )
     return f"""**Trained on** {trained}
 **Bank:** {held}
 

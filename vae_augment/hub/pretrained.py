@@ -1,16 +1,12 @@
-"""`save_pretrained`, `push_to_hub`, `save_fit` and `load_fit`, for a class that has weights."""
+"""`save_pretrained` and `push_to_hub`, as users of huggingface_hub know them, for a class that has weights."""
 
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any
 
-from ..fit import Fit
-from ..images import LabelAt
-from ..vae import Codec
 from .card import read_card
 from .find import name_of
-from .fit_file import load_fit, save_fit
 from .model_card import model_card
 from .remote import check_repo_id, push
 from .weights import Weights, savable
@@ -18,23 +14,13 @@ from .write import save
 
 
 class Pretrained:
-    """These methods, for a subclass that says what its weights are, and what it was fitted to.
+    """Both methods, for a subclass that says what its weights are.
 
     It is not huggingface_hub's `ModelHubMixin`, whose defaults load tensors that do not fit, write no checksums, and keep
     an old card.
     """
 
-    _fit: Fit | None
-
-    @property
-    def vae(self) -> Codec:
-        """The network."""
-        raise NotImplementedError
-
     def _weights(self) -> Weights:
-        raise NotImplementedError
-
-    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
         raise NotImplementedError
 
     def save_pretrained(
@@ -120,36 +106,3 @@ class Pretrained:
                 commit_message=commit_message,
                 endpoint=endpoint,
             )
-
-    def save_fit(self, path: str | os.PathLike[str]) -> None:
-        """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
-        Without a bank, it holds the labelled images themselves.
-
-        Raises:
-            RuntimeError: `fit` was not called.
-        """
-        if self._fit is None:
-            raise RuntimeError("there is nothing to save: call fit(labelled) first")
-        save_fit(path, self._fit, self.vae)
-
-    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
-        """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            WeightsError: it is damaged, or was fitted with other weights.
-
-        Example:
-            >>> import tempfile
-            >>> from vae_augment import VAEAugment
-            >>> from vae_augment.demo_data import fashion_sample
-            >>> images, labels = fashion_sample()
-            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     augment.save_fit(f"{folder}/garments.safetensors")
-            ...     again = VAEAugment.from_pretrained("fashion-mnist").load_fit(f"{folder}/garments.safetensors")
-            >>> again.sample([9, 9, 0]).shape
-            torch.Size([3, 1, 28, 28])
-        """
-        self._set_fit(load_fit(path, self.vae), labels)
-        return self

@@ -17,6 +17,7 @@ HUB_DATASETS = {
     "fashion-mnist": "zalando-datasets/fashion_mnist",
     "cifar10": "uoft-cs/cifar10",
 }
+START_FLAGS = ("--from", "--start")  # whose values are names of weights: a path, or an id of the Hub
 PUBLIC_FLAGS = ("--push-to-hub", "--push_to_hub", "--endpoint")  # whose values have slashes, and are no paths
 
 
@@ -42,14 +43,20 @@ def data_of_recipe(text: str) -> str | None:
 
 
 def recipe_without_paths(text: str) -> str:
-    """Reduce the path of the data in the text of training.yaml to its name."""
+    """Reduce the paths of the data, and of the weights to start from, in the text of training.yaml to their names."""
     import yaml  # comes with huggingface-hub
 
     recipe = parse_yaml(text)
-    data = recipe.get("data") if isinstance(recipe, dict) else None
-    if not isinstance(data, str) or (name := data_without_path(data)) == data:
+    if not isinstance(recipe, dict):
         return text
-    return str(yaml.safe_dump(recipe | {"data": name}, sort_keys=False, allow_unicode=True))
+    reduced = {
+        key: reduce(recipe[key])
+        for key, reduce in (("data", data_without_path), ("start", weights_without_path))
+        if isinstance(recipe.get(key), str)
+    }
+    if all(recipe[key] == name for key, name in reduced.items()):
+        return text
+    return str(yaml.safe_dump(recipe | reduced, sort_keys=False, allow_unicode=True))
 
 
 def data_without_path(name: str) -> str:
@@ -63,8 +70,21 @@ def data_without_path(name: str) -> str:
     if kind == "folder":
         return f"folder:{_last_part(rest)}"
     path, options = re.fullmatch(r"([^:@]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
-    is_local = path.startswith(("/", "~", ".", "\\")) or path.count("/") > 1 or os.path.exists(path)
-    return f"hf:{_last_part(path)}{options}" if kind == "hf" and is_local else name
+    return f"hf:{_last_part(path)}{options}" if kind == "hf" and _is_local(path) else name
+
+
+def weights_without_path(name: str) -> str:
+    """Reduce the path of a weights folder to its last part; bundled names and ids of the Hub stay.
+
+    Example:
+        >>> weights_without_path("/home/me/runs/photos"), weights_without_path("you/birds"), weights_without_path("mnist")
+        ('photos', 'you/birds', 'mnist')
+    """
+    return _last_part(name) if _is_local(name) else name
+
+
+def _is_local(path: str) -> bool:
+    return path.startswith(("/", "~", ".", "\\")) or path.count("/") > 1 or "\\" in path or os.path.exists(path)
 
 
 def command_without_paths(text: str) -> str:
@@ -77,7 +97,10 @@ def command_without_paths(text: str) -> str:
     for word in words:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
         if (flag or "".join(reduced[-1:])) not in PUBLIC_FLAGS:
-            value = data_without_path(value) if value.startswith(("folder:", "hf:")) else _last_part(value)
+            if (flag or "".join(reduced[-1:])) in START_FLAGS:
+                value = weights_without_path(value)
+            else:
+                value = data_without_path(value) if value.startswith(("folder:", "hf:")) else _last_part(value)
         reduced.append(f"{flag}{equals}{value}")
     return shlex.join(reduced)
 

@@ -27,6 +27,7 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "F32": torch.float32,
     "I16": torch.int16,
+    "I32": torch.int32,
     "I64": torch.int64,
 }
 

@@ -19,6 +19,8 @@ from .kinds import (
     warn_exif_rotation,
 )
 from .labelled import Labels, pair_up, read_labelled
+from .like import in_kind_of
+from .look import Look, look_at
 from .memory import usable_memory
 from .sample import (
     LabelAt,
@@ -32,12 +34,15 @@ from .sample import (
     plain_label,
     with_label,
 )
-from .untransformed import Reader, untransformed_reader
+from .sources import source_of
+from .untransformed import Finish, Reader, is_as_it_is, untransformed_reader
 
 __all__ = [
     "IMAGE_KINDS",
+    "Finish",
     "LabelAt",
     "Labels",
+    "Look",
     "Reader",
     "Restore",
     "all_to_model",
@@ -55,6 +60,8 @@ __all__ = [
     "has_exif_rotation",
     "has_transparency",
     "hide_companions",
+    "in_kind_of",
+    "is_as_it_is",
     "is_empty",
     "is_image",
     "is_model_bytes",
@@ -62,11 +69,13 @@ __all__ = [
     "label_of",
     "labels_of",
     "lead_shape",
+    "look_at",
     "over_flat_colour",
     "pair_up",
     "plain_dict",
     "plain_label",
     "read_labelled",
+    "source_of",
     "spatial_companions",
     "tell_geometry",
     "to_model",

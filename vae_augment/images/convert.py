@@ -114,10 +114,10 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
     _check_pixels(pixels, channels, size, resize)
     flat = pixels.reshape(-1, *pixels.shape[-3:])  # (..., C, H, W) -> (B, C, H, W)
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    x = _match_channels(_floats_at_size(flat, (size, size)), channels)
+    x = match_channels(_floats_at_size(flat, (size, size)), channels)
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
-        grown = _match_channels(_resize(y, flat.shape[-2:]), flat.shape[1])
+        grown = match_channels(resized(y, flat.shape[-2:]), flat.shape[1])
         if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and grown is not y:
             values = grown.mul_(scale).add_(flat)  # in place: allocating another large tensor takes longer
         elif is_change:  # in the wider dtype: a change of 0 returns the image exactly, with gradient 1
@@ -235,13 +235,13 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
 def _floats_at_size(flat: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize uint8 or float pixels `(B, C, H, W)` to float32 `(B, C, *size)` in [0, 1]."""
     if flat.dtype != torch.uint8:
-        return _resize(flat.float(), size)
+        return resized(flat.float(), size)
     if flat.device.type == "cpu":  # where bytes are resized faster than floats
-        return _resize(flat, size).float().div_(255)  # a division of bytes is slower than cast and division in place
-    return _resize(flat.float().div_(255), size)
+        return resized(flat, size).float().div_(255)  # a division of bytes is slower than cast and division in place
+    return resized(flat.float().div_(255), size)
 
 
-def _match_channels(x: Tensor, channels: int) -> Tensor:
+def match_channels(x: Tensor, channels: int) -> Tensor:
     """Convert (B, 1 or 3, H, W) to (B, channels, H, W): repeat grey, reduce colour to its luminance (ITU-R 601)."""
     if x.shape[1] == channels:
         return x
@@ -250,7 +250,7 @@ def _match_channels(x: Tensor, channels: int) -> Tensor:
     return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def _resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+def resized(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     if x.shape[-2:] == tuple(size):
         return x
     return interpolate(x, size=tuple(size), mode="bilinear", antialias=True)

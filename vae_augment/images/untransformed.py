@@ -19,6 +19,7 @@ Finish = Callable[[Any], Any]
 def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
     """Return a reader of any map-style data set; its `read(index)` returns `(untransformed sample, finish)`.
 
+    `locate(index)` returns the data set inside `Subset` and `ConcatDataset` that holds the sample, and its place there.
     `finish(sample)` returns what the data set would have returned. Data sets with a `transform` or `transforms`, as all of
     torchvision's, are read without it, also inside `Subset` and `ConcatDataset`. Others are read as they are.
 
@@ -52,6 +53,11 @@ def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
     return LeafReader(dataset, on_copies)
 
 
+def is_as_it_is(finish: Finish) -> bool:
+    """Whether a sample was read as its data set gives it, with no transform of the image left to apply."""
+    return finish is _identity
+
+
 class SubsetReader:
     """Reads the data set inside a `Subset`."""
 
@@ -60,6 +66,9 @@ class SubsetReader:
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.subset.indices[index])
+
+    def locate(self, index: int) -> tuple[Any, int]:
+        return self.inner.locate(self.subset.indices[index])
 
 
 class ConcatReader:
@@ -70,10 +79,18 @@ class ConcatReader:
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
+        part, place = self._place(index)
+        return part.read(place)
+
+    def locate(self, index: int) -> tuple[Any, int]:
+        part, place = self._place(index)
+        return part.locate(place)
+
+    def _place(self, index: int) -> "tuple[Reader, int]":
         if index < 0:  # from a Subset that counts from the end
             index += self.ends[-1]
         part = bisect_right(self.ends, index)
-        return self.parts[part].read(index - (self.ends[part - 1] if part else 0))
+        return self.parts[part], index - (self.ends[part - 1] if part else 0)
 
 
 class LeafReader:
@@ -97,6 +114,9 @@ class LeafReader:
         if self._can_leave_out_transform():
             return self._current_copy(lambda leaf: _with_transform(leaf, _identity), index)[index], self.finish
         return (self._current_copy(_shallow_copy, index) if self.on_copies else self.leaf)[index], _identity
+
+    def locate(self, index: int) -> tuple[Any, int]:
+        return self.leaf, index
 
     def finish(self, sample: Any) -> Any:
         """Apply the data set's transform as it is now: users may replace it after wrapping."""

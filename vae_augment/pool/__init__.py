@@ -7,7 +7,7 @@ from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
 from .reading import LARGEST_BANK
-from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, graph_names
+from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from .views import Extractor, FeatureView, View
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "bank_shapes",
     "bank_texts",
     "bank_to_tensors",
-    "graph_names",
+    "integer_names",
     "latent_hog_neighbours",
     "perturbations",
 ]

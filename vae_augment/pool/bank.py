@@ -29,15 +29,21 @@ class LatentBank:
             of the pool's kind.
         policy: thresholds of a fit over this bank.
         of_vae: `VAE.fingerprint` of the VAE that encoded them; None if that is not known.
+        index: int32 `(N,)`, ascending: the images' places among those that `from_images` was given; None if that is not known,
+            as of banks of earlier versions.
+        sources: paths of the files that the images lie in, if they came from a data set that lists such, as `ImageFolder`; None
+            if not, and of a bank that was loaded: paths are not stored.
 
     Raises:
-        ValueError: no view, two of one name, or a view that is not of these latents.
+        ValueError: no view, two of one name, or a view or an index that is not of these latents.
     """
 
     latents: Tensor
     views: tuple[View, ...]
     policy: FitPolicy
     of_vae: str | None = None
+    index: Tensor | None = None
+    sources: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         names = [view.name for view in self.views]
@@ -50,6 +56,11 @@ class LatentBank:
                 raise ValueError(
                     f"the view {view.name!r} has neighbours {tuple(view.neighbours.shape)} for {len(self)} latents: "
                     "make it of the bank's own images"
+                )
+        for name, listed in (("index", self.index), ("sources", self.sources)):
+            if listed is not None and len(listed) != len(self):
+                raise ValueError(
+                    f"the bank has {len(listed)} {name} for {len(self)} latents: give one for each, or none"
                 )
 
     @classmethod
@@ -65,8 +76,9 @@ class LatentBank:
     ) -> Self:
         """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
 
-        Thousands of images take tens of seconds. Of a clip give some frames, not all: where things move, they are no copies, and
-        still each other's nearest neighbours, which pass no label on.
+        It knows which these are, `index`, and their files, `sources`. Thousands of images take tens of seconds. Of a clip give
+        some frames, not all: where things move, they are no copies, and still each other's nearest neighbours, which pass on no
+        label.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
@@ -100,9 +112,9 @@ class LatentBank:
             extractor = EncoderFeatures.learn(source.name, embedded, probe, source)
             views.append(table.encoder_view(extractor, embedded))
         elif isinstance(source, Tensor):
-            extractor = EncoderFeatures.learn(PRECOMPUTED, source[pool.places])
-            views.append(table.encoder_view(extractor, source[pool.places]))
-        return cls(pool.latents, tuple(views), table.policy_of(views), vae.fingerprint())
+            extractor = EncoderFeatures.learn(PRECOMPUTED, source[pool.index.long()])
+            views.append(table.encoder_view(extractor, source[pool.index.long()]))
+        return cls(pool.latents, tuple(views), table.policy_of(views), vae.fingerprint(), pool.index, pool.sources)
 
     @property
     def encoder_features(self) -> EncoderFeatures | None:

@@ -172,7 +172,7 @@ def embed_pool(encoder: Encoder, probe: Tensor, images: Any, pool: Pool, progres
     def embed() -> Tensor:
         reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
         waiting = Embedding(encoder)
-        for place in _shown(pool.places.tolist(), encoder.name) if progress else pool.places.tolist():
+        for place in _shown(pool.index.tolist(), encoder.name) if progress else pool.index.tolist():
             waiting.add(images[place] if reader is None else extract_image(reader.read(place)[0])[0])
         return waiting.features()
 

@@ -142,7 +142,23 @@ class Query:
         scores[outliers(self.graphs, known, classes, self.policy)] = 0
         return scores[: len(known) - len(labels)]
 
-    def class_members(self, labels: Tensor, classes: int, keep: float | None = None) -> tuple[Tensor, ...]:
+    def scores(self, labels: Tensor, classes: int) -> Tensor:
+        """All votes for the class of each image of the pool, float32 `(N, classes)`; rows of 0 where no label arrived.
+
+        The class is that of the largest score. Where ridge regression votes, too, some are below 0.
+
+        Args:
+            labels: int64 `(M,)`, from 0 to classes - 1.
+        """
+        scores = self.spread(labels, classes)
+        if self.policy.ridge_vote:
+            pool, known = normalize(self.views[0].features.float()), normalize(self.features[0])
+            scores = with_ridge_vote(scores, pool, known, labels)
+        return scores
+
+    def class_members(
+        self, labels: Tensor, classes: int, keep: float | None = None, scores: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         """Spread labels and take the most confident images of each class: their places in the pool, int64.
 
         A class that the pool does not seem to hold has none.
@@ -150,11 +166,9 @@ class Query:
         Args:
             labels: int64 `(M,)`, from 0 to classes - 1.
             keep: part of each class that is kept; None: as the policy says.
+            scores: those of `scores`, if they were computed.
         """
-        scores = self.spread(labels, classes)
-        if self.policy.ridge_vote:
-            pool, known = normalize(self.views[0].features.float()), normalize(self.features[0])
-            scores = with_ridge_vote(scores, pool, known, labels)
+        scores = self.scores(labels, classes) if scores is None else scores
         return class_members(scores, self.typicality, labels, keep or self.policy.keep, self.policy)
 
     def _with_pool(self, labels: Tensor) -> Tensor:

@@ -7,7 +7,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..images import as_floats, extract_image, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
+from ..images import (
+    as_floats,
+    extract_image,
+    has_exif_rotation,
+    source_of,
+    to_model,
+    untransformed_reader,
+    warn_exif_rotation,
+)
 from ..numerics import evaluating
 from ..vae import Codec, check_codec
 from .near_duplicates import drop_near_duplicates
@@ -23,16 +31,18 @@ class Pool:
     Args:
         vae: that encoded them.
         images: `(N, C, S, S)`, uint8 or floats in [0, 1].
-        places: int64 `(N,)`, where they are among all that were given.
         means: float32 `(N, *latent_shape)`: of their posteriors, in latent (not whitened) units.
         latents: the same in float16, as a bank keeps them.
+        index: int32 `(N,)`: their places among the images that were given.
+        sources: the files that they lie in, if the data set lists such.
     """
 
     vae: Codec
     images: Tensor
-    places: Tensor
     means: Tensor
     latents: Tensor
+    index: Tensor
+    sources: tuple[str, ...] | None
 
     @classmethod
     @torch.no_grad()
@@ -42,12 +52,25 @@ class Pool:
         Args and errors: as of `LatentBank.from_images`.
         """
         check_codec(vae)
-        chosen, places = _read(vae, images, operator.index(size))
-        kept = drop_near_duplicates(chosen)
-        chosen, places = chosen[kept], places[kept]
+        chosen, index = _read(vae, images, operator.index(size))
+        others = drop_near_duplicates(chosen)
+        chosen, index = chosen[others], index[others]
         with evaluating(vae):
             means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
-        return cls(vae, chosen, places, means, means.half())
+        return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index))
+
+
+def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:
+    """The files of these samples; None if one lies in no file, or its data set does not say in which."""
+    if isinstance(images, Tensor):
+        return None
+    reader = untransformed_reader(images, on_copies=True)
+    found: list[str] = []
+    for i in index.tolist():
+        if (source := source_of(reader, i)) is None:
+            return None
+        found.append(source)
+    return tuple(found)
 
 
 def _read(vae: Codec, images: Any, size: int) -> tuple[Tensor, Tensor]:

@@ -18,16 +18,19 @@ from .table import Shapes, ViewKind
 from .views import View
 
 FIRST_GRAPH = "neighbours"
+INDEX = "index"  # of the images among those that the bank was made of; optional, and never their paths
 
 
-def graph_names() -> set[str]:
-    """Names of the tensors that hold neighbours: integers, where all others are floats."""
-    return {FIRST_GRAPH, *(kind.graph for kind in table.VIEWS)}
+def integer_names() -> set[str]:
+    """Names of the tensors that hold integers, neighbours and the index, where all others are floats."""
+    return {INDEX, FIRST_GRAPH, *(kind.graph for kind in table.VIEWS)}
 
 
 def bank_shapes(names: Collection[str], vae: Codec) -> Shapes:
     """What a bank of this VAE must hold that holds tensors of these names: names and shapes, None for any length."""
-    shapes = {"latents": (None, *vae.latent_shape), FIRST_GRAPH: (None, None)}
+    shapes: dict[str, tuple[int | None, ...]] = {"latents": (None, *vae.latent_shape), FIRST_GRAPH: (None, None)}
+    if INDEX in names:
+        shapes[INDEX] = (None,)
     for kind in table.VIEWS:
         own = kind.tensors.shapes(vae.channels)
         if own.keys() & set(names):
@@ -43,12 +46,14 @@ def bank_texts(bank: LatentBank) -> dict[str, str]:
 
 
 def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
-    """A bank -> its tensors: latents in float16, neighbours in int16.
+    """A bank -> its tensors: latents in float16, neighbours in int16, the index in int32.
 
     Raises:
         ValueError: a view that is not of the table, or not as the table says, would be lost or changed.
     """
     tensors = {"latents": bank.latents.half()}
+    if bank.index is not None:
+        tensors[INDEX] = bank.index.int()
     for place, view in enumerate(bank.views):
         if (kind := table.kind_of(view)) is None:
             raise ValueError(_unstored(view, "is not in the table of views"))
@@ -76,7 +81,9 @@ def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec, texts: Mapping[
     Raises:
         ValueError: neighbours that are no places of the latents, or tensors that do not fit one another.
     """
-    latents = tensors["latents"]
+    latents, index = tensors["latents"], tensors.get(INDEX)
+    if index is not None:
+        _check_index(index, len(latents))
     stored = {kind.name: kind.tensors.shapes(vae.channels).keys() for kind in table.VIEWS}
     kinds = [kind for kind in table.VIEWS if stored[kind.name] & tensors.keys()]
     for kind in table.VIEWS:
@@ -91,7 +98,7 @@ def bank_from_tensors(tensors: Mapping[str, Tensor], vae: Codec, texts: Mapping[
         own = {name: tensors[name] for name in stored[kind.name]}
         named = replace(kind, name=check_name(texts.get(kind.name, ""))) if kind is table.ENCODER else kind
         views.append(kind.tensors.read(named, own, latents, tensors[graph]))
-    return LatentBank(latents, tuple(views), table.policy_of(views), vae.fingerprint())
+    return LatentBank(latents, tuple(views), table.policy_of(views), vae.fingerprint(), index)
 
 
 def _first_kind(kinds: list[ViewKind], tensors: Mapping[str, Tensor]) -> ViewKind:
@@ -104,6 +111,13 @@ def _first_kind(kinds: list[ViewKind], tensors: Mapping[str, Tensor]) -> ViewKin
             f"missing tensors: {' or '.join(kind.graph for kind in unnamed)}, as only one view is the first"
         )
     return unnamed[0] if unnamed else next(kind for kind in table.VIEWS if kind.graph == FIRST_GRAPH)
+
+
+def _check_index(index: Tensor, count: int) -> None:
+    if index.dtype != torch.int32 or index.shape != (count,):
+        raise ValueError(f"{INDEX} must be int32 ({count},), as latents are, got {index.dtype} {tuple(index.shape)}")
+    if count and (int(index[0]) < 0 or not bool((index[1:] > index[:-1]).all())):
+        raise ValueError(f"{INDEX} must be places of images, ascending")
 
 
 def _check_graph(name: str, neighbours: Tensor, count: int) -> None:

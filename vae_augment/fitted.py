@@ -1,0 +1,193 @@
+"""Fitted: the half of `VAEAugment` that knows classes, from a few labelled images and a pool."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from . import hub
+from .encoders import Features
+from .engine import Engine, How
+from .fit import Fit
+from .fit_report import FitReport
+from .images import LabelAt, Labels, pair_up
+from .latent_move import LatentMove
+from .numerics import float32_on_cpu
+from .pool import LatentBank
+from .pool_labels import PoolLabels
+from .seeding import thread_generator
+from .vae import Codec
+
+
+class Fitted:
+    """`fit`, and what it makes possible, for a transform that has an engine and options.
+
+    Args:
+        strength, residual: of the transform.
+    """
+
+    strength: float
+    residual: bool
+    _engine: Engine
+    _fit: Fit | None
+    _labels_at: LabelAt
+    _is_default_jitter: bool
+
+    @property
+    def vae(self) -> Codec:
+        """The frozen model, on the CPU."""
+        return self._engine.net.codec
+
+    @property
+    def bank(self) -> LatentBank | None:
+        """Latents of the pretraining pool, if the weights came with them."""
+        return self._weights().bank
+
+    def _weights(self) -> hub.Weights:
+        raise NotImplementedError
+
+    @property
+    def _how(self) -> How:
+        raise NotImplementedError
+
+    @property
+    def can_fit(self) -> bool:
+        """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
+        is_default = self._is_default_jitter and self.strength == 1 and self.residual
+        return self.bank is not None and is_default and self._fit is None
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """Labels of the classes that `fit` has seen, sorted; None before it."""
+        return None if self._fit is None else self._fit.labels
+
+    @property
+    def fit_report(self) -> FitReport | None:
+        """What `fit` found out: how right labels are, by which view, and what was kept of the pool. `print` shows it.
+
+        None before a fit, without a bank, and after `load_fit`.
+        """
+        return None if self._fit is None else self._fit.report
+
+    @float32_on_cpu()
+    def fit(
+        self, labelled: Any, labels: Labels = None, *, keep: float | None = None, features: Features | None = None
+    ) -> Self:
+        """Learn the classes of a few labelled images, so that new images of a class can be made.
+
+        The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
+        ridge regression on patch features votes too, Coates et al., AISTATS 2011), and the most confident part of each
+        class is kept. From then on an image is replaced by a decoded latent of its class, at strength 1 wholly: mix such
+        images with real ones (p=0.5, or `SyntheticDataset`), and put a classical policy after them.
+
+        An image's class is the label beside it: `augment(image, label)`, `augment(images, labels)`, or "label" or "labels"
+        in a dict. An image alone, as in a v1 pipeline, gets the class of the nearest labelled image. That is right for
+        the labelled images themselves, before any policy, and often wrong for others.
+
+        Two warnings tell when there is no bank to use: it holds no images like these, or the labels do not spread over it
+        (judged by cross-validation). Then, as without a bank, a labelled image's latent is moved a little along a
+        difference between two labelled images of one class (`ClassDifferences`), which rarely helps a classifier.
+
+        Args:
+            labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
+                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images.
+            labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
+                under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
+            keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
+            features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
+                it not; see `LatentBank.from_images`.
+
+        Returns:
+            The transform itself.
+
+        Raises:
+            ValueError: there are fewer than two classes.
+
+        Example:
+            >>> from vae_augment import VAEAugment
+            >>> from vae_augment.demo_data import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
+            >>> augment.sample([9, 9, 0]).shape
+            torch.Size([3, 1, 28, 28])
+        """
+        pairs, at = pair_up(labelled, labels)
+        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features), at)
+        return self
+
+    def pool_labels(self) -> PoolLabels:
+        """Which image of the bank got which label, how surely, and which are kept to draw samples from.
+
+        Raises:
+            RuntimeError: `fit` was not called, spread no labels, or was read from a file.
+
+        Example:
+            >>> from vae_augment import LatentBank, VAEAugment, load_weights
+            >>> from vae_augment.demo_data import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> bank = LatentBank.from_images(load_weights("fashion-mnist").vae, images)
+            >>> fitted = VAEAugment.from_pretrained("fashion-mnist", bank=bank).fit(images[:100], labels[:100])
+            >>> sure = fitted.pool_labels().kept()
+            >>> images[sure.index].shape[1:], len(sure.label) == len(sure), sure.distribution.shape[1]
+            (torch.Size([1, 28, 28]), True, 10)
+        """
+        if self._fit is None:
+            raise RuntimeError("there are no labels of a pool: call fit(labelled) first")
+        return self._fit.pool_labels()
+
+    def save_fit(self, path: str | os.PathLike[str]) -> None:
+        """Write the result of `fit` to one safetensors file, which `load_fit` reads. The weights are not in it, nor p.
+        Without a bank, it holds the labelled images themselves. `pool_labels` are not in it.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+        """
+        if self._fit is None:
+            raise RuntimeError("there is nothing to save: call fit(labelled) first")
+        hub.save_fit(path, self._fit, self.vae)
+
+    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
+        """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            WeightsError: it is damaged, or was fitted with other weights.
+
+        Example:
+            >>> import tempfile
+            >>> from vae_augment import VAEAugment
+            >>> from vae_augment.demo_data import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100])))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     augment.save_fit(f"{folder}/garments.safetensors")
+            ...     again = VAEAugment.from_pretrained("fashion-mnist").load_fit(f"{folder}/garments.safetensors")
+            >>> again.sample([9, 9, 0]).shape
+            torch.Size([3, 1, 28, 28])
+        """
+        self._set_fit(hub.load_fit(path, self.vae), labels)
+        return self
+
+    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
+        self._labels_at = labels_at
+        self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
+
+    def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
+        """Make new images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. Call `fit` first.
+
+        Raises:
+            RuntimeError: `fit` was not called.
+            TypeError: a lone label.
+            ValueError: a label that it has not seen.
+        """
+        if self._fit is None:
+            raise RuntimeError("samples of a class need classes: call fit(labelled) first")
+        if not len(wanted := self._fit.index_all(labels)):
+            return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32)
+        plan = self._engine.plan(len(wanted), self._how, thread_generator(), wanted)
+        if plan.source is None:
+            return self._engine.vary(None, plan, How(strength=1))
+        y = self._engine.vary(None, plan, self._how)
+        return (plan.source + y).clamp(0, 1) if self.residual else y
