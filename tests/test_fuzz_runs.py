@@ -36,9 +36,10 @@ from tests.test_fuzz import (
 from train import checkpoint
 from train import data as datasets
 from train.__main__ import main
-from train.cli import parse, read_yaml
+from train.cli import parse
 from train.log import Log
 from train.loop import train
+from train.values import read_yaml
 from vae_augment import hub
 
 RUNS = COUNT if "VAE_AUGMENT_FUZZ" in os.environ else 60

@@ -1,7 +1,6 @@
 """The command line of the trainer: its parser, and what a command line means."""
 
 import argparse
-import contextlib
 import dataclasses
 import difflib
 import functools
@@ -12,11 +11,11 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_type_hints
+from typing import NoReturn, get_args
 
 try:
-    import yaml
-    from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader, set_parsing_settings
+    import yaml  # noqa: F401 (told here, once, if it is missing)
+    from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
@@ -39,19 +38,12 @@ from .recipes import (
     recipe_from_weights,
 )
 from .run import run
+from .values import KINDS, RECIPE_MODE, as_yaml_has_them, read_yaml
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
-KINDS = {  # of a recipe's fields, by name: their types
-    f"{prefix}{field.name}": get_type_hints(owner)[field.name]
-    for prefix, owner in (("", Recipe), ("vae.", VAEConfig))
-    for field in dataclasses.fields(owner)
-}
-# flags whose values are no text, with their types
-SCALAR_FLAGS = {f"--{name}": kind for name, kind in KINDS.items() if kind in (int, float, bool, bool | None)}
 DEFAULT_SIZE = 64  # pixels a side, for images of one's own
 LONGEST_REASON = 200  # characters of it that a message quotes
-RECIPE_MODE = "recipe"  # in which the parser reads values: as YAML, by `read_yaml`
 
 
 @dataclass(frozen=True)
@@ -142,68 +134,6 @@ def split_recipe_name(arguments: list[str], usage: str) -> tuple[str | None, lis
         hint = f". Did you mean {close[0]!r}?" if close else ""
         sys.exit(f"error: no recipe named {name!r}: choose one of {', '.join(RECIPES)}{hint}")
     return name, arguments[1:]
-
-
-def as_yaml_has_them(flags: list[str]) -> list[str]:
-    """Write values of a recipe's flags as YAML has them: None as null, a whole float for an integer as that; sweeps send both.
-
-    Example:
-        >>> as_yaml_has_them(["--bf16=None", "--batch_size=64.0", "--steps", "1e3", "--lr=0.5", "--out=None"])
-        ['--bf16=null', '--batch_size=64', '--steps', '1000', '--lr=0.5', '--out=None']
-    """
-    written, name = [], ""
-    for flag in flags:
-        own_name, equals, value = flag.partition("=")
-        if equals and own_name in SCALAR_FLAGS:
-            written.append(f"{own_name}={_as_yaml(value, SCALAR_FLAGS[own_name])}")
-        else:
-            written.append(_as_yaml(flag, SCALAR_FLAGS[name]) if name in SCALAR_FLAGS else flag)
-        name = flag
-    return written
-
-
-def _as_yaml(value: str, kind: object) -> str:
-    if value == "None":
-        return "null"
-    with contextlib.suppress(ValueError, OverflowError):
-        if kind is int and not re.fullmatch(r"[-+]?\d+", value) and float(value).is_integer():
-            return str(int(float(value)))
-    return value
-
-
-def read_yaml(text: str) -> Any:
-    """Read YAML as `as_yaml_has_them` writes flags: in a recipe None is null, and a whole float for an integer is that.
-
-    Raises:
-        yaml.YAMLError: it is no YAML.
-
-    Example:
-        >>> read_yaml("{batch_size: 64.0, bf16: None, lr: 1e-2, vae: {width: 1.6e1}}")
-        {'batch_size': 64, 'bf16': None, 'lr': 0.01, 'vae': {'width': 16}}
-    """
-    try:
-        return _with_fields_as_flags(get_loader("yaml")(text), "--")
-    except yaml.YAMLError:
-        raise
-    except Exception as error:  # of many kinds: a date that is none is a ValueError, what is deep a RecursionError
-        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from error
-
-
-def _with_fields_as_flags(values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        return values
-    return {key: _as_field(value, f"{prefix}{key}") for key, value in values.items()}
-
-
-def _as_field(value: Any, flag: str) -> Any:
-    if flag not in SCALAR_FLAGS:
-        return _with_fields_as_flags(value, f"{flag}.")
-    if value == "None":
-        return None
-    return int(value) if SCALAR_FLAGS[flag] is int and isinstance(value, float) and value.is_integer() else value
-
-
-set_loader(RECIPE_MODE, read_yaml, (yaml.YAMLError,))
 
 
 def stored_recipe_first(name: str | None, flags: list[str]) -> list[str]:
