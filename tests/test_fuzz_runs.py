@@ -46,7 +46,7 @@ STEPS, STOP = 20, 10
 FLAGS = ["--steps", str(STEPS), "--batch_size", "8", "--bank_size", "0", "--vae.width", "16", "--vae.latent_dim", "4"]
 RECIPE, METRICS = "training.yaml", "metrics.jsonl"
 STATES = (checkpoint.FILE, checkpoint.BEST_FILE)
-MOST_STEPS = 100  # a recipe that asks for more is no damage, but takes its time
+MOST_STEPS = 100  # a recipe that asks for more, or to be compiled, is no damage, but takes its time
 TOLD_AT_THE_END = "best\\.pt|Train the network again|latent_std must be above 0"  # once all steps are done
 TOLD = rf"error: [^\n]*(is damaged \([^\n]*\)|[Bb]egin a new run|is no run|of another version|{TOLD_AT_THE_END})[^\n]*"
 TOLD_OF_A_RECIPE = r"error: (?!\[Errno)[^\n]*"  # which is whole, but no one's for these images
@@ -178,7 +178,8 @@ def mutated(chance: random.Random, original: Files) -> Files:
 
 def takes_long(run: Files) -> bool:
     try:
-        return read_yaml(run[RECIPE].decode())["steps"] > MOST_STEPS
+        recipe = read_yaml(run[RECIPE].decode())
+        return recipe["steps"] > MOST_STEPS or recipe["compile"]
     except Exception:
         return False
 
