@@ -1,5 +1,6 @@
 """The state of a run in one file, replaced atomically: whenever a run is killed, the last complete one is there."""
 
+import errno
 import io
 import shlex
 from pathlib import Path
@@ -34,9 +35,9 @@ def load(folder: Path, name: str = FILE) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
     try:
         state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # torch raises errors of many types for files that it did not write
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a place before the file's beginning is
+            raise
         raise damaged(folder, type(error).__name__, name) from error
     if not isinstance(state, dict):
         raise damaged(folder, f"it holds a {type(state).__name__}", name)
