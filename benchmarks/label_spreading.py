@@ -139,16 +139,25 @@ def measured(pool: Pool, n: int, draw: int) -> dict[str, dict[str, float | None]
     labelled = pool.draw(n, draw)
     classes = int(pool.labels.max()) + 1
     images, labels = pool.images[labelled].float() / 255, pool.labels[labelled]
-    counted = ~torch.isin(pool.places, labelled)
     figures: dict[str, dict[str, float | None]] = {}
     for name, spread in spreads(pool.vae, pool.bank, images, labels, classes).items():
-        right, _ = _right(spread.members, pool.truth, counted)
-        figures[name] = {
-            "right": _per_cent(right, int((counted & (pool.truth >= 0)).sum())),
-            "right_kept": _per_cent(*_right(spread.kept, pool.truth, counted)),
-            "cross_validated": None if spread.cross_validated is None else round(100 * spread.cross_validated, 3),
-        }
+        figures[name] = parts_right(pool, labelled, spread.members, spread.kept)
+        figures[name]["cross_validated"] = (
+            None if spread.cross_validated is None else round(100 * spread.cross_validated, 3)
+        )
     return figures
+
+
+def parts_right(
+    pool: Pool, labelled: Tensor, members: Sequence[Tensor], kept: Sequence[Tensor]
+) -> dict[str, float | None]:
+    """The first two of the `FIGURES`, in per cent, of the pool's images without those at the places `labelled`."""
+    counted = ~torch.isin(pool.places, labelled)
+    right, _ = _right(members, pool.truth, counted)
+    return {
+        "right": _per_cent(right, int((counted & (pool.truth >= 0)).sum())),
+        "right_kept": _per_cent(*_right(kept, pool.truth, counted)),
+    }
 
 
 def _right(members: Sequence[Tensor], truth: Tensor, counted: Tensor) -> tuple[int, int]:

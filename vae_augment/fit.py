@@ -64,8 +64,8 @@ class Fit:
         index = torch.tensor([names.index(label) for label in labels])
         report = None
         if bank is not None:
-            query = bank.query(vae, images, None if beside is None else beside.result())
-            query = query.weighed(index, len(names))
+            asked = bank.query(vae, images, None if beside is None else beside.result())
+            query = asked.weighed(index, len(names))
             verdict = check_pool(bank, query, index, len(names))
             if verdict.warning is not None:
                 _warn(verdict.warning)
@@ -77,10 +77,10 @@ class Fit:
                         f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. "
                         "Pass a bank of unlabelled images with all classes among them"
                     )
-                report = FitReport.of(query, index, names, members, verdict.warning)
+                report = FitReport.of(asked, query, index, names, members, verdict.warning)
                 latents = ClassLatents.from_bank(vae, bank, members, images, index)
                 return cls(latents, names, report, Spread.of(scores, members, bank.index, verdict.accuracy))
-            report = FitReport.of(query, index, names, [], verdict.warning)
+            report = FitReport.of(asked, query, index, names, [], verdict.warning)
         if len(names) == len(labels):
             _warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"

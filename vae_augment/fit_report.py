@@ -25,7 +25,7 @@ class FitReport:
         judged: number of labels that were held out in turn; 0 if no class has two.
         accuracy: part of these that the graphs of all views predict rightly, mean over classes; nan if none was judged.
         accuracy_by_view: the same of each view alone.
-        weights: how heavily each view votes, which sum to 1.
+        weights: how heavily each view votes, which sum to 1; 0 of one that carries next to no labels.
         confused: `(class, taken for, how many of how many judged)`, the most frequent first.
         kept: for each class how many images of the pool samples are drawn from; 0 where labelled images stand in.
         warning: what the fit warned of; None: nothing.
@@ -44,6 +44,7 @@ class FitReport:
     def of(
         cls,
         query: Query,
+        weighed: Query,
         labels: Tensor,
         names: Sequence[Label],
         members: Sequence[Sequence[int] | Tensor],
@@ -52,23 +53,24 @@ class FitReport:
         """Report on labelled images, compared with a pool.
 
         Args:
+            query: by all views of the bank; weighed: by those that vote.
             labels: int64 `(M,)`, places in `names`.
             members: for each class the places in the pool that stand for it; none if the pool is not used.
         """
         kept = {name: len(of_class) for name, of_class in zip(names, members or [()] * len(names), strict=True)}
-        if not query.has_graphs:  # the pool proved to be of another kind: its graphs are not worth their cost
+        if not weighed.has_graphs:  # the pool proved to be of another kind: its graphs are not worth their cost
             return cls(len(labels), 0, math.nan, {}, {}, (), kept, warning)
-        held = query.held_out(labels, len(names))
-        total, votes = sum(graph.weight for graph in query.graphs), [graph.weight for graph in query.graphs]
-        alone = [[float(view == each) for view in range(len(votes))] for each in range(len(votes))]
-        views = [view.name for view in query.views]
+        votes = {view.name: graph.weight for view, graph in zip(weighed.views, weighed.graphs, strict=True)}
+        held, total = weighed.held_out(labels, len(names)), sum(votes.values())
+        alone = query.held_out(labels, len(names)).accuracies()
+        predicted = held.predicted(list(votes.values())).tolist()
         return cls(
             labelled=len(labels),
             judged=len(held.own),
-            accuracy=held.accuracy(votes),
-            accuracy_by_view={name: held.accuracy(weights) for name, weights in zip(views, alone, strict=True)},
-            weights={name: weight / total for name, weight in zip(views, votes, strict=True)},
-            confused=_confused(held.own.tolist(), held.predicted(votes).tolist(), names),
+            accuracy=held.accuracy(list(votes.values())),
+            accuracy_by_view={view.name: accuracy for view, accuracy in zip(query.views, alone, strict=True)},
+            weights={view.name: votes.get(view.name, 0.0) / total for view in query.views},
+            confused=_confused(held.own.tolist(), predicted, names),
             kept=kept,
             warning=warning,
         )

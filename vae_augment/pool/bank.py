@@ -4,14 +4,16 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ..encoders import Encoder, Features, read_features
+from ..encoders import Encoder, Features, check_array, read_features
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool
-from .policy import FitPolicy
+from .policy import FitPolicy, weighing_views
 from .query import Query
 from .reading import LARGEST_BANK, Pool
 from .views import FeatureView, View
@@ -107,14 +109,38 @@ class LatentBank:
         with float32_on_cpu():
             pool = Pool.read(vae, images, size)
             views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
-        if isinstance(source, Encoder) and probe is not None:  # on as many threads as the user has set
-            embedded = embed_pool(source, probe, images, pool, progress, cache)
-            extractor = EncoderFeatures.learn(source.name, embedded, probe, source)
-            views.append(table.encoder_view(extractor, embedded))
-        elif isinstance(source, Tensor):
-            extractor = EncoderFeatures.learn(PRECOMPUTED, source[pool.index.long()])
-            views.append(table.encoder_view(extractor, source[pool.index.long()]))
-        return cls(pool.latents, tuple(views), table.policy_of(views), vae.fingerprint(), pool.index, pool.sources)
+        policy, made_of = table.policy_of(views), vae.fingerprint()
+        bank = cls(pool.latents, tuple(views), policy, made_of, pool.index, pool.sources)
+        if isinstance(source, Tensor):
+            return bank.with_features(source[pool.index.long()])
+        if source is None or probe is None:
+            return bank
+        embedded = embed_pool(source, probe, images, pool, progress, cache)  # on as many threads as the user has set
+        return bank._with_view(embedded, source, probe)
+
+    def with_features(self, features: Tensor | np.ndarray, encoder: Encoder | None = None) -> Self:
+        """The same bank, whose images are compared by these features, too.
+
+        Args:
+            features: `(N, D)`, a row for each of the bank's own images, in its order.
+            encoder: what computed them; None: that is not known, and a fit is given features, too.
+
+        Raises:
+            ValueError: there are more or fewer rows than images, or features of an encoder before these.
+        """
+        features = check_array(torch.as_tensor(features))
+        if len(features) != len(self) or self.encoder is not None:
+            raise ValueError(
+                f"a bank takes the features of one encoder, a row for each of its images: it has {len(self)} and those of "
+                f"{self.encoder or 'none'}, got {len(features)} rows"
+            )
+        return self._with_view(features, encoder, None if encoder is None else encoder.probe())
+
+    @float32_on_cpu()
+    def _with_view(self, features: Tensor, encoder: Encoder | None, probe: Tensor | None) -> Self:
+        extractor = EncoderFeatures.learn(PRECOMPUTED if encoder is None else encoder.name, features, probe, encoder)
+        views = (*self.views, table.encoder_view(extractor, features))
+        return replace(self, views=views, policy=weighing_views(self.policy))
 
     @property
     def encoder_features(self) -> EncoderFeatures | None:

@@ -129,6 +129,11 @@ class HeldOut:
         of_class = right.new_zeros(len(counts)).index_add(0, self.own, right) / counts
         return float(of_class[counts > 0].mean())
 
+    def accuracies(self) -> list[float]:
+        """The same of each graph alone."""
+        graphs = range(len(self.rows))
+        return [self.accuracy([float(graph == other) for other in graphs]) for graph in graphs]
+
 
 @torch.no_grad()
 def held_out(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: float) -> HeldOut:

@@ -77,6 +77,9 @@ PHOTOGRAPHS = FitPolicy(latents_tell_classes=False, keep=0.5,  least_accuracy=0.
 # fmt: on
 
 
-def with_encoder(policy: FitPolicy) -> FitPolicy:
-    """The policy of a bank that is compared by an encoder's features, too."""
+def weighing_views(policy: FitPolicy) -> FitPolicy:
+    """The same for a bank whose images an encoder compares, too: nobody knows before a fit whether it knows such images.
+
+    The part that is kept and all thresholds stay: they follow from how classes lie, and hold for truer labels all the more.
+    """
     return replace(policy, weighs_views=True)

@@ -1,6 +1,6 @@
 """Query: labelled images, compared with a bank's pool once; all that a fit asks of the pool is answered from that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -106,8 +106,8 @@ class Query:
     def weighed(self, labels: Tensor, classes: int) -> "Query":
         """The same images, compared by views that vote as heavily as they carry these labels, the best first.
 
-        By the best it is then told whether images are of the pool's kind, and its features have the linear vote. A policy that
-        weighs no views has the query itself.
+        By the best it is then told whether images are of the pool's kind, and its features have the linear vote. A view that
+        carries next to no labels is left out. A policy that weighs no views has the query itself.
 
         Args:
             labels: int64 `(M,)`, from 0 to classes - 1.
@@ -115,15 +115,29 @@ class Query:
         if not self.policy.weighs_views or not len((held := self.held_out(labels, classes)).own):
             return self
         weights = vote_weights(held, [view.weight for view in self.views])
-        order = sorted(range(len(weights)), key=lambda place: -weights[place])
-        best = Query(self.vae, self.images, tuple(self.views[i] for i in order), self.policy, self.given)
-        vars(best).update(
-            features=tuple(self.features[i] for i in order),
-            nearest=tuple(self.nearest[i] for i in order),
-            graphs=tuple(replace(self.graphs[i], weight=weights[i]) for i in order),
+        order = sorted((i for i, weight in enumerate(weights) if weight), key=lambda i: -weights[i])
+        return self.by_views(order, [weights[i] for i in order])
+
+    def by_views(
+        self, places: Sequence[int], weights: Sequence[float] | None = None, policy: FitPolicy | None = None
+    ) -> "Query":
+        """The same images, compared by some of the views, in this order; nothing is computed again.
+
+        Args:
+            weights: of their votes; None: their own.
+            policy: another one; None: the same.
+        """
+        query = replace(self, views=tuple(self.views[i] for i in places), policy=policy or self.policy)
+        votes = [self.graphs[i].weight for i in places] if weights is None else weights
+        vars(query).update(
+            features=tuple(self.features[i] for i in places),
+            nearest=tuple(self.nearest[i] for i in places),
+            graphs=tuple(replace(self.graphs[i], weight=vote) for i, vote in zip(places, votes, strict=True)),
+            _held_out={
+                key: HeldOut(held.own, tuple(held.rows[i] for i in places)) for key, held in self._held_out.items()
+            },
         )
-        best._held_out[classes, labels.numpy().tobytes()] = HeldOut(held.own, tuple(held.rows[i] for i in order))
-        return best
+        return query
 
     def spread(self, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """Labels of the images, spread over the graphs -> scores of the pool's images.

@@ -15,7 +15,7 @@ from ..vae import Codec
 from .encoder_features import EncoderFeatures
 from .latent_hog import LatentHogView, latent_hog_neighbours
 from .patch_features import PatchFeatures
-from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, with_encoder
+from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, weighing_views
 from .reading import Pool
 from .views import Extractor, FeatureView, View
 
@@ -216,4 +216,4 @@ def policy_of(views: Sequence[View]) -> FitPolicy:
     """Of a bank with these views: that of the first, or, if an encoder's is among them, the one of such banks."""
     first = kind_of(views[0])
     assert first is not None
-    return with_encoder(first.policy) if any(map(encoder_of, views)) else first.policy
+    return weighing_views(first.policy) if any(map(encoder_of, views)) else first.policy

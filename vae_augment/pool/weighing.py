@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from .label_spreading import HeldOut
 
-RATE = 0.3  # by how much a label more that is right raises the logarithm of a view's weight
+RATE = 0.15  # by how much a label more that is right raises the logarithm of a view's weight
+LEAST_WEIGHT = 0.05  # of a vote that counts, as a part of all
 
 
 def vote_weights(held: HeldOut, prior: Sequence[float]) -> list[float]:
-    """Weights of the views, which sum to 1: their own ones, times `exp(RATE * labels right)`.
+    """Weights of the views, which sum to 1: their own ones, times `exp(RATE * labels right)`; 0 where that is next to nothing.
 
     So views that differ by a label or two, as by chance, keep about their own weights, and one that differs by many has none
     (exponential weights: Littlestone & Warmuth, "The Weighted Majority Algorithm", 1994).
@@ -18,8 +19,8 @@ def vote_weights(held: HeldOut, prior: Sequence[float]) -> list[float]:
         held: labels held out, see `HeldOut`.
         prior: the views' own weights.
     """
-    alone = [[float(view == each) for view in range(len(prior))] for each in range(len(prior))]
-    right = [len(held.own) * held.accuracy(weights) for weights in alone]
+    right = [len(held.own) * accuracy for accuracy in held.accuracies()]
     most = max(right)
     weights = [own * math.exp(RATE * (count - most)) for own, count in zip(prior, right, strict=True)]
-    return [weight / sum(weights) for weight in weights]
+    counted = [weight if weight >= LEAST_WEIGHT * sum(weights) else 0.0 for weight in weights]
+    return [weight / sum(counted) for weight in counted]
