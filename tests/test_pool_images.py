@@ -1,5 +1,6 @@
 """SyntheticDataset(pool=..., decode=False): samples are the pool's own images, under the labels that spread to them."""
 
+import copy
 import pickle
 import warnings
 
@@ -216,8 +217,20 @@ def test_mistakes(augment, fitted):
         SyntheticDataset(BASE, augment=fitted, pool=POOL, decode=False)
     with pytest.raises(ValueError, match="base has no labels that some images share"):
         SyntheticDataset(list(IMAGES[:20]), augment=augment, pool=POOL, decode=False)
+    with pytest.raises(ValueError, match=r"ratio=0 asks for none"):
+        SyntheticDataset(BASE, ratio=0, augment=augment, pool=POOL, soft=True)
+    with pytest.raises(ValueError, match="give target_transform to base"):
+        SyntheticDataset(BASE, augment=augment, pool=POOL, soft=True).target_transform = str
     with pytest.raises(ValueError, match="a key or a position"):
         SyntheticDataset(BASE, augment=augment, pool=POOL, soft=True, labels=lambda sample: int(sample[1]))
+
+
+def test_a_fit_from_a_file_has_no_labels_of_the_pool(augment, tmp_path):
+    copy.copy(augment).fit(FEW).save_fit(tmp_path / "fit.safetensors")
+    augment.load_fit(tmp_path / "fit.safetensors")
+    with pytest.raises(RuntimeError, match="a fit from a file does not hold the labels"):
+        SyntheticDataset(BASE, augment=augment, pool=POOL, decode=False)
+    assert not rows(image for image, _ in synthetic(SyntheticDataset(BASE, augment=augment, pool=POOL))) & rows(POOL)
 
 
 def test_a_pool_that_does_not_know_the_images_is_not_served(augment):

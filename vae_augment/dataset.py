@@ -101,9 +101,13 @@ class SyntheticDataset(Dataset[Any]):
             )
         if seed is not None:
             seed = operator.index(seed)
-        self.base, self.ratio, self.seed, self._labels_at = base, ratio, seed, labels
+        self.base, self.ratio, self.seed, self.soft, self._labels_at = base, ratio, seed, soft, labels
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
         self._synthetic = round(ratio * self._count)
+        if soft and not self._synthetic:
+            raise ValueError(
+                f"soft labels come of a fit for synthetic samples, and ratio={ratio} asks for none: raise it"
+            )
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
         self._assigned: dict[str, Callable[[Any], Any] | None] = {}  # transforms
@@ -125,7 +129,6 @@ class SyntheticDataset(Dataset[Any]):
                     copy.copy(self.augment),
                     fitted_to(self.augment, look, self._order.tolist(), labels),
                 )
-        self.soft = soft
         self._own: PoolImages | None = None
         if pool is not None and self._synthetic:
             assert isinstance(self.augment, VAEAugment)
@@ -164,6 +167,10 @@ class SyntheticDataset(Dataset[Any]):
 
     @target_transform.setter
     def target_transform(self, value: Callable[[Any], Any] | None) -> None:
+        if self.soft and value is not None:
+            raise ValueError(
+                "soft labels are distributions over the classes: give target_transform to base, before the fit"
+            )
         self._assigned["target_transform"] = value
 
     @property
@@ -230,11 +237,9 @@ class SyntheticDataset(Dataset[Any]):
         drawn = self._vary([image for image, _ in parts], labels, indices)
         made = []
         for (old, join), (_, finish), (new, distribution) in zip(parts, read, drawn, strict=True):
-            image = new
-            if (
-                distribution is not None
-            ):  # the pool's own, in whose size it goes through base's transform, if there is one
-                image = in_kind_of(new, old, same_size=is_as_it_is(finish) and not self._assigned.get("transform"))
+            # the pool's own keeps its size on its way through base's transform, if there is one
+            keeps_size = not is_as_it_is(finish) or self._assigned.get("transform") is not None
+            image = new if distribution is None else in_kind_of(new, old, same_size=not keeps_size)
             made.append(self._with_soft_label(self._finished(join(image), finish), distribution))
         return made
 

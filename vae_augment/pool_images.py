@@ -96,6 +96,7 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
 
     Raises:
         ValueError: it was not fitted.
+        RuntimeError: its fit is from a file, which does not hold the labels of a pool.
     """
     if augment.classes is None:
         raise ValueError(
@@ -104,11 +105,11 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
         )
     if decode or isinstance(augment.jitter, ClassDifferences):
         return None
-    labels = augment.pool_labels()
     if decode is None and not soft:
-        if (
-            lost := unexplained(augment.vae, _some(augment.vae, pool, labels.index, DRAWN_TO_JUDGE))
-        ) <= MOST_UNEXPLAINED:
+        assert augment.bank is not None
+        assert augment.bank.index is not None  # of the pool
+        lost = unexplained(augment.vae, _some(augment.vae, pool, augment.bank.index, DRAWN_TO_JUDGE))
+        if lost <= MOST_UNEXPLAINED:
             return None
         warnings.warn(
             f"this VAE draws the pool's images badly: its error is {lost:.2f} of their variance, below {MOST_UNEXPLAINED} of "
@@ -116,7 +117,7 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
             "that it shall be so, decode=True asks for decoded ones",
             stacklevel=4,
         )
-    return PoolImages(pool, labels)
+    return PoolImages(pool, augment.pool_labels())
 
 
 @torch.no_grad()
