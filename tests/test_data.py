@@ -169,6 +169,19 @@ def test_links_are_followed_and_what_is_hidden_or_of_a_run_is_not_read(tmp_path)
     ]
 
 
+def test_copies_that_photo_managers_keep_are_not_read(tmp_path):
+    originals = ["originals/0/a.jpg", "Masters/2020/b.jpg", "originals/resources/c.jpg"]
+    copies = ["resources/derivatives/0/a.jpg", "database/d.jpg", "Thumbnails/2020/b.jpg", "private/e.jpg"]
+    outside = ["resources/f.jpg", "Catalog Previews.lrdata/0/g.jpg", "Smart Previews.LRDATA/h.jpg"]
+    for name in [f"Photos Library.photoslibrary/{name}" for name in (*originals, *copies)] + outside:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        photograph(0, (30, 30)).save(tmp_path / name)
+    for folder in (tmp_path, tmp_path / "Photos Library.photoslibrary"):
+        found = {path.relative_to(tmp_path).as_posix() for path in image_files.find_images(folder)}
+        expected = {f"Photos Library.photoslibrary/{name}" for name in originals}
+        assert found == (expected | {"resources/f.jpg"} if folder == tmp_path else expected)
+
+
 def test_a_run_is_named_after_the_folder_wherever_it_is_named_from(tmp_path, monkeypatch):
     (tmp_path / "photos" / "boot").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "photos" / "boot")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from tests.conftest import FEW, IMAGES
 from vae_augment import LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub
@@ -443,6 +443,32 @@ def test_held_out_originals_are_published_only_when_asked_for(run_folder, vae):
     assert again["samples.png"] == others["samples.png"], "what was published loses no further row"
     own, _ = published(documents | {"README.md": b"Mine.\n"}, 28, originals=False)
     assert own["samples.png"] == others["samples.png"], "whatever the card says"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
+@pytest.mark.parametrize("originals", [False, True])
+def test_of_a_picture_nothing_but_pixels_is_published(run_folder, mode, originals):
+    picture = Image.open(run_folder / "samples.png").convert(mode)
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Author", "SECRET text")
+    notes.add_text("Comment", "SECRET packed text", zip=True)
+    if mode == "P":
+        picture.info["transparency"] = 3
+    picture.save(run_folder / "samples.png", pnginfo=notes, icc_profile=b"SECRET profile", dpi=(72, 72))
+    with (run_folder / "samples.png").open("ab") as file:
+        file.write(b"SECRET after the end")
+    sent = published(read_documents(run_folder), 28, originals)[0]["samples.png"]
+    chunks, place = [], 8
+    while place < len(sent):
+        chunks.append(sent[place + 4 : place + 8])
+        place += 12 + int.from_bytes(sent[place : place + 4], "big")
+    assert set(chunks) == {b"IHDR", b"IDAT", b"IEND"}
+    assert chunks[-1] == b"IEND"
+    assert place == len(sent)
+    assert b"SECRET" not in sent
+    with Image.open(io.BytesIO(sent)) as seen, Image.open(run_folder / "samples.png") as own:
+        below = own.convert("RGBA").crop((0, own.height - seen.height, own.width, own.height))
+        assert seen.convert("RGBA").tobytes() == below.tobytes()
 
 
 def test_a_picture_of_ones_own_is_published_as_it_is(run_folder):

@@ -38,7 +38,9 @@ def read_documents(folder: Path) -> dict[str, bytes]:
 
 
 def published(documents: Mapping[str, bytes], size: int, originals: bool) -> tuple[dict[str, bytes], Card]:
-    """Prepare documents for publication: paths are reduced to names, and held-out originals cut off unless they are wanted.
+    """Prepare documents for publication: paths are reduced to names, held-out originals cut off unless they are wanted.
+
+    The picture is written anew: of its file, the pixels alone are published.
 
     Args:
         documents: of `read_documents`.
@@ -48,20 +50,25 @@ def published(documents: Mapping[str, bytes], size: int, originals: bool) -> tup
     Returns:
         The documents, and the card in its parts, which is not yet renamed.
     """
-    others, card = dict(documents), Card.parse(card_text(documents.get("README.md", b"")))
+    others, picture = dict(documents), None
+    card = Card.parse(card_text(documents.get("README.md", b"")))
     card = card.without_paths()
     if "training.yaml" in others:
         others["training.yaml"] = recipe_without_paths(others["training.yaml"].decode()).encode()
     says_none = bool(card.block) and ORIGINALS not in card.block
-    if "samples.png" in others and not (originals or says_none):
-        rest = _without_originals(others["samples.png"], size)
+    if "samples.png" in others:
+        picture = _pixels(others["samples.png"])
+    if picture is not None and not (originals or says_none):
+        rest = _without_originals(picture, size)
         if rest is None and card.block:
             raise WeightsError(
                 f"samples.png shows {ORIGINALS}, as the card says, and not in a row that can be cut off: remove it, or push them "
                 "with originals=True"
             )
-        others["samples.png"] = rest or others["samples.png"]
+        picture = rest or picture
         card = card.replacing(f"{ORIGINALS}, ", "")
+    if picture is not None:
+        others["samples.png"] = _png(picture)
     return others, card
 
 
@@ -94,13 +101,29 @@ def _open_png(content: bytes) -> Image.Image:
         return Image.open(io.BytesIO(content), formats=["PNG"])
 
 
-def _without_originals(content: bytes, size: int) -> bytes | None:
+def _pixels(content: bytes) -> Image.Image:
+    """The picture of a PNG without anything else that its file holds: texts, profiles, further frames, bytes after its end."""
+    try:
+        with _open_png(content) as picture:
+            if picture.mode == "P" or "transparency" in picture.info:  # a palette has room for more than its pixels
+                seen = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+            else:
+                seen = picture.copy()
+            return Image.frombytes(seen.mode, seen.size, seen.tobytes())
+    except Exception as error:  # PIL raises errors of many kinds for damaged files
+        raise WeightsError(f"samples.png cannot be read: {error}. Remove it, or put the picture there") from None
+
+
+def _png(picture: Image.Image) -> bytes:
+    written = io.BytesIO()
+    picture.save(written, "PNG")
+    return written.getvalue()
+
+
+def _without_originals(picture: Image.Image, size: int) -> Image.Image | None:
     """Cut the first row off a picture of rows of images of this size; None for a picture of another form."""
-    with _open_png(content) as picture:
-        step = PIXELS * (size + GAP)
-        columns, rows = ((length - PIXELS * GAP) / step for length in picture.size)
-        if not (columns in range(1, MAX_SHEET[0] + 1) and rows in range(2, MAX_SHEET[1] + 1)):
-            return None
-        rest, cut = io.BytesIO(), picture.crop((0, step, picture.width, picture.height))
-    cut.save(rest, "PNG")
-    return rest.getvalue()
+    step = PIXELS * (size + GAP)
+    columns, rows = ((length - PIXELS * GAP) / step for length in picture.size)
+    if not (columns in range(1, MAX_SHEET[0] + 1) and rows in range(2, MAX_SHEET[1] + 1)):
+        return None
+    return picture.crop((0, step, picture.width, picture.height))

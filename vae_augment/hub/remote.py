@@ -74,7 +74,7 @@ def push(
 
     The files of the weights are sent: config, tensors, card, its picture and the recipe; no checkpoint, no log. The same
     commit removes those of them that the folder lacks; other files of the repository are left alone. Paths of this machine in the
-    recipe and the card are reduced to names. Text that was written
+    recipe and the card are reduced to names, and of the picture's file nothing but pixels is sent. Text that was written
     by hand into the card there is kept, unless the folder's card has such text of its own. The card that is sent names the
     repository where the folder's names the folder.
 

@@ -25,6 +25,10 @@ SYSTEM_FOLDERS = {
     *("lost+found",),  # Linux
 }
 SYSTEM_PREFIXES = (".", "@__")  # hidden ones; QNAP's thumbnails
+# packages of photo managers, which hold smaller copies of images: by the end of the package's name, the folders left out of it
+PHOTO_LIBRARIES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")  # of a Mac
+COPIES_IN_LIBRARIES = ("resources", "database", "thumbnails", "private")  # beside originals/, or Masters/
+PREVIEWS = ".lrdata"  # of Lightroom: nothing but previews
 TRAIN_FOLDERS = ("train", "training")  # folders with these names are splits of a data set, not classes
 HELD_OUT_FOLDERS = ("val", "valid", "validation", "dev", "eval", "test", "testing")
 MAX_NAMED_FOLDERS = 5  # folders that cannot be read, and links that lead nowhere, that a message names
@@ -37,6 +41,8 @@ def suffixes() -> tuple[str, ...]:
 
 def find_images(folder: Path, skip_folders_with: str | None = None) -> list[Path]:
     """Return the sorted image files anywhere under a folder; links are followed, hidden and `SYSTEM_FOLDERS` left out.
+
+    So are the copies that photo managers keep of their images: previews, thumbnails, derivatives.
 
     A warning counts what else is left out: images of other formats, folders that cannot be read, links that lead nowhere.
 
@@ -61,7 +67,7 @@ def find_images(folder: Path, skip_folders_with: str | None = None) -> list[Path
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not _is_of_the_system(name))
+        folders[:] = sorted(name for name in folders if not (_is_of_the_system(name) or _holds_copies(name, path)))
         for name in names:
             suffix = os.path.splitext(name)[1].lower()
             if _is_of_the_system(name):
@@ -129,6 +135,12 @@ def _add_file(file: Path, files: list[Path], lost: list[str]) -> None:
 
 def _is_of_the_system(name: str) -> bool:
     return name.startswith(SYSTEM_PREFIXES) or name.lower() in SYSTEM_FOLDERS
+
+
+def _holds_copies(name: str, parent: str) -> bool:
+    """Whether a folder holds the smaller copies that a photo manager made of its images."""
+    is_in_library = os.path.realpath(parent).lower().endswith(PHOTO_LIBRARIES)
+    return name.lower().endswith(PREVIEWS) or (is_in_library and name.lower() in COPIES_IN_LIBRARIES)
 
 
 def labels_and_held_out(files: Sequence[Path], folder: Path) -> tuple[list[str | None], list[int]]:
