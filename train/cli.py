@@ -216,7 +216,7 @@ def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: 
     seen += f", {look.background:.0%} background" if look.background else ""
     if is_vector:
         kind, other = "characters and the like, a vector latent", "--vae.spatial true takes that for photographs"
-        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size)
+        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size, look.images)
     else:
         kind, other = "photographs, a spatial latent", "--vae.spatial false takes that for characters"
         recipe = recipe_for_images(data, look.channels, DEFAULT_SIZE if size is None else size)
