@@ -209,6 +209,8 @@ def starting_recipe(name: str | None, flags: list[str]) -> tuple[Recipe, str]:
 
 def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: str | None) -> tuple[Recipe, str]:
     """The recipe for images of one's own, and why it is that one; --vae.spatial decides, else what the images look like."""
+    if size is not None and size < 1:
+        raise ValueError(f"size must be positive, got {size}")  # before an image is read
     look = datasets.look(data)
     look = look._replace(channels=int(channels) if channels else look.channels)
     is_vector = are_glyphs(look) if spatial is None else spatial.lower() == "false"
