@@ -8,6 +8,7 @@ from torchvision.transforms.v2 import functional as F
 from tests.conftest import IMAGES
 from train.__main__ import main
 from train.cli import parse
+from train.recipes import recipe_for_glyphs
 from vae_augment import load_weights
 from vae_augment.images import look_at
 
@@ -35,8 +36,8 @@ def test_a_look(glyphs, tmp_path):
     (glyphs / "00.png").write_bytes(b"broken")
     assert look_at(sorted(glyphs.iterdir())).side == 28
     Image.new("RGB", (300, 20)).save(tmp_path / "wide.png")
-    assert look_at([tmp_path / "wide.png"]) == (3, 300, 0)
-    assert look_at([]) == (1, 0, 0)
+    assert look_at([tmp_path / "wide.png"]) == (1, 3, 300, 0)
+    assert look_at([]) == (0, 1, 0, 0)
 
 
 def test_small_grey_images_on_a_background_get_a_vector_latent(glyphs, capsys):
@@ -65,6 +66,7 @@ def test_flags_choose_otherwise(glyphs, tmp_path):
     spatial = parse(["--data", "folder:garments", "--vae.spatial", "true"], "")
     assert (spatial.recipe.vae.spatial, spatial.recipe.vae.width) == (True, 96)
     assert "as --vae.spatial true asks" in spatial.note
+    assert [recipe_for_glyphs("folder:x", 1, 28, count).steps for count in (60, 10_000, 60_000)] == [1000, 4687, 12_000]
     large = parse(["--data", "folder:garments", "--size=40", "--vae.latent_dim", "8"], "").recipe.vae
     assert (large.size, large.patch, large.latent_dim, large.spatial) == (40, 10, 8, False)
     (tmp_path / "noise").mkdir()

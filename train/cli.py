@@ -191,6 +191,8 @@ def starting_recipe(name: str | None, flags: list[str]) -> tuple[Recipe, str]:
 
 def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: str | None) -> tuple[Recipe, str]:
     """The recipe for images of one's own, and why it is that one; --vae.spatial decides, else what the images look like."""
+    if size is not None and size < 1:
+        raise ValueError(f"size must be positive, got {size}")  # before an image is read
     look = datasets.look(data)
     look = look._replace(channels=int(channels) if channels else look.channels)
     is_vector = are_glyphs(look) if spatial is None else spatial.lower() == "false"
@@ -198,7 +200,7 @@ def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: 
     seen += f", {look.background:.0%} background" if look.background else ""
     if is_vector:
         kind, other = "characters and the like, a vector latent", "--vae.spatial true takes that for photographs"
-        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size)
+        recipe = recipe_for_glyphs(data, look.channels, glyph_size(look) if size is None else size, look.images)
     else:
         kind, other = "photographs, a spatial latent", "--vae.spatial false takes that for characters"
         recipe = recipe_for_images(data, look.channels, DEFAULT_SIZE if size is None else size)

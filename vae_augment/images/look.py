@@ -17,11 +17,13 @@ class Look(NamedTuple):
     """Images at a glance.
 
     Args:
+        images: how many there are.
         channels: 1 if they are grey, else 3.
         side: in pixels, of the longer sides the median.
         background: part of an image that has its most frequent level of grey, of 16; the median over images, 0 of large ones.
     """
 
+    images: int
     channels: int
     side: int
     background: float
@@ -38,7 +40,7 @@ def look_at(sources: Sequence[Any], open_image: Callable[[Any], Image.Image] = o
         except Exception:  # PIL raises errors of many types for damaged files
             continue
     channels = detect_channels(sources, open_image)
-    return Look(channels, round(statistics.median(sides or [0])), statistics.median(backgrounds or [0.0]))
+    return Look(len(sources), channels, round(statistics.median(sides or [0])), statistics.median(backgrounds or [0.0]))
 
 
 def _background(image: Image.Image) -> float:
