@@ -101,6 +101,7 @@ def _tell_which_picture(sample: Any, image: Any) -> None:
         )
 
 
+COLOURS = (1, 3)  # channels by which an array is told to have them first
 Labels = LabelAt | Sequence[Any] | Tensor | np.ndarray
 """Labels beside images, or where a sample has its own."""
 
@@ -116,7 +117,8 @@ class Pairs:
     """Images and their labels, each in one array, tensor or list, as a data set of pairs.
 
     Args:
-        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)` or `(N, H, W, C)`, or a sequence of images.
+        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)`, `(N, H, W, C)` or, of one channel or three,
+            `(N, C, H, W)`, or a sequence of images.
         labels: one for each.
 
     Raises:
@@ -133,7 +135,8 @@ class Pairs:
             raise ValueError(f"there are {len(images)} images and {len(labels)} labels: give one label for each image")
         if isinstance(images, np.ndarray):
             images = torch.from_numpy(images)
-            images = images.movedim(-1, 1) if images.ndim == 4 else images
+            if images.ndim == 4 and (images.shape[-1] in COLOURS or images.shape[1] not in COLOURS):
+                images = images.movedim(-1, 1)
         self.images = images[:, None] if isinstance(images, Tensor) and images.ndim == 3 else images
         self.labels = labels
 
