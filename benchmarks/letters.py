@@ -1,5 +1,7 @@
 """Letters drawn with fonts: a set of 26 kinds of characters that no weights have seen, made here and the same everywhere.
 
+    python -m benchmarks.letters         a sheet of 160, letters.png
+
 The fonts are those that come with matplotlib. Each image is a letter in a random font, turned, sheared, scaled and moved,
 bolder or not, grey on black in 28x28 pixels, as digits are.
 """
@@ -66,3 +68,13 @@ def _wave(random: np.random.Generator) -> list[tuple[tuple[int, ...], tuple[floa
             square = (j * step, i * step, (j + 1) * step, (i + 1) * step)
             mesh.append((square, tuple(float(v) for y, x in corners for v in (x, y))))
     return mesh
+
+
+def main() -> None:
+    from torchvision.utils import save_image  # noqa: PLC0415 (of this command alone)
+
+    save_image(letters(160, 0)[0].float() / 255, "letters.png", nrow=20)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import label_spreading, own_images, unequal
+from benchmarks import decoding, encoders, label_spreading, own_images, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -55,8 +55,23 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
     cells, page = load(), Path("docs/benchmarks.md").read_text(encoding="utf-8")
     tables = [table(cells) for table in (main_table, track_table, peer_table, variation_table, policy_table)]
     tables += [exemplar_table(), label_spreading.table(), label_spreading.classes_table()]
-    for made in [*tables, unequal.table(), own_images.table()]:
+    for made in [*tables, unequal.table(), own_images.table(), decoding.table(), encoders.table()]:
         assert made in page
+
+
+def test_a_bank_with_an_encoder_and_one_with_noise_are_asked_with_the_same_images(tmp_path):
+    for i, (image, label) in enumerate(zip(IMAGES[:300], LABELS[:300].tolist(), strict=True)):
+        folder = tmp_path / "garments" / "train" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        to_pil_image(image).save(folder / f"{i:03}.png")
+    pool = label_spreading.of_folder(tmp_path / "garments" / "train", "fashion-mnist")
+    oracle = torch.nn.functional.one_hot(pool.labels, 10) + 0.1 * torch.randn(len(pool.images), 10)
+    figures = encoders.measured(encoders.Compared.of(pool, oracle), 5, 0)
+    assert list(figures) == [encoders.WITHOUT, encoders.LITE0, encoders.NOISE]
+    right = {arm: row["right"] for arm, row in figures.items()}
+    assert right[encoders.LITE0] > 95 > right[encoders.WITHOUT]
+    assert right[encoders.NOISE] > right[encoders.WITHOUT] - 5
+    assert figures[encoders.LITE0]["weight"] > 0.5 > figures[encoders.NOISE]["weight"]
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_matrices_are_not_pickled():
     augment = VAEAugment.from_pretrained("fashion-mnist")
     before = len(pickle.dumps(augment))
     augment(IMAGES[0])
-    assert len(pickle.dumps(augment)) == before
+    assert len(pickle.dumps(augment)) < before + 1000  # where the matrices have millions
 
 
 def test_without_the_shortcuts_the_same_images_come_out(fitted, monkeypatch):

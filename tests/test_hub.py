@@ -137,9 +137,9 @@ DAMAGE = {
     "wrong type": (edit_config(pool=3), WeightsError, "pool must be an object"),
     "bad gain": (edit_config(gains={"Noise": "x"}), WeightsError, "gain of Noise"),
     "newer format, signed": (
-        edit_config(format_version=2, sign=True),
+        edit_config(format_version=3, sign=True),
         WeightsError,
-        "format_version 2.*pip install -U",
+        "format_version 3.*pip install -U",
     ),
     "format of no number": (edit_config(format_version=True, sign=True), WeightsError, "no format_version"),
     "huge gain": (edit_config(gains={"Noise": 10**400}, sign=True), WeightsError, "gain of Noise"),

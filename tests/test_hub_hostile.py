@@ -266,6 +266,8 @@ def test_a_fit_of_a_strangers_numbers_is_refused(fits, tmp_path):
         images[3, 0, 0, 0] = value
         path.write_bytes(safetensors.torch.save(tensors | {"images": images}, metadata=texts))
         load_refused(path, "images hold")
+    path.write_bytes(safetensors.torch.save(tensors | {"latents": tensors["latents"].fill_(60_000)}, metadata=texts))
+    load_refused(path, "latents hold")
     texts, tensors = fits["latents"]
     end, count = tensors["ends"], len(tensors["latents"])
     top = torch.iinfo(torch.int64).max

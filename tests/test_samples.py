@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES, LABELS
 from vae_augment import SyntheticDataset, VAEAugment
+from vae_augment.jitter import LocalNoise, Noise, PosteriorSample
 
 PICTURES = [F.to_pil_image(image) for image in IMAGES[:4]]
 
@@ -252,3 +253,45 @@ def test_colours_hidden_under_transparency_do_not_count(augment):
             made.append(levels(call(image)))
         assert np.array_equal(made[0][:, :14], made[1][:, :14])
     assert np.array_equal(made[0][..., 3], levels(picture)[..., 3]), "alpha is kept"
+
+
+def test_pictures_beside_the_image_are_not_moved_wherever_they_are(augment):
+    mask = F.to_pil_image((IMAGES[1] > 0).to(torch.uint8))
+    one, two = PICTURES[:2]
+    for sample, image_of, masks_of in (
+        ({"image": [one, two], "mask": [mask, mask]}, lambda s: s["image"][1], lambda s: s["mask"]),
+        (([one, two], [mask, mask]), lambda s: s[0][1], lambda s: s[1]),
+        ([(one, mask), (two, mask)], lambda s: s[1][0], lambda s: [pair[1] for pair in s]),
+        (((one, mask), 3), lambda s: s[0][0], lambda s: [s[0][1]]),
+        ({"image": two, "target": {"mask": mask}}, lambda s: s["image"], lambda s: [s["target"]["mask"]]),
+        ({"mask": mask, "photo": two}, lambda s: s["photo"], lambda s: [s["mask"]]),
+    ):
+        out = augment(sample)
+        assert type(out) is type(sample)
+        assert all(same is mask for same in masks_of(out)), sample
+        assert not np.array_equal(levels(image_of(out)), levels(image_of(sample)))
+    base = [{"mask": mask, "photo": two, "label": 3}] * 2
+    made = SyntheticDataset(base, 1.0, augment, fit=False)[2]
+    assert made["mask"] is mask
+    assert made["photo"] is not two
+
+
+def test_jitters_of_a_size_that_no_float_holds_are_refused():
+    for make in (
+        lambda: Noise(1e300),
+        lambda: Noise(10**400),
+        lambda: PosteriorSample(1e38),
+        lambda: LocalNoise(scale=-1e9),
+    ):
+        with pytest.raises(ValueError, match="must be a number from -1000 to 1000, got"):
+            make()
+    with pytest.raises(ValueError, match="coarse"):
+        Noise(coarse=0)
+
+
+def test_what_is_no_image_is_named(augment):
+    with pytest.raises(TypeError, match="takes images, and no samples, got"):
+        augment.vary_all([(PICTURES[0], PICTURES[1])])
+    for dtype in (torch.uint8, torch.float32):
+        with pytest.raises(TypeError, match="'meta'"):
+            augment(torch.empty(1, 28, 28, dtype=dtype, device="meta"))

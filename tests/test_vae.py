@@ -121,3 +121,19 @@ def test_parameter_estimate_is_close():
     for config in (VAEConfig(), VAEConfig(channels=3, size=64, patch=8, width=96, spatial=True)):
         count = sum(p.numel() for p in VAE(config).parameters())
         assert 0.9 * count < _parameter_estimate(config) < 1.1 * count
+
+
+def test_large_layers_are_computed_a_part_of_the_batch_at_a_time(monkeypatch):
+    vae = VAE(VAEConfig(size=32, latent_dim=2, spatial=True, width=32)).eval()
+    draws = torch.Generator().manual_seed(0)
+    x, z = torch.rand(5, 1, 32, 32, generator=draws), torch.randn(5, *vae.latent_shape, generator=draws)
+    whole = Whitened(vae)
+    assert whole.chunk > 5
+    monkeypatch.setattr("vae_augment.vae.codec.LARGEST_LAYER", 2 * vae.config.largest_layer)
+    parts = Whitened(vae)
+    assert parts.chunk == 2
+    with torch.no_grad():
+        for one, other in zip(whole.encode_whitened(x), parts.encode_whitened(x), strict=True):
+            assert torch.allclose(one, other, atol=1e-5)
+        assert torch.allclose(whole.whitened_mean(x), parts.whitened_mean(x), atol=1e-5)
+        assert torch.allclose(whole.decode_whitened(z), parts.decode_whitened(z), atol=1e-5)

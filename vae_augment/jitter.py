@@ -14,11 +14,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate, normalize
+
+LARGEST_FACTOR = 1000.0  # no pixel changes further long before that, and floats still hold the latents
 
 __all__ = ["Extrapolate", "Interpolate", "LocalNoise", "Noise", "PosteriorSample"]  # what the package exports
 
@@ -87,6 +90,13 @@ class Noise:
 
     traits: ClassVar = Traits(reads_std=False, is_calibrated=True, is_additive=True, is_checked=False)
 
+    def __post_init__(self) -> None:
+        _check_factor("scale", self.scale)
+        if not isinstance(self.coarse, int) or self.coarse < 1:
+            raise ValueError(
+                f"coarse, values a side of a spatial latent, must be an integer of at least 1, got {self.coarse!r}"
+            )
+
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean + self.draw(mean.shape, generator).to(mean)
 
@@ -111,6 +121,9 @@ class PosteriorSample:
     temperature: float = 1.0
 
     traits: ClassVar = Traits(is_calibrated=True, is_checked=False)
+
+    def __post_init__(self) -> None:
+        _check_factor("temperature", self.temperature)
 
     def __call__(self, mean: Tensor, std: Tensor | None, generator: Generator | None = None) -> Tensor:
         if std is None:
@@ -206,6 +219,10 @@ class LocalNoise(_TowardNeighbours):
 
     traits: ClassVar = _OF_A_BANK
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_factor("scale", self.scale)
+
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         toward = self._neighbours(mean) - mean.unsqueeze(1)  # (B, k, *latent_shape)
         eps = torch.randn(toward.shape[:2], generator=generator, dtype=torch.float32, device="cpu").to(mean)
@@ -215,6 +232,11 @@ class LocalNoise(_TowardNeighbours):
 
 CALIBRATED: tuple[type, ...] = (Noise, PosteriorSample, Interpolate, Extrapolate, LocalNoise)
 """The jitters whose gains training stores with the weights."""
+
+
+def _check_factor(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= LARGEST_FACTOR:
+        raise ValueError(f"{name} must be a number from -{LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}, got {value!r}")
 
 
 @functools.cache

@@ -5,11 +5,11 @@ from numbers import Real
 from typing import Any, Literal, TypedDict
 
 from .encoders import Features
-from .jitter import Jitter
+from .jitter import LARGEST_FACTOR, Jitter
 from .pool import LatentBank
 from .vae import Codec
 
-LARGEST_STRENGTH = 1000.0  # no pixel changes further long before that, and floats still hold the latents
+LARGEST_STRENGTH = LARGEST_FACTOR
 OnGeometry = Literal["passthrough", "warn", "error"]
 
 

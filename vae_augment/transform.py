@@ -20,6 +20,7 @@ from .images import (
     IMAGE_KINDS,
     LabelAt,
     check_has_image,
+    describe_sample,
     extract_labelled,
     frames_of,
     hide_companions,
@@ -290,6 +291,10 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         out, generator = list(images), generator or thread_generator()
         if labels is not None and len(labels) != len(out):
             raise ValueError(f"there are {len(out)} images and {len(labels)} labels: give one label for each image")
+        if wrong := next((item for item in out if isinstance(item, tuple | dict | list)), None):
+            raise TypeError(
+                f"vary_all takes images, and no samples, got {describe_sample(wrong)}: call the transform with it"
+            )
         places = self._engine.choose_places(len(out), self._how, generator)
         if not places:
             return out

@@ -21,6 +21,10 @@ LITE0_BATCH = 8  # images, whose maps stay in a processor's cache
 NAMES = f"'{LITE0}', 'timm:NAME', 'torchvision:NAME', 'open_clip:NAME/TAG'"
 
 
+class UnknownModelError(ValueError):
+    """A library has no model of this name, or none that can be an encoder."""
+
+
 def load_encoder(name: str, *, download: bool = False) -> Encoder:
     """Load a pretrained network as an encoder; its weights are taken from this machine.
 
@@ -48,13 +52,14 @@ def load_encoder(name: str, *, download: bool = False) -> Encoder:
         try:
             with contextlib.nullcontext() if download else _offline():
                 return load(name, model)
-        except (ImportError, ValueError):
+        except (ImportError, UnknownModelError):
             raise
         except Exception as error:  # each library has errors of its own for what cannot be fetched
             if download:
                 raise ConnectionError(f"the weights of {name!r} could not be fetched: {error}") from error
             raise FileNotFoundError(
-                f"the weights of {name!r} are not on this machine: load_encoder({name!r}, download=True) fetches them once"
+                f"the weights of {name!r} are not on this machine, or cannot be read ({error}): load_encoder({name!r}, "
+                "download=True) fetches them once"
             ) from error
 
 
@@ -98,7 +103,7 @@ def _timm(name: str, model: str) -> Encoder:
 
     architecture, _, _ = model.partition(".")  # of "architecture.tag"
     if not model.startswith("hf-hub:") and not timm.is_model(architecture):
-        raise ValueError(f"timm has no model {model!r}: timm.list_models(pretrained=True) lists them")
+        raise UnknownModelError(f"timm has no model {model!r}: timm.list_models(pretrained=True) lists them")
     net = timm.create_model(model, pretrained=True, num_classes=0)
     config = timm.data.resolve_model_data_config(net)
     channels, size, _ = config["input_size"]
@@ -111,14 +116,14 @@ def _torchvision(name: str, model: str) -> Encoder:
     try:
         weights = models.get_model_weights(model).DEFAULT
     except (ValueError, AttributeError):
-        raise ValueError(
+        raise UnknownModelError(
             f"torchvision has no pretrained model {model!r}: torchvision.models.list_models() lists them"
         ) from None
     net = models.get_model(model, weights=None)
     net.load_state_dict(weights.get_state_dict(progress=False, check_hash=True, weights_only=True))
     linear = [path for path, module in net.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
-        raise ValueError(
+        raise UnknownModelError(
             f"torchvision's {model!r} ends in no linear layer to leave out: give Encoder(model, size=...) instead"
         )
     net.set_submodule(linear[-1], nn.Identity())  # the classifier, whose input are the features
@@ -131,7 +136,7 @@ def _open_clip(name: str, model: str) -> Encoder:
 
     architecture, _, tag = model.partition("/")
     if (architecture, tag) not in open_clip.list_pretrained():
-        raise ValueError(f"open_clip has no {model!r}, NAME/TAG: open_clip.list_pretrained() lists them")
+        raise UnknownModelError(f"open_clip has no {model!r}, NAME/TAG: open_clip.list_pretrained() lists them")
     net = _frozen(open_clip.create_model(architecture, pretrained=tag, precision="fp32", device="cpu"))
     seen = net.visual.preprocess_cfg
     size = seen["size"] if isinstance(seen["size"], int) else seen["size"][0]

@@ -25,6 +25,7 @@ from .weights import WeightsError
 KINDS: dict[str, type[Classes]] = {"latents": ClassLatents, "differences": ClassDifferences}
 MAX_FIT_BYTES = 800_000_000
 IMAGE_RANGE = (-0.25, 1.25)  # images in [0, 1] that were interpolated overshoot
+LARGEST_LATENT = 2.0**15 - 16  # half of the largest float16: differences are finite, too
 
 Shapes = Mapping[
     str, tuple[torch.dtype, tuple[int | str, ...]]
@@ -138,6 +139,10 @@ def _check_values(path: Path, tensors: Mapping[str, Tensor], classes: int) -> No
             raise WeightsError(f"{path}: {name} holds values that are not finite: save the fit again")
         if name == "images" and not IMAGE_RANGE[0] <= float(low) <= float(high) <= IMAGE_RANGE[1]:
             raise WeightsError(f"{path}: images hold values from {float(low):g} to {float(high):g}, not in [0, 1]")
+        if name == "latents" and not -LARGEST_LATENT <= float(low) <= float(high) <= LARGEST_LATENT:
+            raise WeightsError(
+                f"{path}: latents hold values from {float(low):g} to {float(high):g}: save the fit again"
+            )
     ends, count = tensors["ends"], len(tensors["latents"])
     # compared, not subtracted: a difference of int64 may wrap
     if not (int(ends[0]) > 0 and bool((ends[1:] > ends[:-1]).all()) and int(ends[-1]) == count):

@@ -207,6 +207,10 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
             f"VAEAugment expects uint8 pixels in 0..255 or floats in [0, 1], got {pixels.dtype}: convert with "
             "v2.ToDtype(torch.uint8, scale=True) or v2.ToDtype(torch.float32, scale=True)"
         )
+    if pixels.is_meta:
+        raise TypeError(
+            "VAEAugment expects pixels, got a tensor on the device 'meta', which has none: move the image to another"
+        )
     if pixels.dtype.is_floating_point and pixels.numel():
         low, high = (float(v) for v in torch.aminmax(pixels.detach()))
         if not (low >= -MAX_OVERSHOOT and high <= 1 + MAX_OVERSHOOT):  # also true for NaN

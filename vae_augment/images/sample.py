@@ -8,9 +8,19 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import KeyPath, tree_flatten, tree_flatten_with_path, tree_map, tree_unflatten
 
 from .kinds import check_has_channels, is_image, is_pure_tensor, lead_shape, spatial_companions
+
+IMAGE_NAMES = ("image", "img")
+OTHER_NAMES = (
+    "mask",
+    "seg",
+    "depth",
+    "annotation",
+    "label",
+    "target",
+)  # parts of names of pictures that are not the image
 
 LabelAt = str | int | Callable[[Any], Any] | None
 """Where a sample's label is: a key, a position, a function of the sample; None: `(image, label, ...)`, "label" or "labels"."""
@@ -19,7 +29,8 @@ LabelAt = str | int | Callable[[Any], Any] | None
 def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Return the image of a sample, and the function that returns the sample with another image in its place.
 
-    The image is, as in torchvision's v2 transforms, the first PIL image or tv_tensors image, else the first plain tensor.
+    The image is, as in torchvision's v2 transforms, the first PIL image or tv_tensors image, else the first plain tensor. Of
+    several under keys it is the one called "image" or "img", and none that is called a mask or the like.
 
     Raises:
         TypeError: the sample holds no image.
@@ -42,6 +53,9 @@ def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
             f"a sample holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with v2.ToImage()"
         )
     position = (explicit or tensors)[0]
+    if len(explicit) > 1:
+        names = [_name_of(path) for path, _ in tree_flatten_with_path(sample)[0]]
+        position = min(explicit, key=lambda i: _rank(names[i]))
     return flat[position], lambda image: tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
 
 
@@ -58,9 +72,10 @@ class _Hidden:
 
 
 def hide_companions(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Hide all PIL images of a sample but the first: masks, depth maps and the like. Return the function that shows them.
+    """Hide all PIL images of a sample but its image: masks, depth maps and the like. Return the function that shows them.
 
-    A sample is a tuple or a dict, in which the image may be named "image" or "img". A list of images is a batch, and left alone.
+    It is the first one, or of several under keys the one called "image" or "img", and none that is called a mask or the like. A
+    list of images is a batch, as one image is; a list of tuples or dicts holds a sample in each.
 
     Example:
         >>> picture, mask = PIL.Image.new("RGB", (9, 9)), PIL.Image.new("P", (9, 9))
@@ -68,20 +83,45 @@ def hide_companions(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
         >>> hidden[0] is picture, hidden[1] is mask, show(hidden)[1] is mask
         (True, False, True)
     """
-    if not isinstance(sample, tuple | dict):
-        return sample, lambda varied: varied
-    items = dict(sample) if isinstance(sample, dict) else dict(enumerate(sample))
-    pictures = [key for key, item in items.items() if isinstance(item, PIL.Image.Image)]
+    if isinstance(sample, list) and sample and all(isinstance(item, tuple | dict) for item in sample):
+        pairs = [hide_companions(item) for item in sample]
+        return [hidden for hidden, _ in pairs], lambda varied: [
+            show(item) for (_, show), item in zip(pairs, varied, strict=True)
+        ]
+    flat, spec = tree_flatten(sample)
+    pictures = [i for i, item in enumerate(flat) if isinstance(item, PIL.Image.Image)]
     if len(pictures) < 2:
         return sample, lambda varied: varied
-    image = next((key for key in ("image", "img") if key in pictures), pictures[0])
-    hidden = {key: _Hidden(item) if key in pictures and key != image else item for key, item in items.items()}
+    paths = [path for path, _ in tree_flatten_with_path(sample)[0]]
+    columns = {i: _column(sample, paths[i]) for i in pictures}
+    image = columns[min(pictures, key=lambda i: _rank(_name_of(paths[i])))]
+    hidden = [_Hidden(item) if columns.get(i, image) != image else item for i, item in enumerate(flat)]
 
     def show(varied: Any) -> Any:
-        pairs = varied.items() if isinstance(varied, dict) else enumerate(varied)
-        return _of_kind(sample, {key: item.image if isinstance(item, _Hidden) else item for key, item in pairs})
+        return tree_map(lambda item: item.image if isinstance(item, _Hidden) else item, varied)
 
-    return _of_kind(sample, hidden), show
+    return tree_unflatten(hidden, spec), show
+
+
+def _column(sample: Any, path: KeyPath) -> KeyPath:
+    """Where an image is, or the list that it is one of."""
+    parent = sample
+    for key in path[:-1]:
+        parent = key.get(parent)
+    return path[:-1] if isinstance(parent, list) else path
+
+
+def _name_of(path: KeyPath) -> str:
+    """The last key or field on the way to a part of a sample; "" if there is none."""
+    names = (getattr(key, "key", getattr(key, "name", None)) for key in reversed(path))
+    return next((name for name in names if isinstance(name, str)), "")
+
+
+def _rank(name: str) -> int:
+    """How little a name is that of the image: 0 to 2."""
+    if name in IMAGE_NAMES:
+        return 0
+    return 2 if any(word in name.lower() for word in OTHER_NAMES) else 1
 
 
 def _of_kind(sample: Any, items: dict[Any, Any]) -> Any:

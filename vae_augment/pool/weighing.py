@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from .label_spreading import HeldOut
 
-RATE = 0.15  # by how much a label more that is right raises the logarithm of a view's weight
+RATE = 0.2  # by how much a label more that is right raises the logarithm of a view's weight
 LEAST_WEIGHT = 0.05  # of a vote that counts, as a part of all
 
 

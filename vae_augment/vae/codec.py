@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from ..numerics import evaluating
 
+LARGEST_LAYER = 2**26  # values of a layer of all images that are computed at a time: 256 MB
+LIKELY_CHANNELS = 64  # of the largest layer of another codec, at its images' size
+
 MAX_OVERSHOOT = 0.25  # of decoded pixels beyond [0, 1]: a clamp may be missing, [-1, 1] is a mistake
 MEMBERS = ("channels", "size", "latent_shape", "latent_mean", "latent_std", "encode", "decode", "fingerprint")
 
@@ -125,6 +128,10 @@ class Whitened:
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
+        layer = getattr(
+            getattr(codec, "config", None), "largest_layer", None
+        )  # values, of an image; of ours it is known
+        self.chunk = max(1, LARGEST_LAYER // (layer or LIKELY_CHANNELS * codec.size**2))  # images at a time
 
     def whiten(self, z: Tensor) -> Tensor:
         """Latent units -> whitened units."""
@@ -136,16 +143,17 @@ class Whitened:
 
     def encode_whitened(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Images `(B, C, S, S)` in [0, 1] -> the posterior's mean and std in whitened units, `(B, *latent_shape)`."""
-        mean, std = self.codec.encode(x)
-        return self.whiten(mean), None if std is None else std / self.codec.latent_std
+        parts = [self.codec.encode(part) for part in x.split(self.chunk)]
+        mean, stds = torch.cat([part[0] for part in parts]), [part[1] for part in parts]
+        return self.whiten(mean), None if stds[0] is None else torch.cat(stds) / self.codec.latent_std  # type: ignore[arg-type]
 
     def whitened_mean(self, x: Tensor) -> Tensor:
         """The mean of `encode_whitened(x)`."""
-        return self.whiten(self.codec.encode(x)[0])
+        return self.whiten(torch.cat([self.codec.encode(part)[0] for part in x.split(self.chunk)]))
 
     def decode_whitened(self, z: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> images `(B, C, S, S)` in [0, 1]."""
-        return self.codec.decode(self.unwhiten(z))
+        return torch.cat([self.codec.decode(part) for part in self.unwhiten(z).split(self.chunk)])
 
     def decoded_change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
         """`decode_whitened(mean + amount * move) - decode_whitened(mean)`, in one pass."""
