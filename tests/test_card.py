@@ -219,6 +219,15 @@ def test_pushing_needs_a_name_before_anything_is_written(augment, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x" * 300, "x/" * 2500])
+def test_a_name_too_long_for_a_folder_is_refused(augment, vae, tmp_path, name):
+    for save in (augment.save_pretrained, lambda folder: hub.save(folder, Weights(vae))):
+        with pytest.raises(ValueError, match=r"too many for a folder: give a shorter name") as refused:
+            save(tmp_path / name)
+        assert len(str(refused.value)) < 200
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", hub.bundled())
 def test_bundled_cards_are_as_the_program_writes_them(name):
     text = read_card(hub.BUNDLED / name)

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -445,6 +446,16 @@ def test_what_is_left_out_is_counted_and_told(tmp_path, monkeypatch):
         assert part in message
 
 
+def test_what_is_left_out_is_told_once(tmp_path):
+    (photographs(tmp_path) / "a.nef").write_bytes(b"an image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert datasets.look(f"folder:{tmp_path}").channels == 3
+        assert datasets.detect_channels(f"folder:{tmp_path}") == 3
+    with pytest.warns(UserWarning, match=r"1 files are left out, of formats that are not read \(.nef\)"):
+        datasets.load(f"folder:{tmp_path}", 3, 32)
+
+
 def test_only_files_of_other_formats_are_told_with_the_remedy(tmp_path):
     (tmp_path / "a.heic").write_bytes(b"an image")
     if decode.HEIF not in decode.formats():
@@ -605,7 +616,7 @@ def test_rows_without_a_whole_image_are_named_and_left_out(tmp_path):
         path = tmp_path / str(number)
         hf.Dataset.from_dict(rows, features=hf.Features({"picture": hf.Image()})).save_to_disk(path)
         assert datasets.detect_channels(f"hf:{path}") == 3
-        with pytest.warns(UserWarning, match=r"1 of 200 images cannot be read: row 0 \("):
+        with pytest.warns(UserWarning, match=r"1 of 200 images cannot be read: row 0 \([^<>]+\)\. They"):
             data = datasets.load(f"hf:{path}", 3, 32)
         assert len(data.train) + len(data.test) == 199
 

@@ -1,4 +1,6 @@
 import pickle
+import re
+import sys
 import warnings
 from typing import NamedTuple
 
@@ -73,6 +75,13 @@ def test_real_items_keep_their_place_and_synthetic_ones_follow(augment):
         assert not torch.equal(image, IMAGES[label])
     assert len({dataset.source(i) for i in range(10, 15)}) == 5
     assert dataset[-1][1] == dataset.source(14)
+
+
+@pytest.mark.parametrize("ratio", [1e300, sys.float_info.max, 10**400, sys.maxsize / 20])
+def test_more_samples_than_python_counts_are_refused(augment, ratio):
+    with pytest.raises(ValueError, match=rf"ratio={re.escape(repr(ratio))} of 20 samples asks for more"):
+        SyntheticDataset([(IMAGES[i], i) for i in range(20)], ratio=ratio, augment=augment)
+    assert len(SyntheticDataset([IMAGES[0]] * 20, ratio=1e15, augment=augment)) == 20 + 20 * 10**15
 
 
 @pytest.mark.parametrize(("ratio", "extra"), [(0, 0), (0.25, 5), (1, 20), (2.5, 50), (0.01, 0)])

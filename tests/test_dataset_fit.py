@@ -69,7 +69,7 @@ def test_names_and_numbers_of_single_images_are_no_classes():
 
 def test_labels_that_are_no_classes_are_told():
     base = [(image, torch.eye(10)[label]) for image, label in FEW]
-    with pytest.warns(UserWarning, match=r"Tensor of float32 \(10,\)\) have no integer or string"):
+    with pytest.warns(UserWarning, match=r"Tensor of float32 \(10,\)\), has no label: there is no integer or string"):
         assert SyntheticDataset(base, ratio=1).augment.classes is None
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
     for samples, has in (

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES, LABELS, nearest_class, pixels
 from vae_augment import LocalNoise, Noise, SyntheticDataset, VAEAugment
+from vae_augment.images import pair_up
 from vae_augment.vae import Whitened
 
 
@@ -213,3 +214,11 @@ def test_another_default_device_does_not_matter(fitted, image):
             with torch.device(device):
                 varied.append(augment(image))
         assert torch.equal(*map(pixels, varied))
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_arrays_may_have_their_channels_first_or_last(colours):
+    images = IMAGES[:5].repeat(1, colours, 1, 1)
+    for array in (images.numpy(), images.movedim(1, -1).numpy(), images):
+        pairs, _ = pair_up(array, [0, 1, 0, 1, 0])
+        assert all(torch.equal(pairs[i][0], images[i]) for i in range(5))

@@ -1,5 +1,7 @@
 """Samples as the libraries around give them: lists of images, mappings, masks beside images, metadata, odd tensors."""
 
+import re
+import warnings
 from collections import UserDict
 from typing import NamedTuple
 
@@ -191,7 +193,9 @@ def test_labels_may_lie_anywhere_or_beside_the_images():
     dataset = SyntheticDataset(rows, 1.0, "fashion-mnist", labels="fine_label")
     assert dataset.augment.classes == tuple(range(10))
     assert dataset[150]["fine_label"] == rows[dataset.source(150)]["fine_label"]
-    with pytest.warns(UserWarning, match=r"have no integer .* under 'label' or 'labels'.* labels='key'"):
+    with pytest.warns(
+        UserWarning, match=r"has no label: there is no integer .* under 'label' or 'labels'.* labels='key'"
+    ):
         SyntheticDataset(rows, 1.0, "fashion-mnist")
     with pytest.raises(ValueError, match="100 images and 99 labels"):
         VAEAugment.from_pretrained("fashion-mnist").fit(images, labels[:99])
@@ -199,8 +203,39 @@ def test_labels_may_lie_anywhere_or_beside_the_images():
 
 def test_numbers_taken_for_classes_are_told():
     ages = [(image, i // 2) for i, image in enumerate(IMAGES[:120])]
-    with pytest.warns(UserWarning, match=r"takes 60 labels for classes, half of them with 2 images .* fit=False"):
-        SyntheticDataset(ages, 1.0, "fashion-mnist")
+    fits = (
+        lambda: VAEAugment.from_pretrained("fashion-mnist").fit(ages),
+        lambda: SyntheticDataset(ages, 1.0, "fashion-mnist"),
+    )
+    said = r"takes 60 labels for classes, half of them with 2 images .* fit=False"
+    for fit in fits:
+        with pytest.warns(UserWarning, match=said) as told:
+            fit()
+        assert len([one for one in told if re.search(said, str(one.message))]) == 1
+
+
+def test_a_key_that_no_sample_has_is_told_with_those_that_there_are():
+    rows = [{"picture": image, "kind": label} for image, label in FEW]
+    only = "no key 'nope', only 'picture', 'kind'"
+    with pytest.raises(TypeError, match=f"sample 0 has {only}"):
+        VAEAugment.from_pretrained("fashion-mnist").fit(rows, "nope")
+    with pytest.warns(UserWarning, match=only):
+        SyntheticDataset(rows, 1.0, "fashion-mnist", labels="nope")
+    with pytest.raises(TypeError, match="no integer or string under 'picture'"):
+        VAEAugment.from_pretrained("fashion-mnist").fit(rows, "picture")
+
+
+def test_of_several_pictures_it_is_told_which_is_taken():
+    pictures = [(PIL.Image.fromarray(image[0].numpy()), label) for image, label in FEW]
+    rows = [{"before": picture, "after": picture.copy(), "label": label} for picture, label in pictures]
+    with pytest.warns(UserWarning, match="under 'before', 'after', and the one under 'before' is taken"):
+        VAEAugment.from_pretrained("fashion-mnist").fit(rows)
+    with pytest.warns(UserWarning, match=r"another Image.*'before': Image, 'after': Image"):
+        SyntheticDataset(rows, 1.0, "fashion-mnist")
+    named = [{"image": picture, "mask": picture.copy(), "label": label} for picture, label in pictures]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "samples hold pictures")
+        VAEAugment.from_pretrained("fashion-mnist").fit(named)
 
 
 def test_colours_hidden_under_transparency_do_not_count(augment):

@@ -1,7 +1,9 @@
 """The trainer as users run it: one command in a new process."""
 
+import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from tests.conftest import IMAGES
 from tests.running import python_m_train
 from train import data as datasets
 from train.__main__ import main
-from train.cli import parse
+from train.cli import parse, push
 from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_ema, warmup
 from train.recipes import RECIPES, Recipe
@@ -207,6 +209,7 @@ def test_no_arguments_is_no_training(tmp_path, monkeypatch, capsys):
     "flags",
     [
         ["--bf16=None", "--batch_size=64.0", "--vae.latent_dim=8.0", "--seed=3.0"],
+        ["--bf16=none", "--batch_size=64", "--vae.latent_dim=8", "--seed=3"],
         ["--bf16", "None", "--batch_size", "6.4e1", "--vae.latent_dim", "8.0", "--seed", "3"],
         ["--bf16=null", "--batch_size=64", "--vae.latent_dim=8", "--seed=3"],
     ],
@@ -218,7 +221,7 @@ def test_values_as_a_sweep_writes_them(flags):
 
 @pytest.mark.parametrize("vae", ["vae: {latent_dim: 8.0}", "vae.latent_dim: 8.0"])
 @pytest.mark.parametrize("seed", ["3.0", "3", "0.3e1"])
-@pytest.mark.parametrize("bf16", ["null", "None", "~"])
+@pytest.mark.parametrize("bf16", ["null", "None", "none", "~"])
 def test_a_config_may_have_values_as_a_sweep_writes_them(bf16, seed, vae, tmp_path):
     (tmp_path / "a.yaml").write_text(f"batch_size: 64.0\nsteps: 1e3\nlr: 1\nbf16: {bf16}\nseed: {seed}\n{vae}\n")
     recipe = parse(["--config", str(tmp_path / "a.yaml"), "--vae.width=16.0"], "").recipe
@@ -397,3 +400,17 @@ def test_held_out_images_are_not_trained_on():
     assert not train & test
     assert (len(data.train), len(data.test)) == (450, 50)
     assert len(data.test_labels.unique()) > 5
+
+
+def test_the_command_after_a_failed_push_pushes_the_same(trained):
+    asked = [trained[0], "me/it's mine", True, "http://127.0.0.1:9/'a'", True]
+    with pytest.raises(SystemExit) as ended:
+        push(*asked)
+    command = shlex.split(str(ended.value.code).rpartition("then: ")[2])
+    (call,) = [node for node in ast.walk(ast.parse(command[2])) if isinstance(node, ast.Call)]
+    assert [ast.literal_eval(value) for value in call.args] == [asked[0].as_posix(), asked[1]]
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert given == {"private": True, "endpoint": asked[3], "originals": True}
+    with pytest.raises(SystemExit) as ended:
+        push(trained[0], "mine", False, None, False)
+    assert "'mine')" in str(ended.value.code).replace('"', "'")

@@ -306,7 +306,9 @@ def push(folder: Path, repo_id: str, private: bool, endpoint: str | None, origin
     try:
         sha = hub.push(folder, repo_id, private=private or None, endpoint=endpoint, originals=originals)
     except Exception as error:
-        code = f"from vae_augment import hub; hub.push({json.dumps(folder.as_posix())}, {json.dumps(repo_id)})"
+        given = {"private": private, "endpoint": endpoint, "originals": originals}
+        options = "".join(f", {name}={value!r}" for name, value in given.items() if value)
+        code = f"from vae_augment import hub; hub.push({json.dumps(folder.as_posix())}, {json.dumps(repo_id)}{options})"
         sys.exit(
             f"error: the weights are whole in {folder}, but were not pushed: {error}\nLog in with `hf auth login`, then: "
             f"python -c {shlex.quote(code)}"

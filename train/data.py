@@ -89,7 +89,7 @@ def check_name(name: str) -> None:
 def detect_channels(name: str) -> int:
     """Return 1 if the images of `folder:PATH` or `hf:NAME` are grey, else 3."""
     if name.startswith("folder:"):
-        return decode.detect_channels(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
+        return decode.detect_channels(_at_a_glance(name))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
     return decode.detect_channels(range(len(dataset)), hugging_face.row_opener(dataset, column))
 
@@ -97,7 +97,7 @@ def detect_channels(name: str) -> int:
 def look(name: str) -> Look:
     """Return what the images of `folder:PATH` or `hf:NAME` are like at a glance."""
     if name.startswith("folder:"):
-        return look_at(image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE))
+        return look_at(_at_a_glance(name))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
     return look_at(range(len(dataset)), hugging_face.row_opener(dataset, column))
 
@@ -111,6 +111,11 @@ def root_folder(root: str | None) -> Path:
     """Return where torchvision's data sets are: the flag, else $VAE_AUGMENT_DATA, else ~/.cache/vae-augment."""
     given = root or os.environ.get(ROOT_VARIABLE)
     return paths.expanded(given) if given else paths.cache_folder()
+
+
+def _at_a_glance(name: str) -> list[Path]:
+    """The images of `folder:PATH`, without a word on what is left out: whoever loads them is told."""
+    return image_files.find_images(_path(name), skip_folders_with=RECIPE_FILE, tell=False)
 
 
 def _path(name: str) -> Path:

@@ -41,7 +41,7 @@ def as_yaml_has_them(flags: list[str]) -> list[str]:
 
 
 def _as_yaml(value: str, kind: object) -> str:
-    if value == "None":
+    if value.lower() == "none":
         return "null"
     with contextlib.suppress(ValueError, OverflowError):
         if kind is int and not re.fullmatch(r"[-+]?\d+", value) and float(value).is_integer():
@@ -76,7 +76,7 @@ def _with_fields_as_flags(values: Any, prefix: str) -> Any:
 def _as_field(value: Any, flag: str) -> Any:
     if flag not in SCALAR_FLAGS:
         return _with_fields_as_flags(value, f"{flag}.")
-    if value == "None":
+    if isinstance(value, str) and value.lower() == "none":
         return None
     return int(value) if SCALAR_FLAGS[flag] is int and isinstance(value, float) and value.is_integer() else value
 

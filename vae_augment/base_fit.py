@@ -19,6 +19,7 @@ from .images import (
     extract_image,
     has_exif_rotation,
     label_of,
+    lacks_label,
     spatial_companions,
     to_model,
     unpack,
@@ -27,7 +28,6 @@ from .images import (
 from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
-MANY_CLASSES, TINY_CLASS = 30, 3  # labels, and images of one, that look like numbers
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
 
 
@@ -40,10 +40,7 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
         sample = base.read(index)[0]
         if (label := label_of(sample, at)) is None:
             if len(tree_leaves(sample)) > 1:
-                _warn_not_fitted(
-                    f"samples like {describe_sample(sample)} have no integer or string as (image, label, ...) or under 'label' "
-                    "or 'labels'"
-                )
+                _warn_not_fitted(lacks_label(f"the sample {index}", sample, at))
             return augment
         image, _ = extract_image(sample)
         if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
@@ -57,15 +54,9 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
     if len(by_class) == len(read):
         _warn_not_fitted(f"no two of its {len(read)} images share a label, as if those were their names")
         return augment
-    sizes = sorted(map(len, by_class.values()))
-    if len(sizes) >= MANY_CLASSES and sizes[len(sizes) // 2] <= TINY_CLASS:
-        warnings.warn(
-            f"SyntheticDataset takes {len(sizes)} labels for classes, half of them with {sizes[len(sizes) // 2]} images or "
-            "fewer. If they are numbers, as ages or counts, say fit=False: then images are varied, and no new ones are made",
-            stacklevel=3,
-        )
     if kinds := spatial_companions(image, tree_leaves(sample)):
-        _warn_not_fitted(f"its samples have {', '.join(kinds)}, which would not fit a new image")
+        has = f"{', '.join(kinds)}, which would not fit a new image: {describe_sample(sample)}"
+        _warn_not_fitted(f"its samples have {has}")
         return augment
     warn_exif_rotation(turned, "labelled images")
     pairs = [pair for own in by_class.values() for pair in own]

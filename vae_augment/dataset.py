@@ -5,6 +5,7 @@ import heapq
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
@@ -93,8 +94,8 @@ class SyntheticDataset(Dataset[Any]):
     ) -> None:
         _check_pool_options(pool, decode, soft, fit, labels)
         self._reader, look = untransformed_reader(base), untransformed_reader(base, on_copies=True)
-        if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
-            raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
+        self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
+        self._synthetic = _synthetic_count(ratio, self._count)
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
             raise TypeError(
                 f"augment must be a VAEAugment, a name of weights or another callable on images, got {augment!r}"
@@ -102,8 +103,6 @@ class SyntheticDataset(Dataset[Any]):
         if seed is not None:
             seed = operator.index(seed)
         self.base, self.ratio, self.seed, self.soft, self._labels_at = base, ratio, seed, soft, labels
-        self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
-        self._synthetic = round(ratio * self._count)
         if soft and not self._synthetic:
             raise ValueError(
                 f"soft labels come of a fit for synthetic samples, and ratio={ratio} asks for none: raise it"
@@ -335,6 +334,17 @@ class SyntheticDataset(Dataset[Any]):
             sources.append(own[(size - len(own)) % len(own)])
             heapq.heapreplace(smallest, (size + 1, place))
         return sources
+
+
+def _synthetic_count(ratio: float, count: int) -> int:
+    """How many samples to add to so many; ValueError if that is no number of samples."""
+    if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
+        raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
+    if not ratio * count <= sys.maxsize - count:
+        raise ValueError(
+            f"ratio={ratio!r} of {count} samples asks for more synthetic ones than can be counted: lower it"
+        )
+    return round(ratio * count)
 
 
 def _check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:

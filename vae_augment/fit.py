@@ -19,6 +19,7 @@ from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
 Labels = tuple[int | str, ...]
+MANY_CLASSES, TINY_CLASS = 30, 3  # labels, and images of one, that look like numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,13 @@ class Fit:
         if -1 in names and len(names) > 2:
             _warn("label -1 is taken for a class like others: leave images without a label out")
         index = torch.tensor([names.index(label) for label in labels])
+        sizes = index.bincount().sort().values.tolist()
+        if len(sizes) >= MANY_CLASSES and (middle := sizes[len(sizes) // 2]) <= TINY_CLASS:
+            _warn(
+                f"the fit takes {len(sizes)} labels for classes, half of them with {middle} images or fewer. If they are "
+                "numbers, as ages or counts, leave the fit out (SyntheticDataset: fit=False): then images are varied, and no "
+                "new ones are made"
+            )
         report = None
         if bank is not None:
             asked = bank.query(vae, images, None if beside is None else beside.result())

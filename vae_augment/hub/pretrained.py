@@ -1,7 +1,6 @@
 """`save_pretrained` and `push_to_hub`, as users of huggingface_hub know them, for a class that has weights."""
 
 import os
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -10,7 +9,7 @@ from .find import name_of
 from .model_card import model_card
 from .remote import check_repo_id, push
 from .weights import Weights, savable
-from .write import save
+from .write import folder_to_write, save
 
 
 class Pretrained:
@@ -42,7 +41,7 @@ class Pretrained:
 
         Raises:
             TypeError: the network is no `VAE`, or there are options without `push_to_hub`.
-            ValueError: no `repo_id` to push to, or values that are not finite in float16.
+            ValueError: no `repo_id` to push to, values that are not finite in float16, or a name too long for a folder.
 
         Example:
             >>> import tempfile
@@ -58,7 +57,7 @@ class Pretrained:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
             check_repo_id(repo_id)
-        folder, weights = Path(os.path.expanduser(folder)), savable(self._weights())
+        folder, weights = folder_to_write(folder), savable(self._weights())
         save(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
         return push(folder, repo_id, **options) if push_to_hub and repo_id is not None else None
 

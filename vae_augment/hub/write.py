@@ -1,5 +1,6 @@
 """Writing a weights folder with its model card."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,7 +8,23 @@ from .card import read_card
 from .find import name_of
 from .format import save_folder
 from .model_card import model_card
+from .printable import shown
 from .weights import Weights, savable
+
+LONGEST = ".model.safetensors.12345678.part"  # name of a file that is written there
+
+
+def folder_to_write(name: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder, `~` expanded. Raises ValueError if this system has no folders of so long a name."""
+    folder = Path(os.path.expanduser(name))
+    try:
+        os.lstat(folder / LONGEST)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(
+                f"{shown(str(folder))}... has {len(str(folder))} characters, too many for a folder: give a shorter name"
+            ) from None
+    return folder
 
 
 def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = None) -> None:
@@ -19,7 +36,7 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = No
 
     Raises:
         TypeError: the network is no `VAE`; nothing is written.
-        ValueError: values that are not finite in float16; nothing is written.
+        ValueError: values that are not finite in float16, or the folder's name is too long; nothing is written.
 
     Example:
         >>> import tempfile
@@ -29,5 +46,5 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = No
         ...     load_weights(folder).vae.latent_shape
         (8,)
     """
-    folder, own = Path(os.path.expanduser(folder)), savable(weights)
+    folder, own = folder_to_write(folder), savable(weights)
     save_folder(folder, own, model_card(own, name_of(folder), old=read_card(folder)) if card is None else card)

@@ -18,7 +18,7 @@ from .kinds import (
     tell_geometry,
     warn_exif_rotation,
 )
-from .labelled import Labels, pair_up, read_labelled
+from .labelled import Labels, lacks_label, pair_up, read_labelled
 from .like import in_kind_of
 from .look import Look, look_at
 from .memory import usable_memory
@@ -68,6 +68,7 @@ __all__ = [
     "is_pure_tensor",
     "label_of",
     "labels_of",
+    "lacks_label",
     "lead_shape",
     "look_at",
     "over_flat_colour",

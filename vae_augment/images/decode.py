@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from .appearance import has_transparency, over_flat_colour, upright
@@ -63,7 +63,14 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
         start == JPEG_START
     ):  # without PIL's bound on pixels, which it takes before it knows at what size a JPEG is decoded
         return JpegImagePlugin.JpegImageFile(file)
-    return Image.open(file, formats=formats())
+    try:
+        return Image.open(file, formats=formats())
+    except UnidentifiedImageError:
+        if isinstance(file, Path):
+            raise
+        raise UnidentifiedImageError(
+            "the image is of no format that is read"
+        ) from None  # PIL names the object in memory
 
 
 def detect_channels(sources: Sequence[Any], open_image: Callable[[Any], Image.Image] = open_image) -> int:

@@ -39,7 +39,7 @@ def suffixes() -> tuple[str, ...]:
     return (*SUFFIXES, *HEIF_SUFFIXES) if HEIF in formats() else SUFFIXES
 
 
-def find_images(folder: Path, skip_folders_with: str | None = None) -> list[Path]:
+def find_images(folder: Path, skip_folders_with: str | None = None, tell: bool = True) -> list[Path]:
     """Return the sorted image files anywhere under a folder; links are followed, hidden and `SYSTEM_FOLDERS` left out.
 
     So are the copies that photo managers keep of their images: previews, thumbnails, derivatives.
@@ -49,6 +49,7 @@ def find_images(folder: Path, skip_folders_with: str | None = None) -> list[Path
     Args:
         folder: where to search.
         skip_folders_with: name of a file that marks subfolders to leave out.
+        tell: whether to warn; False for a glance at images that are read afterwards.
 
     Raises:
         FileNotFoundError: there is no such folder, or no image in it.
@@ -81,7 +82,7 @@ def find_images(folder: Path, skip_folders_with: str | None = None) -> list[Path
     if not files:
         also = f". {told}" if told else ""
         raise FileNotFoundError(f"no images under {folder}: expected files named *{', *'.join(read)}{also}")
-    if told:
+    if told and tell:
         warnings.warn(f"{folder}: {told}", stacklevel=2)
     return sorted(files)
 

@@ -1,10 +1,12 @@
 """A data set of labelled images, read into memory."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -42,11 +44,12 @@ def read_labelled(
         label = label_of(sample, at)
         if label is None:
             raise TypeError(
-                f"sample {index}, {describe_sample(sample)}, has no label: expected (image, label, ...) with an integer or a "
-                'string, or a dict with such a "label" or "labels"; say labels=\'key\' for another key, and of tensors of images '
-                "and labels make TensorDataset(images, labels)"
+                f"{lacks_label(f'sample {index}', sample, at)}. Say where it is, labels='key', and of tensors of images and "
+                "labels make TensorDataset(images, labels)"
             )
         image, _ = extract_image(sample)
+        if index == 0:
+            _tell_which_picture(sample, image)
         rotated += has_exif_rotation(image)
         x, _ = to_model(image, channels, size)
         if len(x) != 1:
@@ -64,6 +67,41 @@ def read_labelled(
     return torch.cat(images), labels
 
 
+def lacks_label(name: str, sample: Any, at: LabelAt) -> str:
+    """Say that a sample has no label, where one was looked for, and what there is.
+
+    Example:
+        >>> lacks_label("sample 0", {"image": torch.zeros(1, 28, 28), "label": 3}, "nope")
+        "sample 0 has no key 'nope', only 'image', 'label'"
+        >>> lacks_label("sample 0", {"image": torch.zeros(1, 28, 28), "age": 3.5}, "age")
+        "sample 0, {'image': Tensor of float32 (1, 28, 28), 'age': float}, has no integer or string under 'age'"
+    """
+    if isinstance(at, str | int) and isinstance(sample, dict) and at not in sample:
+        return f"{name} has no key {at!r}, only {', '.join(map(repr, sample))}"
+    if at is None:
+        return (
+            f"{name}, {describe_sample(sample)}, has no label: there is no integer or string as (image, label, ...) or under "
+            "'label' or 'labels'"
+        )
+    where = "by the function labels=" if callable(at) else f"under {at!r}"
+    return f"{name}, {describe_sample(sample)}, has no integer or string {where}"
+
+
+def _tell_which_picture(sample: Any, image: Any) -> None:
+    """Warn if several pictures of a sample may be meant, and the one that is taken is not named as the image."""
+    if not isinstance(sample, dict):
+        return
+    pictures = [key for key, item in sample.items() if isinstance(item, PIL.Image.Image)]
+    taken = [key for key in pictures if sample[key] is image]
+    if len(pictures) > 1 and taken and taken[0] not in ("image", "img"):
+        warnings.warn(
+            f"samples hold pictures under {', '.join(map(repr, pictures))}, and the one under {taken[0]!r} is taken: name the "
+            "image 'image', or leave the others out",
+            stacklevel=5,
+        )
+
+
+COLOURS = (1, 3)  # channels by which an array is told to have them first
 Labels = LabelAt | Sequence[Any] | Tensor | np.ndarray
 """Labels beside images, or where a sample has its own."""
 
@@ -79,7 +117,8 @@ class Pairs:
     """Images and their labels, each in one array, tensor or list, as a data set of pairs.
 
     Args:
-        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)` or `(N, H, W, C)`, or a sequence of images.
+        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)`, `(N, H, W, C)` or, of one channel or three,
+            `(N, C, H, W)`, or a sequence of images.
         labels: one for each.
 
     Raises:
@@ -96,7 +135,8 @@ class Pairs:
             raise ValueError(f"there are {len(images)} images and {len(labels)} labels: give one label for each image")
         if isinstance(images, np.ndarray):
             images = torch.from_numpy(images)
-            images = images.movedim(-1, 1) if images.ndim == 4 else images
+            if images.ndim == 4 and (images.shape[-1] in COLOURS or images.shape[1] not in COLOURS):
+                images = images.movedim(-1, 1)
         self.images = images[:, None] if isinstance(images, Tensor) and images.ndim == 3 else images
         self.labels = labels
 
