@@ -157,7 +157,9 @@ def test_the_pools_own_transform_is_left_out(augment):
         torch.zeros(1, 3, 8, 9, dtype=torch.float16),
         tv_tensors.Image(torch.zeros(3, 8, 9, dtype=torch.uint8)),
     ],
-    ids=lambda other: f"{type(other).__name__} {getattr(other, 'mode', getattr(other, 'dtype', ''))}",
+    ids=lambda other: (
+        other.mode if isinstance(other, PIL.Image.Image) else f"{type(other).__name__} {tuple(other.shape)}"
+    ),
 )
 def test_in_kind_of(image, other):
     if isinstance(image, torch.Tensor) and (isinstance(image, tv_tensors.Video) or image.ndim > 3):
