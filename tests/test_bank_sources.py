@@ -63,11 +63,11 @@ def test_an_index_that_is_none_is_refused(vae, index):
     from vae_augment.pool import bank_from_tensors, bank_to_tensors
 
     tensors = bank_to_tensors(LatentBank.from_images(vae, IMAGES[:3]))
-    assert torch.equal(bank_from_tensors(tensors, vae).index, torch.tensor([0, 1, 2]))
+    assert torch.equal(bank_from_tensors(tensors, vae, {}).index, torch.tensor([0, 1, 2]))
     with pytest.raises(ValueError, match="index must be"):
-        bank_from_tensors(tensors | {"index": torch.tensor(index, dtype=torch.int32)}, vae)
+        bank_from_tensors(tensors | {"index": torch.tensor(index, dtype=torch.int32)}, vae, {})
     with pytest.raises(ValueError, match="index must be int32"):
-        bank_from_tensors(tensors | {"index": torch.tensor([0, 1, 2])}, vae)
+        bank_from_tensors(tensors | {"index": torch.tensor([0, 1, 2])}, vae, {})
 
 
 def test_one_index_for_each_latent(vae):
