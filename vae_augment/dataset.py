@@ -234,6 +234,11 @@ class SyntheticDataset(Dataset[Any]):
         parts = [extract_image(sample) for sample, _ in read]
         labels = [label_of(sample, self._labels_at) for sample, _ in read]
         drawn = self._vary([image for image, _ in parts], labels, indices)
+        if (
+            self._own is None and not self.soft
+        ):  # of the old ones' kind and size; a step less an image, in the usual case
+            each = zip(parts, read, drawn, strict=True)
+            return [self._finished(join(new), finish) for (_, join), (_, finish), (new, _) in each]
         made = []
         for (old, join), (_, finish), (new, distribution) in zip(parts, read, drawn, strict=True):
             # the pool's own keeps its size on its way through base's transform, if there is one
