@@ -1,4 +1,4 @@
-"""Images of one's own: folders in any layout, data sets in the Hub's format, more than fits into memory."""
+"""Images of one's own: folders in any layout, more than fits into memory."""
 
 import os
 import struct
@@ -19,30 +19,17 @@ from torchvision.transforms.v2 import functional as F
 
 from benchmarks import own_images
 from tests.conftest import IMAGES, LABELS
+from tests.photographs import photograph, photographs
 from tests.running import python_m_train
 from train import data as datasets
-from train import hugging_face
 from train.__main__ import main
 from train.recipes import recipe_for_images
 from vae_augment import VAEAugment
 from vae_augment.demo_data import fashion_sample
 from vae_augment.engine import How
-from vae_augment.images import decode, memory, upright
+from vae_augment.images import decode, upright
 from vae_augment.images import files as image_files
 from vae_augment.strength import RHO
-
-
-def photograph(i: int, size: tuple[int, int]) -> PIL.Image.Image:
-    """A coloured picture of a garment."""
-    return F.to_pil_image(torch.cat([IMAGES[i], IMAGES[i + 1], IMAGES[i + 2]])).resize(size)
-
-
-def photographs(folder, count=20, classes=("boot", "shirt")):
-    for i in range(count):
-        path = folder / classes[i % len(classes)] / f"{i}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        photograph(i, (40 + i % 50, 90 - i % 50)).save(path)
-    return folder
 
 
 @pytest.mark.parametrize("form", ["MNIST", "CIFAR10"])
@@ -463,64 +450,6 @@ def test_only_files_of_other_formats_are_told_with_the_remedy(tmp_path):
             image_files.find_images(tmp_path)
 
 
-@pytest.fixture
-def cgroups(tmp_path, monkeypatch):
-    """The files in which Linux tells a container's limits, written by the test."""
-    monkeypatch.delenv("VAE_AUGMENT_MEMORY", raising=False)
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
-    monkeypatch.setattr(memory, "CGROUPS_OF_PROCESS", tmp_path / "own")
-
-    def write(own, **files):
-        (tmp_path / "own").write_text(own)
-        for name, content in files.items():
-            path = tmp_path / name.replace("__", "/").replace("_dot_", ".")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-
-    return write
-
-
-GIB = 2**30
-
-
-@pytest.mark.parametrize(
-    ("own", "files"),
-    [
-        ("0::/\n", {"memory_dot_max": f"{GIB}\n"}),  # version 2, in a namespace of its own
-        ("0::/a/b\n", {"a__memory_dot_max": f"{GIB}\n", "a__b__memory_dot_max": "max\n"}),
-        ("0::/docker/1f\n", {"memory_dot_max": f"{GIB}\n"}),  # a path that only the host has
-        ("4:memory:/a\n0::/\n", {"memory__a__memory_dot_limit_in_bytes": f"{GIB}\n"}),  # version 1
-        ("4:memory:/docker/1f\n", {"memory__memory_dot_limit_in_bytes": f"{GIB}\n"}),
-    ],
-)
-def test_the_memory_of_a_container_counts(own, files, cgroups):
-    cgroups(own, **files)
-    assert memory.memory_limit() == GIB // 2
-
-
-def test_without_a_limit_the_memory_is_the_machine_s(cgroups):
-    cgroups("4:memory:/\n0::/\n", memory__memory_dot_limit_in_bytes=f"{2**63 - 4096}\n", memory_dot_max="max\n")
-    assert memory.memory_limit() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes are bound to processors on Linux only")
-def test_processors_are_those_that_a_process_may_use(cgroups):
-    before = os.sched_getaffinity(0)
-    cgroups("0::/\n", cpu_dot_max="max 100000\n")
-    assert memory.processors() == len(before)
-    cgroups("0::/\n", cpu_dot_max="50000 100000\n")
-    assert memory.processors() == 1
-    cgroups("3:cpu,cpuacct:/a\n", cpu_dot_max="max 1", **{"cpu,cpuacct__a__cpu_dot_cfs_quota_us": "90000"})
-    cgroups("3:cpu,cpuacct:/a\n", **{"cpu,cpuacct__a__cpu_dot_cfs_period_us": "100000"})
-    assert memory.processors() == 1
-    cgroups("0::/\n", cpu_dot_max="max 100000\n")
-    try:
-        os.sched_setaffinity(0, {min(before)})
-        assert memory.processors() == 1
-    finally:
-        os.sched_setaffinity(0, before)
-
-
 QUICK = ["--size", "32", "--steps", "6", "--bank_size", "0", "--wandb", "disabled"]
 
 
@@ -577,74 +506,3 @@ def test_a_run_goes_on_with_the_same_images_wherever_they_lie(tmp_path, monkeypa
     photographs(tmp_path / "others", classes=("glove",))
     with pytest.raises(SystemExit, match=r"other images than these .* with --data folder:PATH"):
         main(["--resume", "run", "--data", "folder:others", "--wandb", "disabled"])
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """A data set in the Hub's own format, with a column of something else before the images."""
-    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
-    labels = hf.ClassLabel(names=["boot", "shirt"])
-    features = hf.Features({"caption": hf.Value("string"), "picture": hf.Image(), "kind": labels})
-    rows = {
-        "caption": [str(i) for i in range(20)],
-        "picture": [photograph(i, (40, 30)) for i in range(20)],
-        "kind": [i % 2 for i in range(20)],
-    }
-    hf.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
-    return tmp_path / "saved"
-
-
-def test_a_data_set_of_the_hub_is_read_with_its_image_column_found(saved, tmp_path):
-    files = tmp_path / "files"
-    files.mkdir()
-    for i in range(20):
-        photograph(i, (40, 30)).save(files / f"{i:02}.png")
-    data, same = datasets.load(f"hf:{saved}", 3, 32), datasets.load(f"folder:{files}", 3, 32)
-    assert torch.equal(data.train, same.train)
-    assert data.name == "images of saved", "no folders of this machine"
-    assert data.test_labels is not None
-    assert datasets.detect_channels(f"hf:{saved}") == 3
-
-
-def test_rows_without_a_whole_image_are_named_and_left_out(tmp_path):
-    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
-    photograph(0, (40, 40)).save(tmp_path / "a.png")
-    photograph(0, (40, 40)).save(tmp_path / "a.eps")
-    whole, eps = (tmp_path / "a.png").read_bytes(), (tmp_path / "a.eps").read_bytes()
-    for number, first in enumerate((None, whole[:-60], eps)):
-        rows = {"picture": [first and {"bytes": first, "path": None}] + [{"bytes": whole, "path": None}] * 199}
-        path = tmp_path / str(number)
-        hf.Dataset.from_dict(rows, features=hf.Features({"picture": hf.Image()})).save_to_disk(path)
-        assert datasets.detect_channels(f"hf:{path}") == 3
-        with pytest.warns(UserWarning, match=r"1 of 200 images cannot be read: row 0 \([^<>]+\)\. They"):
-            data = datasets.load(f"hf:{path}", 3, 32)
-        assert len(data.train) + len(data.test) == 199
-
-
-def test_a_column_of_lists_of_images_is_told(tmp_path):
-    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
-    features = hf.Features({"caption": hf.Value("string"), "views": hf.Sequence(hf.Image())})
-    rows = {"caption": ["a"], "views": [[photograph(0, (9, 9)), photograph(1, (9, 9))]]}
-    hf.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "views")
-    with pytest.raises(
-        ValueError, match="has lists of images in its column 'views', and no column with one image a row"
-    ):
-        hugging_face.open_dataset(str(tmp_path / "views"))
-
-
-def test_the_home_folder_of_a_data_set_is_expanded(saved, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert len(datasets.load("hf:~/saved", 3, 32).train) == 18
-
-
-def test_a_data_set_without_images_names_its_columns(tmp_path):
-    hf = pytest.importorskip("datasets", reason="the extra hf is not installed")
-    hf.Dataset.from_dict({"caption": ["a"], "length": [1]}).save_to_disk(tmp_path / "text")
-    with pytest.raises(ValueError, match=r"no column of images, only caption, length"):
-        hugging_face.open_dataset(str(tmp_path / "text"))
-
-
-def test_a_data_set_that_is_not_there(tmp_path):
-    pytest.importorskip("datasets", reason="the extra hf is not installed")
-    with pytest.raises((OSError, ValueError), match="nothing"):
-        hugging_face.open_dataset(str(tmp_path / "nothing"))

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import IMAGES
+from tests.photographs import garments
 from train.__main__ import main
 from train.cli import parse
 from train.recipes import recipe_for_glyphs
@@ -16,9 +16,7 @@ from vae_augment.images import look_at
 @pytest.fixture
 def glyphs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "garments").mkdir()
-    for i, image in enumerate(IMAGES[:60]):
-        F.to_pil_image(image).save(tmp_path / "garments" / f"{i:02d}.png")
+    garments(tmp_path / "garments", 60)
     return tmp_path / "garments"
 
 

@@ -6,6 +6,7 @@ import yaml
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
+from tests.photographs import garments
 from train.__main__ import main
 from train.cli import parse
 from vae_augment import VAEAugment, hub, load_weights
@@ -14,9 +15,7 @@ from vae_augment import VAEAugment, hub, load_weights
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "garments").mkdir()
-    for i, image in enumerate(IMAGES[:120]):
-        F.to_pil_image(image).save(tmp_path / "garments" / f"{i:03d}.png")
+    garments(tmp_path / "garments", 120)
     return tmp_path
 
 
