@@ -34,7 +34,7 @@ from vae_augment.encoders import cached, load_encoder
 from vae_augment.pool import LARGEST_BANK, FeatureView, FitPolicy, Query
 
 from .accuracy import BEST, commit, machine
-from .label_spreading import ORDER, Cells, Pool, bundled, of_folder, parts_right
+from .label_spreading import Pool, bundled, load, of_folder, parts_right
 from .own_images import draw_of, read
 from .table import difference, mean
 
@@ -122,23 +122,13 @@ def costs(folder: Path, weights: str, draw: int = 0) -> dict[str, float]:
     return seconds
 
 
-def load() -> Cells:
-    """The stored figures, in the order of the tables; the last of each draw."""
-    cells: Cells = {}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
-        cells.setdefault((row["data"], row["n"], row["by"]), {})[row["draw"]] = row
-    place = {data: i for i, data in enumerate(ORDER)}
-    return dict(sorted(cells.items(), key=lambda cell: (place.get(cell[0][0], len(ORDER)), *cell[0][:2])))
-
-
 def table() -> str:
     """Means over draws, and paired differences from the bank without, with their 95 % bootstrap intervals."""
     rows = [
         "| data set | labels a class | bank | labels right, % | difference | right of the kept part, % | difference | weight |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    cells = load()
+    cells = load(RESULTS)
     for (data, n, by), draws in cells.items():
         columns = []
         for figure in ("right", "right_kept"):

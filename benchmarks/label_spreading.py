@@ -170,10 +170,10 @@ def _per_cent(part: int, whole: int) -> float:
     return round(100 * part / whole, 3)
 
 
-def load() -> Cells:
+def load(results: Path = RESULTS) -> Cells:
     """The stored figures, in the order of the tables; the last of each draw."""
     cells: Cells = {}
-    for line in RESULTS.read_text().splitlines():
+    for line in results.read_text().splitlines():
         row = json.loads(line)
         cells.setdefault((row["data"], row["n"], row["by"]), {})[row["draw"]] = row
     place = {data: i for i, data in enumerate(ORDER)}
