@@ -1,6 +1,6 @@
-"""Shortcuts: what the engine makes of bytes in the model's own shape, in fewer operations.
+"""Shortcuts: one small image in fewer calls, and bytes in the model's own shape in fewer operations.
 
-Without them the same images come out, and one small image costs up to twice as much. `VAEAugment` asks them in two places.
+Without them the same images come out, and one small image costs up to twice as much.
 """
 
 from typing import Any

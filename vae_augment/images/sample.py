@@ -13,14 +13,8 @@ from torch.utils._pytree import KeyPath, tree_flatten, tree_flatten_with_path, t
 from .kinds import check_has_channels, is_image, is_pure_tensor, lead_shape, spatial_companions
 
 IMAGE_NAMES = ("image", "img")
-OTHER_NAMES = (
-    "mask",
-    "seg",
-    "depth",
-    "annotation",
-    "label",
-    "target",
-)  # parts of names of pictures that are not the image
+# parts of names of pictures that are not the image
+OTHER_NAMES = ("mask", "seg", "depth", "annotation", "label", "target")
 
 LabelAt = str | int | Callable[[Any], Any] | None
 """Where a sample's label is: a key, a position, a function of the sample; None: `(image, label, ...)`, "label" or "labels"."""
