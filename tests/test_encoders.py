@@ -1,5 +1,6 @@
 """Encoders: functions from images to features, ready ones by name, and a file that keeps what they computed."""
 
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from torchvision import models
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES
+from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.encoders import Encoder, cached, is_ready, load_encoder, pooled, read_features
 from vae_augment.encoders.load import LITE0
 
@@ -195,6 +197,58 @@ def test_lite0_comes_from_its_wheel():
     assert features.min() >= 0, "after a rectifier"
     assert not any(weight.requires_grad for weight in encoder.forward.parameters())
     assert torch.allclose(encoder.probe(), load_encoder(LITE0).probe())
+
+
+@pytest.fixture
+def tiny_clip(tmp_path, monkeypatch):
+    """The name of a small random CLIP, which open_clip builds and has in its list as if it had been downloaded."""
+    open_clip = pytest.importorskip("open_clip", minversion="3")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
+    config = {"embed_dim": 48, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "a-tiny-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = open_clip.create_model("a-tiny-clip", pretrained=None)
+    torch.save(net.state_dict(), tmp_path / "weights.pt")
+    listed = {"here": {"file": str(tmp_path / "weights.pt")}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "a-tiny-clip", listed)
+    return "open_clip:a-tiny-clip/here", net.eval()
+
+
+@torch.no_grad()
+def test_a_clip_knows_images_and_texts(tiny_clip):
+    import open_clip
+
+    name, net = tiny_clip
+    encoder, texts = load_encoder(name), [f"a photo of {i} ants" for i in range(40)]
+    assert (encoder.name, encoder.size) == (name, 32)
+    expected = net.encode_text(open_clip.get_tokenizer("a-tiny-clip")(texts))
+    assert torch.allclose(encoder.embed_texts(texts), expected, atol=1e-5), "more than a batch"
+    images = encoder.embed(IMAGES[:120])
+    assert images.shape == (120, 48)
+    bank = LatentBank.from_images(load_weights("fashion-mnist").vae, IMAGES[:120], features=encoder)
+    augment = VAEAugment.from_pretrained("fashion-mnist", bank=bank).fit(classes=["ant", "bee"])
+    assert augment.fit_report.seeds == 24
+    assert augment.sample(["ant", "bee"]).shape == (2, 1, 28, 28)
+
+
+def test_images_need_no_tokenizer(tiny_clip, monkeypatch):
+    import open_clip
+
+    name, _ = tiny_clip
+
+    def missing(_):
+        raise OSError("no such file")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", missing)
+    encoder = load_encoder(name)
+    assert encoder.embed(IMAGES[:2]).shape == (2, 48)
+    with pytest.raises(
+        ValueError, match=r"the tokenizer of 'open_clip:a-tiny-clip/here' .*no such file.*download=True"
+    ):
+        encoder.embed_texts(["an ant"])
 
 
 def test_features_in_a_file_are_not_computed_again(tmp_path):

@@ -1,7 +1,9 @@
 """Encoder: any network that turns images into features, and the form in which it takes them."""
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +33,12 @@ class Encoder:
         name: as messages print it and files keep it; default that of the function, or of its class.
         channels: C, 1 or 3.
         mean, std: for each channel, of pixels in [0, 1].
-        batch_size: images at a time.
+        batch_size: images, or texts, at a time.
+        text: texts, a list of `str` -> features `(C, D)` in the space of the images', as CLIP has it; with it classes may be
+            named in place of labelled images, see `VAEAugment.fit`. A module, or a method of one, is run in eval mode.
 
     Raises:
-        TypeError: `forward` cannot be called.
+        TypeError: `forward` or `text` cannot be called.
         ValueError: a number that fits no image.
 
     Example:
@@ -50,12 +54,18 @@ class Encoder:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     batch_size: int = 32
+    text: Callable[[list[str]], Any] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.forward):
             raise TypeError(
                 f"an encoder is a function of a batch of images, got {type(self.forward).__name__}: give the model itself, or a "
                 "function that calls it"
+            )
+        if self.text is not None and not callable(self.text):
+            raise TypeError(
+                f"text of an encoder is a function of a list of texts, got {type(self.text).__name__}: give one that returns "
+                "their features, (C, D)"
             )
         for name in ("size", "batch_size"):
             if not (isinstance(value := getattr(self, name), int) and value >= 1):
@@ -101,12 +111,33 @@ class Encoder:
     def embed_seen(self, x: Tensor) -> Tensor:
         """Images as `see` returns them -> features, float32 `(B, D)` on the CPU."""
         mean, std = (x.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        module = self.forward if isinstance(self.forward, nn.Module) else getattr(self.forward, "__self__", None)
-        if not isinstance(module, nn.Module):
-            return self._checked(self.forward((x - mean) / std), len(x))
-        weights = next((weight for weight in module.parameters() if weight.is_floating_point()), x)
-        with evaluating(module):
+        module = _module_of(self.forward)
+        weights = next((w for w in module.parameters() if w.is_floating_point()), x) if module is not None else x
+        with _evaluating(module):
             return self._checked(self.forward(((x - mean) / std).to(weights)), len(x))
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Features of texts in the space of the images', float32 `(C, D)` on the CPU.
+
+        Raises:
+            ValueError: this encoder knows no text.
+            TypeError, ValueError: what `text` returns are no features: not `(C, D)`, or not finite.
+
+        Example:
+            >>> lengths = lambda texts: torch.tensor([[len(text), 1.0] for text in texts])
+            >>> Encoder(lambda x: x.mean((2, 3))[:, :2], size=8, text=lengths).embed_texts(["an ant", "a bee"])
+            tensor([[6., 1.],
+                    [5., 1.]])
+        """
+        if self.text is None:
+            raise ValueError(
+                f"the encoder {self.name!r} knows no text: give it a function from texts to features of the same space, "
+                "Encoder(forward, text=function), or take one that has such, load_encoder('open_clip:NAME/TAG')"
+            )
+        parts = [list(texts[i : i + self.batch_size]) for i in range(0, len(texts), self.batch_size)]
+        with _evaluating(_module_of(self.text)):
+            return torch.cat([self._checked(self.text(part), len(part), "texts") for part in parts])
 
     def probe(self) -> Tensor:
         """Features of an image that is always the same, float32 `(D,)`: they tell this encoder from others of its name."""
@@ -116,7 +147,7 @@ class Encoder:
         ]
         return self.embed_seen((0.5 + 0.5 * torch.stack(waves))[None])[0]
 
-    def _checked(self, features: Any, count: int) -> Tensor:
+    def _checked(self, features: Any, count: int, of: str = "images") -> Tensor:
         if isinstance(features, np.ndarray):
             features = torch.from_numpy(features)
         if not isinstance(features, Tensor):
@@ -125,15 +156,17 @@ class Encoder:
                 "function that returns them; of a model of transformers, vae_augment.encoders.pooled(model)"
             )
         if features.ndim != 2 or len(features) != count or not features.shape[1]:
+            maps = ": average maps over their pixels, lambda x: model(x).mean((2, 3))" if of == "images" else ""
             raise ValueError(
-                f"the encoder {self.name!r} returns {tuple(features.shape)} for {count} images, and must return features "
-                f"({count}, D): average maps over their pixels, lambda x: model(x).mean((2, 3))"
+                f"the encoder {self.name!r} returns {tuple(features.shape)} for {count} {of}, and must return features "
+                f"({count}, D){maps}"
             )
         found: Tensor = features.detach().cpu().float()
         if not found.isfinite().all():
+            wants = f", and that it wants {self.channels} channels with mean {self.mean} and std {self.std}"
             raise ValueError(
-                f"the encoder {self.name!r} returns values that are not finite: check its weights, and that it wants "
-                f"{self.channels} channels with mean {self.mean} and std {self.std}"
+                f"the encoder {self.name!r} returns values that are not finite for {count} {of}: check its weights"
+                f"{wants if of == 'images' else ''}"
             )
         return found
 
@@ -200,6 +233,16 @@ def check_name(name: str) -> str:
             f"an encoder's name has up to 100 letters, digits, spaces and any of .:/@+_-, got {name!r:.200}: name='my encoder'"
         )
     return name
+
+
+def _module_of(function: Callable[..., Any]) -> nn.Module | None:
+    """The module that a function is, or is a method of."""
+    module = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    return module if isinstance(module, nn.Module) else None
+
+
+def _evaluating(module: nn.Module | None) -> AbstractContextManager[object]:
+    return contextlib.nullcontext() if module is None else evaluating(module)
 
 
 def _name_of(forward: Callable[[Tensor], Any]) -> str:

@@ -7,7 +7,7 @@ no file is unpickled that could run code.
 import contextlib
 import importlib.metadata
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -137,10 +137,34 @@ def _open_clip(name: str, model: str) -> Encoder:
     architecture, _, tag = model.partition("/")
     if (architecture, tag) not in open_clip.list_pretrained():
         raise UnknownModelError(f"open_clip has no {model!r}, NAME/TAG: open_clip.list_pretrained() lists them")
-    net = _frozen(open_clip.create_model(architecture, pretrained=tag, precision="fp32", device="cpu"))
-    seen = net.visual.preprocess_cfg
+    net = open_clip.create_model(architecture, pretrained=tag, precision="fp32", device="cpu")
+    try:
+        tokenizer = open_clip.get_tokenizer(architecture)
+    except Exception as error:  # of a library that is missing, or files that are: the images need no tokenizer
+        tokenizer = _missing_tokenizer(name, error)
+    return _of_clip(name, net, tokenizer)
+
+
+def _of_clip(name: str, net: Any, tokenizer: Callable[[list[str]], Tensor]) -> Encoder:
+    """A CLIP of open_clip, which knows images and texts (Radford et al., ICML 2021)."""
+    seen = _frozen(net).visual.preprocess_cfg
     size = seen["size"] if isinstance(seen["size"], int) else seen["size"][0]
-    return Encoder(net.encode_image, size, name, mean=seen["mean"], std=seen["std"])
+
+    def text(texts: list[str]) -> Tensor:
+        found: Tensor = net.encode_text(tokenizer(texts).to(next(net.parameters()).device))
+        return found
+
+    return Encoder(net.encode_image, size, name, mean=seen["mean"], std=seen["std"], text=text)
+
+
+def _missing_tokenizer(name: str, error: Exception) -> Callable[[list[str]], Tensor]:
+    def refuse(texts: list[str]) -> Tensor:
+        raise ValueError(
+            f"the tokenizer of {name!r} is not on this machine ({error}): load_encoder({name!r}, download=True) fetches it "
+            "once; some need a library, too, pip install transformers"
+        ) from error
+
+    return refuse
 
 
 def _frozen(net: Any) -> Any:
