@@ -26,10 +26,16 @@ class Graph:
     Args:
         affinity: sparse CSR `(N, N)`, float32: D^-1/2 W D^-1/2.
         weight: its vote beside other graphs of the same points.
+        seeds: int64 `(N,)`, labels that some points have in this graph besides, as texts say, -1 elsewhere; None: there are none.
     """
 
     affinity: Tensor
     weight: float = 1.0
+    seeds: Tensor | None = None
+
+    def known(self, labels: Tensor) -> Tensor:
+        """Labels of points, -1 where unknown, and with them its own."""
+        return labels if self.seeds is None else torch.where(labels < 0, self.seeds, labels)
 
 
 def knn_graph(neighbours: Tensor, weight: float = 1.0) -> Graph:
@@ -80,11 +86,11 @@ def spread_labels(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: 
     Returns:
         float32 `(N, classes)`, rows that sum to 1, or are 0 where no label arrived in one of the graphs.
     """
-    known = seed_scores(labels, classes)
-    scores, is_unreached = torch.zeros_like(known), torch.zeros(len(known), dtype=torch.bool)
+    scores = torch.zeros(len(labels), classes, dtype=torch.float32)
+    is_unreached = torch.zeros(len(labels), dtype=torch.bool)
     total = sum(graph.weight for graph in graphs)
     for graph in graphs:
-        arrived = propagate(graph, known, alpha)
+        arrived = propagate(graph, seed_scores(graph.known(labels), classes), alpha)
         scores += graph.weight / total * _with_rows_of_sum_1(arrived)
         is_unreached |= arrived.sum(1) <= 0
     scores[is_unreached] = 0
@@ -139,16 +145,20 @@ class HeldOut:
 def held_out(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: float) -> HeldOut:
     """Hold out each fold of the known labels in turn.
 
-    Of many labels only the first folds are judged, and none of a class that has one label.
+    Of many labels only the first folds are judged, and none of a class that has one label in all graphs. A graph's seeds are
+    known all along.
 
     Args: as of `spread_labels`.
     """
     points, fold = folds_of(labels)
     own = labels[points]
     folds = min(FOLDS, -(-FOLDS * ENOUGH_HELD_OUT // len(own)))
-    known = torch.cat([seed_scores(some, classes) for some in without_folds(labels, points, fold, folds)], dim=1)
-    judged = (fold < folds) & (own.bincount()[own] > 1)
-    arrived = [propagate(graph, known, alpha)[points].view(-1, folds, classes) for graph in graphs]
+    parts, arrived, counts = without_folds(labels, points, fold, folds), [], torch.zeros(classes, dtype=torch.int64)
+    for graph in graphs:
+        known = torch.cat([seed_scores(graph.known(some), classes) for some in parts], dim=1)
+        arrived.append(propagate(graph, known, alpha)[points].view(-1, folds, classes))
+        counts = counts.maximum(graph.known(labels).add(1).bincount(minlength=classes + 1)[1:])
+    judged = (fold < folds) & (counts[own] > 1)
     return HeldOut(own[judged], tuple(_with_rows_of_sum_1(each[judged, fold[judged]]) for each in arrived))
 
 

@@ -19,7 +19,8 @@ def outliers(graphs: Sequence[Graph], labels: Tensor, classes: int, policy: FitP
     If the labels name all classes of a pool, as many of its points are hardly reached as of labelled ones that are held out. If
     many more are, the pool holds other classes; the points left out are then those that fewer labels reach, in any of the graphs,
     than nine of ten labelled points held out (conformal prediction: Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random
-    World", 2005). Of too few labels none is held out: a point is then judged by the mean over graphs, and by the pool alone.
+    World", 2005). Of too few labels none is held out: a point is then judged by the mean over graphs, and by the pool alone. Nor
+    are a graph's seeds, which were chosen as the easiest: compared with them, most of a pool would be hardly reached.
 
     Args:
         graphs: of the same N points.
@@ -31,9 +32,9 @@ def outliers(graphs: Sequence[Graph], labels: Tensor, classes: int, policy: FitP
     points, fold = folds_of(labels)
     # of all classes together: all labels, and those without each fold
     known = [labels, *without_folds(labels, points, fold, FOLDS)]
-    seeds = torch.stack([seed_scores(some, classes).sum(1) for some in known], dim=1)
     reached, held_out = [], []  # for each graph (N,) and, without the labels of the point's own fold, (M,)
     for graph in graphs:
+        seeds = torch.stack([seed_scores(graph.known(some), classes).sum(1) for some in known], dim=1)
         logs = _log_relative_score(propagate(graph, seeds, ALPHA))
         reached.append(logs[:, 0])
         held_out.append(logs[points, 1 + fold])
