@@ -8,12 +8,14 @@ from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
 from .reading import LARGEST_BANK
 from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
+from .text_seeds import ClassTexts, TextClasses
 from .views import Extractor, FeatureView, View
 
 __all__ = [
     "CLUSTERED",
     "LARGEST_BANK",
     "PHOTOGRAPHS",
+    "ClassTexts",
     "Extractor",
     "FeatureView",
     "FitPolicy",
@@ -21,6 +23,7 @@ __all__ = [
     "LatentBank",
     "LatentHogView",
     "Query",
+    "TextClasses",
     "View",
     "bank_from_tensors",
     "bank_shapes",

@@ -16,6 +16,7 @@ from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool
 from .policy import FitPolicy, weighing_views
 from .query import Query
 from .reading import LARGEST_BANK, Pool
+from .text_seeds import ClassTexts, TextClasses
 from .views import FeatureView, View
 
 
@@ -183,6 +184,27 @@ class LatentBank:
             )
         if self.of_vae is not None and self.of_vae != vae.fingerprint():
             raise ValueError(f"bank holds latents of other weights than this VAE's: {remedy}")
+
+    def text_classes(self, classes: ClassTexts, encoder: Encoder | None = None) -> TextClasses:
+        """Classes that texts describe, to be compared with the pool as labelled images are; see `pool.text_seeds`.
+
+        Args:
+            classes: a text, or several, for each class.
+            encoder: of the bank, if it has it not.
+
+        Raises:
+            TypeError, ValueError: they are no texts; there is no view of an encoder, or this one knows no text.
+        """
+        own = self.encoder_features
+        if own is None:
+            raise ValueError(
+                "texts are compared with images by an encoder that knows both, and this bank has none: "
+                "LatentBank.from_images(vae, images, features=load_encoder('open_clip:NAME/TAG'))"
+            )
+        here = own.here() if encoder is None else own.with_encoder(encoder).encoder
+        assert here is not None
+        pool = next(view.features for view in self.views if table.encoder_of(view) is own)
+        return TextClasses.read(classes, here, own, pool)
 
     def query(self, vae: Codec, images: Tensor, features: Tensor | None = None) -> Query:
         """Compare images with the pool: what a fit asks of it is answered by the query, and computed once.

@@ -90,6 +90,11 @@ class EncoderFeatures:
             )
         return (embedded - self.centre.float()) @ self.projection.float()
 
+    @torch.no_grad()
+    def restored(self, features: Tensor) -> Tensor:
+        """Features of the view, float32 `(M, d)` -> the encoder's own `(M, D)`, as far as the components hold them."""
+        return features @ self.projection.float().T + self.centre.float()
+
     def with_encoder(self, encoder: Encoder) -> Self:
         """The same with its encoder. Raises ValueError for another encoder than made the features."""
         probe = encoder.probe()

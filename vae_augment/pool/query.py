@@ -1,4 +1,7 @@
-"""Query: labelled images, compared with a bank's pool once; all that a fit asks of the pool is answered from that."""
+"""Query: labelled images, compared with a bank's pool once; all that a fit asks of the pool is answered from that.
+
+Images of the pool that texts name may count as labelled, too, or alone: see `Query.with_seeds`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +20,8 @@ from .ridge import two_sample_auc, with_ridge_vote
 from .typicality import typicality
 from .views import View
 from .weighing import vote_weights
+
+WITH_TEXTS = ", with texts"  # after the name of a view
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,8 @@ class Query:
     @torch.no_grad()
     def features(self) -> tuple[Tensor, ...]:
         """Features of the images in each view, float32 `(M, D)`."""
+        if not len(self.images):
+            return tuple(view.features[:0].float() for view in self.views)
         return tuple(
             self.given[view.name] if view.name in self.given else view.embed(self.vae, self.images)
             for view in self.views
@@ -53,6 +60,8 @@ class Query:
     @torch.no_grad()
     def nearest(self) -> tuple[Tensor, ...]:
         """Places of each image's nearest of the pool in each view, the nearest first, int64 `(M, k)`."""
+        if not len(self.images):
+            return tuple(view.neighbours[:0].long() for view in self.views)
         return tuple(
             view.nearest(self.vae, self.images, features)
             for view, features in zip(self.views, self.features, strict=True)
@@ -93,10 +102,12 @@ class Query:
         return self.held_out(labels, classes).accuracy([graph.weight for graph in self.graphs])
 
     def held_out(self, labels: Tensor, classes: int) -> HeldOut:
-        """What each view says of labels that are held out in turn; computed once."""
+        """What each view says of labels that are held out in turn, those of seeds if no image is labelled; computed once."""
         if (key := (classes, labels.numpy().tobytes())) not in self._held_out:
-            alpha = self.policy.alpha(len(labels), classes)
-            self._held_out[key] = held_out(self.graphs, self._with_pool(labels), classes, alpha)
+            known, graphs, alpha = self._with_pool(labels), self.graphs, self._alpha(labels, classes)
+            if not len(labels) and self.seeds is not None:
+                known, graphs = self.seeds, tuple(replace(graph, seeds=None) for graph in graphs)
+            self._held_out[key] = held_out(graphs, known, classes, alpha)
         return self._held_out[key]
 
     @cached_property
@@ -127,17 +138,51 @@ class Query:
             weights: of their votes; None: their own.
             policy: another one; None: the same.
         """
-        query = replace(self, views=tuple(self.views[i] for i in places), policy=policy or self.policy)
         votes = [self.graphs[i].weight for i in places] if weights is None else weights
-        vars(query).update(
-            features=tuple(self.features[i] for i in places),
-            nearest=tuple(self.nearest[i] for i in places),
-            graphs=tuple(replace(self.graphs[i], weight=vote) for i, vote in zip(places, votes, strict=True)),
-            _held_out={
-                key: HeldOut(held.own, tuple(held.rows[i] for i in places)) for key, held in self._held_out.items()
-            },
+        graphs = [replace(self.graphs[i], weight=vote) for i, vote in zip(places, votes, strict=True)]
+        query = self._by_graphs(places, graphs, policy or self.policy)
+        query._held_out.update(
+            {key: HeldOut(held.own, tuple(held.rows[i] for i in places)) for key, held in self._held_out.items()}
         )
         return query
+
+    def with_seeds(self, seeds: Tensor, alone: bool) -> "Query":
+        """The same images, and beside them images of the pool whose labels texts say, which count as labelled.
+
+        A view votes twice then, with them and without: labelled images that are held out judge texts as they judge views.
+
+        Args:
+            seeds: int64 `(N,)`, from 0 to classes - 1, and -1 for images of which texts say nothing.
+            alone: no view votes without them, as where no image of some class is labelled.
+        """
+        places, seeded = (
+            range(len(self.views)),
+            [replace(graph, seeds=self._with_images(seeds)) for graph in self.graphs],
+        )
+        if alone:
+            return self._by_graphs(places, seeded, self.policy)
+        return self._by_graphs([*places, *places], [*self.graphs, *seeded], self.policy)
+
+    def _by_graphs(self, places: Sequence[int], graphs: Sequence[Graph], policy: FitPolicy) -> "Query":
+        """The same images by these graphs, of the views at these places."""
+        query = replace(self, views=tuple(self.views[i] for i in places), policy=policy)
+        features, nearest = (tuple(of_views[i] for i in places) for of_views in (self.features, self.nearest))
+        vars(query).update(features=features, nearest=nearest, graphs=tuple(graphs))
+        return query
+
+    @property
+    def seeds(self) -> Tensor | None:
+        """Labels of the pool's images, and after them the images, as texts say; -1 where they do not; None without texts."""
+        return next((graph.seeds for graph in self.graphs if graph.seeds is not None), None)
+
+    @property
+    def voters(self) -> list[str]:
+        """The names of the views; with what texts say, where one votes so beside labelled images."""
+        with_texts = WITH_TEXTS if len(self.images) else ""
+        return [
+            view.name + ("" if graph.seeds is None else with_texts)
+            for view, graph in zip(self.views, self.graphs, strict=True)
+        ]
 
     def spread(self, labels: Tensor, classes: int, alpha: float | None = None) -> Tensor:
         """Labels of the images, spread over the graphs -> scores of the pool's images.
@@ -150,7 +195,7 @@ class Query:
             float32 `(N, classes)`, rows that sum to 1, or are 0 where no label arrives and at outliers.
         """
         if alpha is None:
-            alpha = self.policy.alpha(len(labels), classes)
+            alpha = self._alpha(labels, classes)
         known = self._with_pool(labels)
         scores = spread_labels(self.graphs, known, classes, alpha)
         scores[outliers(self.graphs, known, classes, self.policy)] = 0
@@ -184,6 +229,14 @@ class Query:
         """
         scores = self.scores(labels, classes) if scores is None else scores
         return class_members(scores, self.typicality, labels, keep or self.policy.keep, self.policy)
+
+    def _alpha(self, labels: Tensor, classes: int) -> float:
+        seeds = 0 if self.seeds is None else int((self.seeds >= 0).sum())
+        return self.policy.alpha(len(labels) + seeds, classes)
+
+    def _with_images(self, seeds: Tensor) -> Tensor:
+        """Labels of the pool's images, and after them the images', which are unknown, -1."""
+        return torch.cat([seeds, seeds.new_full((len(self.images),), -1)])
 
     def _with_pool(self, labels: Tensor) -> Tensor:
         """The labels after those of the pool's images, which are unknown, -1."""
