@@ -42,7 +42,8 @@ class ClassLatents:
         latents: float16 `(M, *latent_shape)`, whitened, sorted by class.
         ends: int64 `(C,)`: where each class ends.
         members: int64 `(M,)`: their places in the bank, -1 for latents of labelled images.
-        labelled: float16 `(N, *latent_shape)`, whitened: the labelled images themselves, to recognise a class by.
+        labelled: float16 `(N, *latent_shape)`, whitened: the labelled images themselves, to recognise a class by, and those of
+            the pool that stand for such.
         labels: int64 `(N,)`: their classes.
     """
 
@@ -61,20 +62,33 @@ class ClassLatents:
 
     @classmethod
     @torch.no_grad()
-    def from_bank(cls, vae: Codec, bank: LatentBank, members: Sequence[Tensor], images: Tensor, labels: Tensor) -> Self:
+    def from_bank(
+        cls,
+        vae: Codec,
+        bank: LatentBank,
+        members: Sequence[Tensor],
+        images: Tensor,
+        labels: Tensor,
+        seeds: Tensor | None = None,
+    ) -> Self:
         """Take the latents of a bank that stand for each class; a class without any keeps the labelled images' own.
 
         Args:
             members: for each class the places of its latents in the bank, int64; see `Query.class_members`.
             images: the labelled ones, float32 `(N, C, S, S)` in [0, 1]; labels: int64 `(N,)`, from 0 to classes - 1.
+            seeds: classes of images of the bank that count as labelled, see `Query`.
         """
-        own = torch.cat([Whitened(vae).whitened_mean(part) for part in images.split(CHUNK)])
-        latents, places = [], []
+        own = [Whitened(vae).whitened_mean(part) for part in images.split(CHUNK) if len(part)]
+        own_places = torch.full((len(images),), -1)
+        if seeds is not None:
+            own.append(bank.whitened(vae, of_bank := (seeds >= 0).nonzero()[:, 0]))
+            own_places, labels = torch.cat([own_places, of_bank]), torch.cat([labels, seeds[of_bank]])
+        known, latents, places = torch.cat(own), [], []
         for c, of_class in enumerate(members):
-            latents.append(bank.whitened(vae, of_class).half() if len(of_class) else own[labels == c].half())
-            places.append(of_class if len(of_class) else torch.full((len(latents[-1]),), -1))
+            latents.append(bank.whitened(vae, of_class).half() if len(of_class) else known[labels == c].half())
+            places.append(of_class if len(of_class) else own_places[labels == c])
         ends = torch.tensor([len(part) for part in latents]).cumsum(0)
-        return cls(torch.cat(latents), ends, torch.cat(places), own.half(), labels)
+        return cls(torch.cat(latents), ends, torch.cat(places), known.half(), labels)
 
     def draw_latents(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """Classes, int64 `(B,)` -> a random whitened latent of each, float32 `(B, *latent_shape)`."""

@@ -1,7 +1,7 @@
 """What a fit learns from labelled images: read them, query the pool, check it, spread the labels, keep the classes."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from .classes import ClassDifferences, ClassLatents
-from .encoders import Features, read_features
+from .encoders import Encoder, Features, read_features
 from .fit_report import FitReport
 from .images import LabelAt, plain_label, read_labelled
-from .pool import LabelledFeatures, LatentBank, Query
+from .pool import ClassTexts, LabelledFeatures, LatentBank, Query, TextClasses
 from .pool_labels import PoolLabels, Spread
 from .vae import Codec
 
@@ -47,34 +47,30 @@ class Fit:
         keep: float | None,
         at: LabelAt = None,
         features: Features | None = None,
+        classes: ClassTexts | None = None,
     ) -> Self:
-        """Learn from a data set of labelled images; see `VAEAugment.fit`.
+        """Learn from a data set of labelled images, from texts of classes, or from both; see `VAEAugment.fit`.
 
         Raises:
             ValueError: there are fewer than two classes, or `keep` is no part of a class.
         """
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        beside = labelled_features(bank, features, labelled)
-        images, labels = read_labelled(labelled, vae.channels, vae.size, at, None if beside is None else beside.see)
-        names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
-        if len(names) < 2:
-            raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
-        if -1 in names and len(names) > 2:
-            _warn("label -1 is taken for a class like others: leave images without a label out")
-        index = torch.tensor([names.index(label) for label in labels])
-        sizes = index.bincount().sort().values.tolist()
-        if len(sizes) >= MANY_CLASSES and (middle := sizes[len(sizes) // 2]) <= TINY_CLASS:
-            _warn(
-                f"the fit takes {len(sizes)} labels for classes, half of them with {middle} images or fewer. If they are "
-                "numbers, as ages or counts, leave the fit out (SyntheticDataset: fit=False): then images are varied, and no "
-                "new ones are made"
-            )
+        known = Known.read(vae, bank, labelled, at, features, classes)
+        for message in known.oddities():
+            _warn(message)
+        index, names, unseen = known.labels, known.names, known.without_images()
         report = None
         if bank is not None:
-            asked = bank.query(vae, images, None if beside is None else beside.result())
+            asked = bank.query(vae, known.images, known.features)
+            if known.seeds is not None:
+                asked = asked.with_seeds(known.seeds, alone=len(unseen) > 0)
             query = asked.weighed(index, len(names))
             verdict = check_pool(bank, query, index, len(names))
+            if not verdict.is_of_use and unseen:
+                raise ValueError(
+                    f"{verdict.warning}. Of {unseen} there are texts alone, and no images to vary: label some"
+                )
             if verdict.warning is not None:
                 _warn(verdict.warning)
             if verdict.is_of_use:
@@ -86,14 +82,14 @@ class Fit:
                         "Pass a bank of unlabelled images with all classes among them"
                     )
                 report = FitReport.of(asked, query, index, names, members, verdict.warning)
-                latents = ClassLatents.from_bank(vae, bank, members, images, index)
+                latents = ClassLatents.from_bank(vae, bank, members, known.images, index, known.seeds)
                 return cls(latents, names, report, Spread.of(scores, members, bank.index, verdict.accuracy))
             report = FitReport.of(asked, query, index, names, [], verdict.warning)
-        if len(names) == len(labels):
+        if len(names) == len(index):
             _warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"
             )
-        return cls(ClassDifferences.from_images(vae, images, index, len(names)), names, report)
+        return cls(ClassDifferences.from_images(vae, known.images, index, len(names)), names, report)
 
     @cached_property
     def _places(self) -> dict[Any, int]:
@@ -139,7 +135,103 @@ class Fit:
         return self.index(labels.tolist() if isinstance(labels, Tensor) else list(labels))
 
 
-def labelled_features(bank: LatentBank | None, features: Features | None, labelled: Any) -> LabelledFeatures | None:
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What a fit is given: labelled images, images of the pool that texts name, or both.
+
+    Args:
+        names: of all classes, sorted.
+        images: float32 `(M, C, S, S)` in [0, 1]; labels: int64 `(M,)`, places in `names`.
+        features: of the images, in the view of the bank's encoder; None without one.
+        seeds: int64 `(N,)`, places in `names` of the pool's images that texts name, -1 for others; None without texts.
+    """
+
+    names: Labels
+    images: Tensor
+    labels: Tensor
+    features: Tensor | None
+    seeds: Tensor | None
+
+    @classmethod
+    def read(
+        cls,
+        vae: Codec,
+        bank: LatentBank | None,
+        labelled: Any,
+        at: LabelAt,
+        features: Features | None,
+        classes: ClassTexts | None,
+    ) -> Self:
+        """Read the images and the texts, and let these choose their seeds.
+
+        Raises:
+            TypeError: there are neither.
+            ValueError: there are fewer than two classes, or one of which there is no image at all.
+        """
+        if labelled is None and classes is None:
+            raise TypeError(
+                "fit needs labelled images, fit(labelled), or texts of classes, fit(classes={...}), or both"
+            )
+        source = None if features is None else read_features(features)
+        texts = None if classes is None else text_classes(bank, classes, source)
+        images, own, rows = _read_images(vae, bank, labelled, at, source)
+        names = tuple(
+            sorted({*own, *(() if texts is None else texts.labels)}, key=lambda label: (isinstance(label, str), label))
+        )
+        if len(names) < 2:
+            raise ValueError(f"fit needs images of at least two classes, got {len(own)} of {names}")
+        labels = torch.tensor([names.index(label) for label in own], dtype=torch.int64)
+        if texts is None:
+            return cls(names, images, labels, rows, None)
+        seeds = texts.seeds(names, texts.pool[:0] if rows is None else rows, labels)
+        if lacking := [name for c, name in enumerate(names) if not ((labels == c).any() or (seeds == c).any())]:
+            raise ValueError(
+                f"no image of the pool is more like the text of {lacking} than like those of other classes: say it otherwise, "
+                "leave such classes out, or label some images of them"
+            )
+        return cls(names, images, labels, rows, seeds)
+
+    def oddities(self) -> Iterator[str]:
+        """What its user should know of labels that do not look like those of classes."""
+        if -1 in self.names and len(self.names) > 2:
+            yield "label -1 is taken for a class like others: leave images without a label out"
+        sizes = self.labels.unique(return_counts=True)[1].sort().values.tolist()
+        if len(sizes) >= MANY_CLASSES and (middle := sizes[len(sizes) // 2]) <= TINY_CLASS:
+            yield (
+                f"the fit takes {len(sizes)} labels for classes, half of them with {middle} images or fewer. If they are "
+                "numbers, as ages or counts, leave the fit out (SyntheticDataset: fit=False): then images are varied, and no "
+                "new ones are made"
+            )
+
+    def without_images(self) -> list[int | str]:
+        """Classes of which no image is labelled."""
+        return [name for c, name in enumerate(self.names) if not (self.labels == c).any()]
+
+
+def _read_images(
+    vae: Codec, bank: LatentBank | None, labelled: Any, at: LabelAt, source: Encoder | Tensor | None
+) -> tuple[Tensor, list[int | str], Tensor | None]:
+    """Labelled images, their labels and, if the bank compares by an encoder, their features; none if there are none."""
+    if labelled is None:
+        return torch.empty(0, vae.channels, vae.size, vae.size, dtype=torch.float32), [], None
+    beside = labelled_features(bank, source, labelled)
+    images, labels = read_labelled(labelled, vae.channels, vae.size, at, None if beside is None else beside.see)
+    return images, labels, None if beside is None else beside.result()
+
+
+def text_classes(bank: LatentBank | None, classes: ClassTexts, source: Encoder | Tensor | None) -> TextClasses:
+    """Classes that texts describe, beside the pool. Raises ValueError if there is no pool, or no encoder that reads texts."""
+    if bank is None:
+        raise ValueError(
+            "texts of classes are compared with the images of a pool, and there is none: bank=LatentBank.from_images(vae, "
+            "images, features=encoder), of an encoder that knows texts"
+        )
+    return bank.text_classes(classes, source if isinstance(source, Encoder) else None)
+
+
+def labelled_features(
+    bank: LatentBank | None, source: Encoder | Tensor | None, labelled: Any
+) -> LabelledFeatures | None:
     """What collects features of labelled images while they are read; None for a bank that compares images by no encoder.
 
     Raises:
@@ -147,8 +239,8 @@ def labelled_features(bank: LatentBank | None, features: Features | None, labell
     """
     own = None if bank is None else bank.encoder_features
     if own is not None:
-        return LabelledFeatures(own, None if features is None else read_features(features), len(labelled))
-    if features is not None:
+        return LabelledFeatures(own, source, len(labelled))
+    if source is not None:
         raise ValueError(
             "fit was given features, and there is no bank that compares images by such: "
             "bank=LatentBank.from_images(vae, images, features=...)"
@@ -173,21 +265,25 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
         labels: int64 `(M,)`, from 0 to classes - 1.
     """
     policy, accuracy = query.policy, None
-    if query.typicality.median() < policy.least_typicality or query.two_sample_auc > policy.largest_auc:
+    count, held = len(labels), "labelled images"
+    if not count and query.seeds is not None:
+        count, held = int((query.seeds >= 0).sum()), "images that texts name,"
+    is_unlike = len(labels) > 0 and bool(query.typicality.median() < policy.least_typicality)
+    if is_unlike or query.two_sample_auc > policy.largest_auc:
         return Verdict(
             False,
             "the bank of latents does not know images like these, so that samples are variations of the labelled images, not "
             "new ones of their classes. Pass a bank of your own unlabelled images, bank=LatentBank.from_images(vae, images), or "
             "weights trained on such images",
         )
-    if len(labels) >= policy.accuracy_from_labels * classes:
+    if count >= policy.accuracy_from_labels * classes:
         accuracy = query.cross_validated_accuracy(labels, classes)
-        if accuracy < policy.least_accuracy_of(len(labels), classes):
+        if accuracy < policy.least_accuracy_of(count, classes):
             lacking = " and ".join(bank.missing_views(query.vae))
             return Verdict(
                 False,
                 f"these weights do not tell the classes apart: spread over the bank, labels are right for {accuracy:.0%} of the "
-                "labelled images held out. So samples are variations of the labelled images, not new ones of their classes, and "
+                f"{held} held out. So samples are variations of the labelled images, not new ones of their classes, and "
                 "rarely help a classifier: use weights or a bank that know such images, or leave samples out (p=0, ratio=0)"
                 + (
                     f". This bank, of an earlier version, has no {lacking}: LatentBank.from_images(vae, images)"
@@ -202,7 +298,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
             "unlabelled images of these classes has better ones, bank=LatentBank.from_images(vae, images)",
             accuracy,
         )
-    return Verdict(True, accuracy=accuracy)
+    return Verdict(True, accuracy=accuracy if len(labels) else None)  # of seeds it says how easy they are
 
 
 def _warn(message: str) -> None:

@@ -21,14 +21,16 @@ class FitReport:
     """What `fit` found out about labelled images and a pool; `print(augment.fit_report)` shows it.
 
     Args:
-        labelled: number of images that count.
-        judged: number of labels that were held out in turn; 0 if no class has two.
+        labelled: number of labelled images that count.
+        judged: number of labels that were held out in turn; 0 if no class has two. They are those of the labelled images; where
+            there are none, those that texts gave.
         accuracy: part of these that the graphs of all views predict rightly, mean over classes; nan if none was judged.
-        accuracy_by_view: the same of each view alone.
+        accuracy_by_view: the same of each view alone, and of each with texts, where these stand beside labelled images.
         weights: how heavily each view votes, which sum to 1; 0 of one that carries next to no labels.
         confused: `(class, taken for, how many of how many judged)`, the most frequent first.
         kept: for each class how many images of the pool samples are drawn from; 0 where labelled images stand in.
         warning: what the fit warned of; None: nothing.
+        seeds: number of images of the pool that texts named, and that count as labelled.
     """
 
     labelled: int
@@ -39,6 +41,7 @@ class FitReport:
     confused: tuple[tuple[Label, Label, int, int], ...]
     kept: Mapping[Label, int]
     warning: str | None = None
+    seeds: int = 0
 
     @classmethod
     def of(
@@ -60,7 +63,7 @@ class FitReport:
         kept = {name: len(of_class) for name, of_class in zip(names, members or [()] * len(names), strict=True)}
         if not weighed.has_graphs:  # the pool proved to be of another kind: its graphs are not worth their cost
             return cls(len(labels), 0, math.nan, {}, {}, (), kept, warning)
-        votes = {view.name: graph.weight for view, graph in zip(weighed.views, weighed.graphs, strict=True)}
+        votes = {voter: graph.weight for voter, graph in zip(weighed.voters, weighed.graphs, strict=True)}
         held, total = weighed.held_out(labels, len(names)), sum(votes.values())
         alone = query.held_out(labels, len(names)).accuracies()
         predicted = held.predicted(list(votes.values())).tolist()
@@ -68,19 +71,24 @@ class FitReport:
             labelled=len(labels),
             judged=len(held.own),
             accuracy=held.accuracy(list(votes.values())),
-            accuracy_by_view={view.name: accuracy for view, accuracy in zip(query.views, alone, strict=True)},
-            weights={view.name: votes.get(view.name, 0.0) / total for view in query.views},
+            accuracy_by_view=dict(zip(query.voters, alone, strict=True)),
+            weights={voter: votes.get(voter, 0.0) / total for voter in query.voters},
             confused=_confused(held.own.tolist(), predicted, names),
             kept=kept,
             warning=warning,
+            seeds=0 if query.seeds is None else int((query.seeds >= 0).sum()),
         )
 
     def __str__(self) -> str:
-        lines = [f"{self.labelled} labelled images of {len(self.kept)} classes"]
+        lines = [self._given()]
         if self.weights and math.isnan(self.accuracy):
             lines.append("no class has two labelled images: nothing tells whether their labels spread")
         elif self.weights:
             lines.append(f"{self.judged} of their labels, held out in turn, are right for {self.accuracy:.0%}")
+        if not self.labelled:
+            lines.append(
+                "all of these labels are the texts', and no person's: right means that they agree with one another"
+            )
         for name, weight in self.weights.items():
             found = self.accuracy_by_view[name]
             alone = "" if math.isnan(found) else f", alone {found:.0%}"
@@ -93,6 +101,12 @@ class FitReport:
         if self.warning is not None:
             lines.append(f"warning: {self.warning}")
         return "\n".join(lines)
+
+    def _given(self) -> str:
+        seeds = f"{self.seeds} images of the pool, which texts name most surely"
+        if not self.labelled:
+            return f"no labelled images; of {len(self.kept)} classes {seeds}"
+        return f"{self.labelled} labelled images of {len(self.kept)} classes" + (f", and {seeds}" if self.seeds else "")
 
 
 def _confused(

@@ -15,7 +15,7 @@ from .fit_report import FitReport
 from .images import LabelAt, Labels, pair_up
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
-from .pool import LatentBank
+from .pool import ClassTexts, LatentBank
 from .pool_labels import PoolLabels
 from .seeding import thread_generator
 from .vae import Codec
@@ -73,9 +73,15 @@ class Fitted:
 
     @float32_on_cpu()
     def fit(
-        self, labelled: Any, labels: Labels = None, *, keep: float | None = None, features: Features | None = None
+        self,
+        labelled: Any = None,
+        labels: Labels = None,
+        *,
+        keep: float | None = None,
+        features: Features | None = None,
+        classes: ClassTexts | None = None,
     ) -> Self:
-        """Learn the classes of a few labelled images, so that new images of a class can be made.
+        """Learn classes from a few labelled images, or from texts, so that new images of a class can be made.
 
         The labels are spread over the kNN graphs of the bank (label spreading, Zhou et al., NeurIPS 2004; over photographs,
         ridge regression on patch features votes too, Coates et al., AISTATS 2011), and the most confident part of each
@@ -90,20 +96,27 @@ class Fitted:
         (judged by cross-validation). Then, as without a bank, a labelled image's latent is moved a little along a
         difference between two labelled images of one class (`ClassDifferences`), which rarely helps a classifier.
 
+        Texts take the place of labelled images, or stand beside them, where the bank compares images by an encoder that knows
+        text, as CLIP: the few images of the pool that each text names most surely count as labelled (see `pool.text_seeds`).
+        An image alone then gets the class of the nearest of these.
+
         Args:
             labelled: map-style data set or list of samples `(image, label, ...)`, read before their own transforms;
-                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images.
+                labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images. None: there
+                are texts alone.
             labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
                 under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
             features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
                 it not; see `LatentBank.from_images`.
+            classes: for each label a text, or several, that say what its images show, `{"ant": "a photo of an ant", ...}`; or
+                a list of names, which are the labels. Name the classes that are in the pool, and no others.
 
         Returns:
             The transform itself.
 
         Raises:
-            ValueError: there are fewer than two classes.
+            ValueError: there are fewer than two classes; or texts, and no encoder that knows such.
 
         Example:
             >>> from vae_augment import VAEAugment
@@ -114,7 +127,7 @@ class Fitted:
             torch.Size([3, 1, 28, 28])
         """
         pairs, at = pair_up(labelled, labels)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features), at)
+        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes), at)
         return self
 
     def pool_labels(self) -> PoolLabels:
