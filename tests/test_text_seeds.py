@@ -216,6 +216,8 @@ def test_what_knows_no_texts_is_told(bank, vae):
         VAEAugment(vae).fit(classes=TEXTS)
     with pytest.raises(TypeError, match="labelled images, fit"):
         VAEAugment(vae, bank=bank).fit()
+    with pytest.raises(TypeError, match="there are labels, and no images"):
+        VAEAugment(vae, bank=bank).fit(labels=[0, 1], classes=TEXTS)
     for function, message in (
         (lambda texts: torch.eye(len(texts), 12), "has 12 features of a text and 196 of an image"),
         (lambda texts: torch.full((len(texts), 196), torch.nan), "returns values that are not finite for 10 texts"),

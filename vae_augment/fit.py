@@ -82,7 +82,8 @@ class Fit:
                         "Pass a bank of unlabelled images with all classes among them"
                     )
                 report = FitReport.of(asked, query, index, names, members, verdict.warning)
-                latents = ClassLatents.from_bank(vae, bank, members, known.images, index, known.seeds)
+                seeds = None if query.seeds is None else known.seeds  # none where texts proved to mislead
+                latents = ClassLatents.from_bank(vae, bank, members, known.images, index, seeds)
                 return cls(latents, names, report, Spread.of(scores, members, bank.index, verdict.accuracy))
             report = FitReport.of(asked, query, index, names, [], verdict.warning)
         if len(names) == len(index):

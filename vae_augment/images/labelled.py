@@ -107,9 +107,15 @@ Labels = LabelAt | Sequence[Any] | Tensor | np.ndarray
 
 
 def pair_up(labelled: Any, labels: Labels) -> tuple[Any, LabelAt]:
-    """Return a data set of labelled images, and where its samples have their labels: `labels`, unless these are the labels."""
+    """Return a data set of labelled images, and where its samples have their labels: `labels`, unless these are the labels.
+
+    Raises:
+        TypeError: there are labels and no images.
+    """
     if labels is None or isinstance(labels, str | int) or callable(labels):
         return labelled, labels
+    if labelled is None:
+        raise TypeError("there are labels, and no images beside them: fit(images, labels)")
     return Pairs(labelled, labels), None
 
 

@@ -155,10 +155,8 @@ class Query:
             seeds: int64 `(N,)`, from 0 to classes - 1, and -1 for images of which texts say nothing.
             alone: no view votes without them, as where no image of some class is labelled.
         """
-        places, seeded = (
-            range(len(self.views)),
-            [replace(graph, seeds=self._with_images(seeds)) for graph in self.graphs],
-        )
+        places, of_all = range(len(self.views)), torch.cat([seeds, seeds.new_full((len(self.images),), -1)])
+        seeded = [replace(graph, seeds=of_all) for graph in self.graphs]
         if alone:
             return self._by_graphs(places, seeded, self.policy)
         return self._by_graphs([*places, *places], [*self.graphs, *seeded], self.policy)
@@ -233,10 +231,6 @@ class Query:
     def _alpha(self, labels: Tensor, classes: int) -> float:
         seeds = 0 if self.seeds is None else int((self.seeds >= 0).sum())
         return self.policy.alpha(len(labels) + seeds, classes)
-
-    def _with_images(self, seeds: Tensor) -> Tensor:
-        """Labels of the pool's images, and after them the images', which are unknown, -1."""
-        return torch.cat([seeds, seeds.new_full((len(self.images),), -1)])
 
     def _with_pool(self, labels: Tensor) -> Tensor:
         """The labels after those of the pool's images, which are unknown, -1."""
