@@ -94,15 +94,23 @@ def classifier(classes: int = 10, channels: int = 1, size: int = 28) -> nn.Seque
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size**2, classes))
 
 
-def train(images: Tensor, labels: Tensor, seed: int, mixup: bool = False, classes: int = 10) -> nn.Module:
-    """AdamW, one cycle, the last step's weights; uint8 images `(N, C, S, S)`."""
+def train(
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    mixup: bool = False,
+    classes: int = 10,
+    steps: int = STEPS,
+    make: Callable[[int, int, int], nn.Module] = classifier,
+) -> nn.Module:
+    """AdamW, one cycle, the last step's weights; uint8 images `(N, C, S, S)`, labels or their distributions."""
     torch.manual_seed(seed)
-    net = classifier(classes, *images.shape[1:3])
+    net = make(classes, *images.shape[1:3])
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     mix = v2.MixUp(alpha=0.2, num_classes=classes)
-    order = torch.cat([torch.randperm(len(images)) for _ in range(-(-STEPS * BATCH // len(images)))])
-    for step in range(STEPS):
+    order = torch.cat([torch.randperm(len(images)) for _ in range(-(-steps * BATCH // len(images)))])
+    for step in range(steps):
         batch = order[step * BATCH : (step + 1) * BATCH]
         x, y = images[batch].float() / 255, labels[batch]
         if mixup:

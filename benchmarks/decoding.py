@@ -87,25 +87,32 @@ class Images:
 def seen(images: Images, few: Tensor, arm: str, fitted: VAEAugment | None) -> tuple[Tensor, Tensor]:
     """What a classifier sees of an arm, before the policy: uint8 images, and labels or their distributions."""
     base = TensorDataset(images.free[few], images.free_labels[few])
-    synthetic = 0 if arm == "policy" else round(SHARE * IMAGES)
-    chosen = torch.randint(len(few), (IMAGES - synthetic,)).tolist()
-    if arm in ("policy", "oracle"):
-        real = [base[i] for i in chosen]
-        of_class = [(images.pool_labels == c).nonzero()[:, 0] for c in range(images.classes)]
-        for label in torch.arange(synthetic) % images.classes:
-            place = of_class[label][torch.randint(len(of_class[label]), ())]
-            real.append((images.pool[place], label))
-        items = real
-    else:
-        dataset = SyntheticDataset(
-            base,
-            ratio=synthetic / len(few),
-            augment=fitted,
-            pool=images.pool,
-            decode=arm == "decoded",
-            soft=arm == "soft",
-        )
-        items = dataset[len(few) :] + dataset.__getitems__(chosen)
+    if arm != "oracle":
+        return served(base, fitted, images.pool, arm, IMAGES)
+    synthetic = round(SHARE * IMAGES)
+    real = [base[i] for i in torch.randint(len(few), (IMAGES - synthetic,)).tolist()]
+    of_class = [(images.pool_labels == c).nonzero()[:, 0] for c in range(images.classes)]
+    for label in torch.arange(synthetic) % images.classes:
+        place = of_class[label][torch.randint(len(of_class[label]), ())]
+        real.append((images.pool[place], label))
+    return stacked(real)
+
+
+def served(
+    base: TensorDataset, fitted: VAEAugment | None, pool: Tensor, arm: str, count: int, share: float = SHARE
+) -> tuple[Tensor, Tensor]:
+    """Images, of which a share is what a `SyntheticDataset` over a pool serves; of the arm "policy" none is."""
+    synthetic = 0 if arm == "policy" else round(share * count)
+    chosen = torch.randint(len(base), (count - synthetic,)).tolist()
+    if not synthetic:
+        return stacked([base[i] for i in chosen])
+    dataset = SyntheticDataset(
+        base, ratio=synthetic / len(base), augment=fitted, pool=pool, decode=arm == "decoded", soft=arm == "soft"
+    )
+    return stacked(dataset[len(base) :] + dataset.__getitems__(chosen))
+
+
+def stacked(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack([image for image, _ in items]), torch.stack([torch.as_tensor(label) for _, label in items])
 
 
