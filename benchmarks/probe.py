@@ -51,15 +51,19 @@ class LastStage(nn.Module):
 
 @torch.no_grad()
 def before_last_stage(encoder: Encoder, images: Tensor) -> Tensor:
-    """What goes into the last stage, of images and of their mirror images: float16 `(2, N, 192, h, w)`."""
+    """What goes into the last stage, float16 `(N, 192, h, w)`."""
     net, found = encoder.forward.net, list[Tensor]()  # type: ignore[attr-defined]
     handle = net._blocks[-1].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].half()))
     try:
-        for view in (images, images.flip(-1)):
-            encoder.embed(view)
+        encoder.embed(images)
     finally:
         handle.remove()
-    return torch.cat(found).unflatten(0, (2, len(images)))
+    return torch.cat(found)
+
+
+def with_mirrored(encoder: Encoder, images: Tensor) -> Tensor:
+    """The same of images and of their mirror images, `(2, N, 192, h, w)`."""
+    return torch.stack([before_last_stage(encoder, view) for view in (images, images.flip(-1))])
 
 
 def train_last_stage(encoder: Encoder, inputs: Tensor, targets: Tensor, few: int, share: float, seed: int) -> LastStage:

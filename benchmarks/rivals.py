@@ -139,8 +139,7 @@ class Images:
     @cached_property
     def stages(self) -> tuple[Tensor, Tensor]:
         """What goes into Lite0's last stage, of the pool and of the test images."""
-        of_test = probe.before_last_stage(self.encoder, self.test[0])
-        return probe.before_last_stage(self.encoder, self.pool), of_test[0]
+        return probe.with_mirrored(self.encoder, self.pool), probe.before_last_stage(self.encoder, self.test[0])
 
 
 def apart(images: Tensor, labels: Tensor, in_pool: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -174,9 +173,9 @@ class Draw:
 
     @cached_property
     def kept(self) -> tuple[Tensor, Tensor]:
-        """Places in the pool of the images that our fit keeps, and its distributions of their labels."""
+        """Places in the pool of the images that our fit keeps, and their labels, one-hot."""
         kept = self.compared.pool_labels().kept()
-        return kept.index, kept.distribution
+        return kept.index, one_hot(kept.target, self.data.classes)
 
     @cached_property
     def probe(self) -> probe.LogisticRegression:
@@ -251,15 +250,16 @@ class Draw:
         else:
             places, targets = self.kept
             features = data.features[data.in_pool[places]]
-        weights = torch.ones(len(self.few) + len(features))
-        weights[len(self.few) :] = self.share / (1 - self.share) * len(self.few) / len(features)
+        each = targets @ (1 / targets.sum(0).clamp_min(1))  # classes alike, as `SyntheticDataset` serves them
+        each *= self.share / (1 - self.share) * len(self.few) / each.sum()
+        weights = torch.cat([torch.ones(len(self.few)), each])
         rows = torch.cat([data.features[self.few], features])
         model = probe.probe(rows, torch.cat([one_hot(self.labels, data.classes), targets]), weights)
         return probe.probe_accuracy(model, data.test_features, data.test[1])
 
     def _last_stage(self, with_pool: bool) -> float:
         data = self.data
-        inputs, targets = probe.before_last_stage(data.encoder, self.images), one_hot(self.labels, data.classes)
+        inputs, targets = probe.with_mirrored(data.encoder, self.images), one_hot(self.labels, data.classes)
         of_pool, of_test = data.stages
         if with_pool:
             places, said = self.kept
