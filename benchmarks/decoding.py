@@ -4,6 +4,7 @@
     python -m benchmarks.decoding --data letters --write letters   the pool as image files, for:
     python -m train --from mnist --data folder:letters --steps 1500 --out runs/letters
     python -m benchmarks.decoding --data letters --weights runs/letters --arms decoded
+    python -m benchmarks.decoding --data pairs "long tail" --n 5   100 classes; a class a hundredth of another
     python -m benchmarks.decoding --table                          the table of the stored figures
 
 Labels of a few images are spread over a pool of 2,000 others. Samples are made by `SyntheticDataset`, and the classifier, its
@@ -38,13 +39,26 @@ from vae_augment.pool_images import unexplained
 
 from .accuracy import IMAGES, POLICIES, VALIDATION, accuracy, commit, machine, train
 from .letters import letters
+from .many_classes import long_tail, pairs
 from .table import difference, interval, mean
 
 RESULTS = Path(__file__).parent / "decoding.jsonl"
 ARMS = ("policy", "decoded", "own", "soft", "oracle")
 POOL, SHARE = 2000, 0.7  # images; of samples among those that a classifier sees
-POLICY = {"letters": "affine", "mnist": "affine", "fashion-mnist": "randaugment"}
-OTHER = {"letters": "mnist", "mnist": "fashion-mnist", "fashion-mnist": "mnist"}
+POLICY = {
+    "letters": "affine",
+    "mnist": "affine",
+    "fashion-mnist": "randaugment",
+    "pairs": "affine",
+    "long tail": "randaugment",
+}
+OTHER = {
+    "letters": "mnist",
+    "mnist": "fashion-mnist",
+    "fashion-mnist": "mnist",
+    "pairs": "mnist",
+    "long tail": "fashion-mnist",
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class Images:
     def load(cls, name: str, validate: bool) -> "Images":
         if name == "letters":
             return cls(name, *letters(POOL, 1), *letters(4000, 2), *letters(4000, 4 if validate else 3))
+        if name in ("pairs", "long tail"):
+            return cls(name, *(pairs if name == "pairs" else long_tail)(VALIDATION if validate else 0))
         data = datasets.load(name, 1, 28, None)
         labels = datasets.TORCHVISION[name](str(datasets.root_folder(None)), train=True).targets
         used = len(labels) - VALIDATION
@@ -87,25 +103,32 @@ class Images:
 def seen(images: Images, few: Tensor, arm: str, fitted: VAEAugment | None) -> tuple[Tensor, Tensor]:
     """What a classifier sees of an arm, before the policy: uint8 images, and labels or their distributions."""
     base = TensorDataset(images.free[few], images.free_labels[few])
-    synthetic = 0 if arm == "policy" else round(SHARE * IMAGES)
-    chosen = torch.randint(len(few), (IMAGES - synthetic,)).tolist()
-    if arm in ("policy", "oracle"):
-        real = [base[i] for i in chosen]
-        of_class = [(images.pool_labels == c).nonzero()[:, 0] for c in range(images.classes)]
-        for label in torch.arange(synthetic) % images.classes:
-            place = of_class[label][torch.randint(len(of_class[label]), ())]
-            real.append((images.pool[place], label))
-        items = real
-    else:
-        dataset = SyntheticDataset(
-            base,
-            ratio=synthetic / len(few),
-            augment=fitted,
-            pool=images.pool,
-            decode=arm == "decoded",
-            soft=arm == "soft",
-        )
-        items = dataset[len(few) :] + dataset.__getitems__(chosen)
+    if arm != "oracle":
+        return served(base, fitted, images.pool, arm, IMAGES)
+    synthetic = round(SHARE * IMAGES)
+    real = [base[i] for i in torch.randint(len(few), (IMAGES - synthetic,)).tolist()]
+    of_class = [(images.pool_labels == c).nonzero()[:, 0] for c in range(images.classes)]
+    for label in torch.arange(synthetic) % images.classes:
+        place = of_class[label][torch.randint(len(of_class[label]), ())]
+        real.append((images.pool[place], label))
+    return stacked(real)
+
+
+def served(
+    base: TensorDataset, fitted: VAEAugment | None, pool: Tensor, arm: str, count: int, share: float = SHARE
+) -> tuple[Tensor, Tensor]:
+    """Images, of which a share is what a `SyntheticDataset` over a pool serves; of the arm "policy" none is."""
+    synthetic = 0 if arm == "policy" else round(share * count)
+    chosen = torch.randint(len(base), (count - synthetic,)).tolist()
+    if not synthetic:
+        return stacked([base[i] for i in chosen])
+    dataset = SyntheticDataset(
+        base, ratio=synthetic / len(base), augment=fitted, pool=pool, decode=arm == "decoded", soft=arm == "soft"
+    )
+    return stacked(dataset[len(base) :] + dataset.__getitems__(chosen))
+
+
+def stacked(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.stack([image for image, _ in items]), torch.stack([torch.as_tensor(label) for _, label in items])
 
 

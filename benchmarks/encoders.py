@@ -17,10 +17,12 @@ labels that are right, of all and of the part of each class that a fit keeps. Ev
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -103,23 +105,27 @@ def features_of_all(pool: Pool, n: list[int], draws: int, cache: Path | None) ->
     return torch.zeros(len(pool.images), embedded.shape[1]).index_copy_(0, needed, embedded)
 
 
-def costs(folder: Path, weights: str, draw: int = 0) -> dict[str, float]:
-    """CPU seconds for features of up to 10,000 images, for the rest of a bank, and for fits of ten labels a class."""
+def costs(folder: Path, weights: str, draw: int = 0) -> dict[str, tuple[float, float]]:
+    """Seconds, and CPU seconds, of features of up to 10,000 images, of the rest of a bank, of fits of ten labels a class."""
     vae, encoder = load_weights(weights).vae, load_encoder(ENCODER)
     images, labels = read(folder, vae.channels, vae.size)
     few = draw_of(labels, 10, draw)
-    pool, started = images[:: -(-len(images) // LARGEST_BANK)], time.process_time()
-    embedded = encoder.embed(pool)
-    seconds = {f"features of {len(pool)} images": time.process_time() - started}
-    for name, features in (("a bank without them", None), ("a bank with them", embedded)):
-        started = time.process_time()
-        bank = LatentBank.from_images(vae, pool, features=features)
-        seconds[name] = time.process_time() - started
-        started = time.process_time()
-        given = None if features is None else encoder
-        VAEAugment(vae, bank=bank, gain=1.0).fit(images[few], labels[few], features=given)
-        seconds[f"a fit, {name}"] = time.process_time() - started
+    pool, seconds = images[:: -(-len(images) // LARGEST_BANK)], dict[str, tuple[float, float]]()
+    with timed(seconds, f"features of {len(pool)} images"):
+        embedded = encoder.embed(pool)
+    for name, features, given in (("a bank without them", None, None), ("a bank with them", embedded, encoder)):
+        with timed(seconds, name):
+            bank = LatentBank.from_images(vae, pool, features=features)
+        with timed(seconds, f"a fit, {name}"):
+            VAEAugment(vae, bank=bank, gain=1.0).fit(images[few], labels[few], features=given)
     return seconds
+
+
+@contextlib.contextmanager
+def timed(seconds: dict[str, tuple[float, float]], name: str) -> Iterator[None]:
+    started = time.perf_counter(), time.process_time()
+    yield
+    seconds[name] = time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def table() -> str:
@@ -156,8 +162,8 @@ def main() -> None:
         parser.error("--images and --weights go together")
     torch.set_num_threads(options.threads)
     if options.cost:
-        for what, seconds in costs(options.images, options.weights).items():
-            print(f"{what}: {seconds:.1f} s of a core")
+        for what, (wall, cpu) in costs(options.images, options.weights).items():
+            print(f"{what}: {wall:.1f} s by {options.threads} threads, {cpu:.1f} s of a core")
         return
     revision = commit()  # now: of the code that runs, not committed meanwhile
     pools = [] if options.table else [bundled(name, options.root) for name in options.data]

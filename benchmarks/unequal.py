@@ -43,7 +43,7 @@ def run(bench: Bench, arm: str, draw: int) -> dict[str, float]:
         sample = bench.sampler("ours", labelled, KEEP, draw)
         assert sample is not None
         replaced = torch.rand(IMAGES) < SHARE
-        images[replaced] = sample(labels[replaced])
+        images[replaced], _ = sample(labels[replaced])
     policy = POLICIES[BEST[bench.name]]
     assert policy is not None
     net = train(torch.stack([policy(image) for image in images]), labels, draw)

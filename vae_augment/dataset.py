@@ -107,7 +107,7 @@ class SyntheticDataset(Dataset[Any]):
             raise ValueError(
                 f"soft labels come of a fit for synthetic samples, and ratio={ratio} asks for none: raise it"
             )
-        self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0))
+        self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0)).numpy()
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
         self._assigned: dict[str, Callable[[Any], Any] | None] = {}  # transforms
         if isinstance(augment, str | os.PathLike):
@@ -228,11 +228,16 @@ class SyntheticDataset(Dataset[Any]):
         read = [self._reader.read(self._source(index)) for index in indices]
         if isinstance(self.augment, VAEAugment):
             self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
-            if self.augment.classes is not None and self._unfitted is None:
-                for sample, _ in read:
-                    check_label(sample, self.augment, self._labels_at)
         parts = [extract_image(sample) for sample, _ in read]
         labels = [label_of(sample, self._labels_at) for sample, _ in read]
+        if (
+            isinstance(self.augment, VAEAugment)
+            and self._unfitted is None
+            and (known := self.augment.classes) is not None
+        ):
+            for (sample, _), label in zip(read, labels, strict=True):
+                if label not in known:
+                    check_label(sample, self.augment, self._labels_at)  # which tells
         drawn = self._vary([image for image, _ in parts], labels, indices)
         if (
             self._own is None and not self.soft
