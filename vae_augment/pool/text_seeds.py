@@ -19,7 +19,8 @@ from ..images import plain_label
 from .encoder_features import EncoderFeatures
 
 Label = int | str
-ClassTexts = Mapping[Label, str | Sequence[str]] | Sequence[str]
+Texts = str | Sequence[str]
+ClassTexts = Mapping[int, Texts] | Mapping[str, Texts] | Mapping[Label, Texts] | Sequence[str]
 """A text, or several, for each class; or names of classes alone, of which the text is "a photo of a NAME"."""
 
 MOST = 12  # images that stand for a class: more add little, and of a rare class the next ones are wrong
