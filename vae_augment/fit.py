@@ -12,7 +12,7 @@ from torch import Tensor
 from .classes import ClassDifferences, ClassLatents
 from .encoders import Features, read_features
 from .fit_report import FitReport
-from .images import LabelAt, plain_label, read_labelled
+from .images import ImageKey, LabelAt, plain_label, read_labelled
 from .pool import LabelledFeatures, LatentBank, Query
 from .pool_labels import PoolLabels, Spread
 from .vae import Codec
@@ -47,6 +47,7 @@ class Fit:
         keep: float | None,
         at: LabelAt = None,
         features: Features | None = None,
+        image_key: ImageKey = None,
     ) -> Self:
         """Learn from a data set of labelled images; see `VAEAugment.fit`.
 
@@ -56,7 +57,8 @@ class Fit:
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
         beside = labelled_features(bank, features, labelled)
-        images, labels = read_labelled(labelled, vae.channels, vae.size, at, None if beside is None else beside.see)
+        see = None if beside is None else beside.see
+        images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key)
         names = tuple(sorted(set(labels), key=lambda label: (isinstance(label, str), label)))
         if len(names) < 2:
             raise ValueError(f"fit needs images of at least two classes, got {len(labels)} of {names}")
