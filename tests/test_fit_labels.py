@@ -220,5 +220,5 @@ def test_another_default_device_does_not_matter(fitted, image):
 def test_arrays_may_have_their_channels_first_or_last(colours):
     images = IMAGES[:5].repeat(1, colours, 1, 1)
     for array in (images.numpy(), images.movedim(1, -1).numpy(), images):
-        pairs, _ = pair_up(array, [0, 1, 0, 1, 0])
+        pairs, *_ = pair_up(array, [0, 1, 0, 1, 0])
         assert all(torch.equal(pairs[i][0], images[i]) for i in range(5))

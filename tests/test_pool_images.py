@@ -57,7 +57,9 @@ def test_samples_are_the_pools_own_images_of_the_class(augment):
 def test_a_bank_of_the_pool_is_not_made_again(augment, monkeypatch):
     made = []
     make = LatentBank.from_images.__func__
-    monkeypatch.setattr(LatentBank, "from_images", classmethod(lambda *given: made.append(1) or make(*given)))
+    monkeypatch.setattr(
+        LatentBank, "from_images", classmethod(lambda *given, **named: made.append(1) or make(*given, **named))
+    )
     dataset = SyntheticDataset(BASE, augment=augment, pool=POOL, decode=False)
     assert dataset.augment.bank is augment.bank
     fitted = VAEAugment.from_pretrained("fashion-mnist", bank=augment.bank).fit(FEW)

@@ -16,7 +16,6 @@ from .images import (
     LabelAt,
     Reader,
     describe_sample,
-    extract_image,
     has_exif_rotation,
     label_of,
     lacks_label,
@@ -42,7 +41,7 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
             if len(tree_leaves(sample)) > 1:
                 _warn_not_fitted(lacks_label(f"the sample {index}", sample, at))
             return augment
-        image, _ = extract_image(sample)
+        image, _ = base.extract(sample)
         if isinstance(image, Tensor) and image.ndim != 3:  # a clip, or a batch
             return augment
         if len(own := by_class.setdefault(label, [])) < MOST_PER_CLASS:
@@ -60,7 +59,9 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
         return augment
     warn_exif_rotation(turned, "labelled images")
     pairs = [pair for own in by_class.values() for pair in own]
-    return copy.copy(augment).fit(_ReadAgain(base, pairs) if has_encoder else pairs)
+    fitted = copy.copy(augment).fit(_ReadAgain(base, pairs) if has_encoder else pairs, image_key=0)
+    fitted.image_key = base.image_key
+    return fitted
 
 
 class _ReadAgain:
@@ -74,7 +75,7 @@ class _ReadAgain:
 
     def __getitem__(self, place: int) -> tuple[Any, int | str]:
         index, label = self.pairs[place]
-        return extract_image(self.base.read(index)[0])[0], label
+        return self.base.image(index), label
 
 
 def bundled_for(base: Reader, count: int) -> str:
@@ -83,8 +84,7 @@ def bundled_for(base: Reader, count: int) -> str:
     Raises:
         ValueError: none reconstruct them well.
     """
-    some = [base.read(i * count // 16)[0] for i in range(min(16, count))]
-    images = [extract_image(sample)[0] for sample in some]
+    images = [base.image(i * count // 16) for i in range(min(16, count))]
     vaes = {name: hub.load(name).vae for name in hub.bundled()}
     quality = {
         name: _psnr(config, images)

@@ -18,9 +18,9 @@ from torch.utils.data import Dataset
 from .base_fit import bundled_for, check_label, fitted_to
 from .images import (
     Finish,
+    ImageKey,
     LabelAt,
     Reader,
-    extract_image,
     in_kind_of,
     is_as_it_is,
     label_of,
@@ -53,6 +53,7 @@ class SyntheticDataset(Dataset[Any]):
             images best.
         labels: where a sample's label is, if not in `(image, label, ...)` or under "label" or "labels": a key, a position, or a
             function of the sample.
+        image_key: where a sample's image is, in `base` and in `pool`: a key or a position. None: as `augment` has it.
         balance: give the synthetic samples to the smallest classes first, instead of evenly.
         fit: False keeps a `VAEAugment` that was not fitted as it is.
         pool: unlabelled images, as `LatentBank.from_images` takes them, over which the labels spread: they are the
@@ -85,6 +86,7 @@ class SyntheticDataset(Dataset[Any]):
         augment: Callable[[Any], Any] | str | os.PathLike[str] | None = None,
         *,
         labels: LabelAt = None,
+        image_key: ImageKey = None,
         balance: bool = False,
         fit: bool = True,
         pool: Any = None,
@@ -93,7 +95,9 @@ class SyntheticDataset(Dataset[Any]):
         seed: int | None = None,
     ) -> None:
         _check_pool_options(pool, decode, soft, fit, labels)
-        self._reader, look = untransformed_reader(base), untransformed_reader(base, on_copies=True)
+        if image_key is None and isinstance(augment, VAEAugment):
+            image_key = augment.image_key
+        self._reader, look = (untransformed_reader(base, on_copies, image_key) for on_copies in (False, True))
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
         self._synthetic = _synthetic_count(ratio, self._count)
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
@@ -118,7 +122,7 @@ class SyntheticDataset(Dataset[Any]):
         if pool is not None and self._synthetic:
             if not isinstance(self.augment, VAEAugment):
                 raise TypeError(f"pool= takes a VAEAugment, or a name of weights, as augment, got {self.augment!r}")
-            self.augment = over_pool(self.augment, pool)
+            self.augment = over_pool(self.augment, pool, image_key)
         self._unfitted: VAEAugment | None = None
         if isinstance(self.augment, VAEAugment) and self._synthetic:
             if self.augment.classes is not None:
@@ -131,7 +135,7 @@ class SyntheticDataset(Dataset[Any]):
         self._own: PoolImages | None = None
         if pool is not None and self._synthetic:
             assert isinstance(self.augment, VAEAugment)
-            self._own = own_images(self.augment, pool, decode, soft)
+            self._own = own_images(self.augment, pool, decode, soft, image_key)
 
     def __len__(self) -> int:
         return self._count + self._synthetic
@@ -228,7 +232,7 @@ class SyntheticDataset(Dataset[Any]):
         read = [self._reader.read(self._source(index)) for index in indices]
         if isinstance(self.augment, VAEAugment):
             self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
-        parts = [extract_image(sample) for sample, _ in read]
+        parts = [self._reader.extract(sample) for sample, _ in read]
         labels = [label_of(sample, self._labels_at) for sample, _ in read]
         if (
             isinstance(self.augment, VAEAugment)
@@ -273,7 +277,7 @@ class SyntheticDataset(Dataset[Any]):
         if "transform" not in self._assigned:
             sample = finish(sample)
         elif (transform := self._assigned["transform"]) is not None:
-            image, join = extract_image(sample)
+            image, join = self._reader.extract(sample)
             sample = join(transform(image))
         if (target_transform := self._assigned.get("target_transform")) is not None:
             sample = with_label(sample, target_transform, self._labels_at)

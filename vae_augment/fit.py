@@ -12,7 +12,7 @@ from torch import Tensor
 from .classes import ClassDifferences, ClassLatents
 from .encoders import Encoder, Features, read_features
 from .fit_report import FitReport
-from .images import LabelAt, plain_label, read_labelled
+from .images import ImageKey, LabelAt, plain_label, read_labelled
 from .pool import ClassTexts, LabelledFeatures, LatentBank, Query, TextClasses
 from .pool_labels import PoolLabels, Spread
 from .vae import Codec
@@ -48,6 +48,7 @@ class Fit:
         at: LabelAt = None,
         features: Features | None = None,
         classes: ClassTexts | None = None,
+        image_key: ImageKey = None,
     ) -> Self:
         """Learn from a data set of labelled images, from texts of classes, or from both; see `VAEAugment.fit`.
 
@@ -56,7 +57,7 @@ class Fit:
         """
         if keep is not None and not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
-        known = Known.read(vae, bank, labelled, at, features, classes)
+        known = Known.read(vae, bank, labelled, at, features, classes, image_key)
         for message in known.oddities():
             _warn(message)
         index, names, unseen = known.labels, known.names, known.without_images()
@@ -162,6 +163,7 @@ class Known:
         at: LabelAt,
         features: Features | None,
         classes: ClassTexts | None,
+        image_key: ImageKey,
     ) -> Self:
         """Read the images and the texts, and let these choose their seeds.
 
@@ -175,7 +177,7 @@ class Known:
             )
         source = None if features is None else read_features(features)
         texts = None if classes is None else text_classes(bank, classes, source)
-        images, own, rows = _read_images(vae, bank, labelled, at, source)
+        images, own, rows = _read_images(vae, bank, labelled, at, source, image_key)
         names = tuple(
             sorted({*own, *(() if texts is None else texts.labels)}, key=lambda label: (isinstance(label, str), label))
         )
@@ -210,13 +212,19 @@ class Known:
 
 
 def _read_images(
-    vae: Codec, bank: LatentBank | None, labelled: Any, at: LabelAt, source: Encoder | Tensor | None
+    vae: Codec,
+    bank: LatentBank | None,
+    labelled: Any,
+    at: LabelAt,
+    source: Encoder | Tensor | None,
+    image_key: ImageKey,
 ) -> tuple[Tensor, list[int | str], Tensor | None]:
     """Labelled images, their labels and, if the bank compares by an encoder, their features; none if there are none."""
     if labelled is None:
         return torch.empty(0, vae.channels, vae.size, vae.size, dtype=torch.float32), [], None
     beside = labelled_features(bank, source, labelled)
-    images, labels = read_labelled(labelled, vae.channels, vae.size, at, None if beside is None else beside.see)
+    see = None if beside is None else beside.see
+    images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key)
     return images, labels, None if beside is None else beside.result()
 
 

@@ -12,7 +12,7 @@ from .encoders import Features
 from .engine import Engine, How
 from .fit import Fit
 from .fit_report import FitReport
-from .images import LabelAt, Labels, pair_up
+from .images import ImageKey, LabelAt, Labels, pair_up
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
 from .pool import ClassTexts, LatentBank
@@ -25,11 +25,12 @@ class Fitted:
     """`fit`, and what it makes possible, for a transform that has an engine and options.
 
     Args:
-        strength, residual: of the transform.
+        strength, residual, image_key: of the transform.
     """
 
     strength: float
     residual: bool
+    image_key: ImageKey
     _engine: Engine
     _fit: Fit | None
     _labels_at: LabelAt
@@ -77,6 +78,7 @@ class Fitted:
         labelled: Any = None,
         labels: Labels = None,
         *,
+        image_key: ImageKey = None,
         keep: float | None = None,
         features: Features | None = None,
         classes: ClassTexts | None = None,
@@ -106,6 +108,7 @@ class Fitted:
                 are texts alone.
             labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
                 under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
+            image_key: where a sample's image is, a key or a position; the transform keeps it. None: the one it has.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
             features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
                 it not; see `LatentBank.from_images`.
@@ -126,8 +129,9 @@ class Fitted:
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        pairs, at = pair_up(labelled, labels)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes), at)
+        image_key = self.image_key if image_key is None else image_key
+        pairs, at, key = pair_up(labelled, labels, image_key)
+        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes, key), at, image_key)
         return self
 
     def pool_labels(self) -> PoolLabels:
@@ -161,8 +165,11 @@ class Fitted:
             raise RuntimeError("there is nothing to save: call fit(labelled) first")
         hub.save_fit(path, self._fit, self.vae)
 
-    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None) -> Self:
+    def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None, *, image_key: ImageKey = None) -> Self:
         """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
+
+        Args:
+            labels, image_key: where a sample's label and image are, as of `fit`; the file does not say.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -180,11 +187,11 @@ class Fitted:
             >>> again.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(hub.load_fit(path, self.vae), labels)
+        self._set_fit(hub.load_fit(path, self.vae), labels, self.image_key if image_key is None else image_key)
         return self
 
-    def _set_fit(self, fit: Fit, labels_at: LabelAt) -> None:
-        self._labels_at = labels_at
+    def _set_fit(self, fit: Fit, labels_at: LabelAt, image_key: ImageKey) -> None:
+        self._labels_at, self.image_key = labels_at, image_key
         self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
 
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any, Literal, TypedDict
 
 from .encoders import Features
+from .images import ImageKey
 from .jitter import LARGEST_FACTOR, Jitter
 from .pool import LatentBank
 from .vae import Codec
@@ -25,6 +26,7 @@ class Options(TypedDict, total=False):
     per_frame: bool
     resize: bool
     on_geometry: OnGeometry
+    image_key: ImageKey
 
 
 class PretrainedOptions(Options, total=False):
@@ -68,7 +70,7 @@ def with_bank(vae: Codec, stored: LatentBank | None, options: PretrainedOptions)
     """
     pool, features = options.pop("pool", None), options.pop("features", None)
     if pool is not None:
-        options["bank"] = LatentBank.from_images(vae, pool, features=features)
+        options["bank"] = LatentBank.from_images(vae, pool, features=features, image_key=options.get("image_key"))
     elif features is not None and (bank := options.get("bank")) is not None:
         options["bank"] = bank.with_encoder(features)
     elif features is not None:

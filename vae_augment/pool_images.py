@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from .classes import ClassDifferences, Spans
-from .images import extract_image, to_model, untransformed_reader
+from .images import ImageKey, to_model, untransformed_reader
 from .pool import LatentBank
 from .pool_labels import PoolLabels
 from .transform import VAEAugment
@@ -35,15 +35,16 @@ class PoolImages:
     Args:
         images: what `LatentBank.from_images` was given.
         labels: those of a fit over that bank.
+        image_key: where a sample's image is, as of `LatentBank.from_images`.
 
     Raises:
         ValueError: the bank does not know its images' places.
     """
 
-    def __init__(self, images: Any, labels: PoolLabels) -> None:
+    def __init__(self, images: Any, labels: PoolLabels, image_key: ImageKey = None) -> None:
         kept = labels.kept()
         order = kept.target.argsort(stable=True)
-        self._reader = untransformed_reader(images)
+        self._reader = untransformed_reader(images, image_key=image_key)
         self._index, self._distribution = kept.index[order], kept.distribution[order]
         self._spans = Spans.of(torch.bincount(kept.target, minlength=len(labels.classes)).cumsum(0))
         self._target = {label: c for c, label in enumerate(labels.classes) if self._spans.counts[c] > 0}
@@ -55,20 +56,19 @@ class PoolImages:
     def draw(self, label: int | str, generator: Generator | None) -> Drawn:
         """A random image of a class, before the pool's own transform."""
         row = int(self._spans.draw(torch.tensor([self._target[label]]), generator))
-        image, _ = extract_image(self._reader.read(int(self._index[row]))[0])
-        return Drawn(image, self._distribution[row])
+        return Drawn(self._reader.image(int(self._index[row])), self._distribution[row])
 
     def __repr__(self) -> str:
         return f"PoolImages({len(self._index)} images of {len(self._target)} classes)"
 
 
-def over_pool(augment: VAEAugment, pool: Any) -> VAEAugment:
+def over_pool(augment: VAEAugment, pool: Any, image_key: ImageKey = None) -> VAEAugment:
     """The transform with a bank of these images: its own, if that is of them, else one that is made here.
 
     Raises:
         ValueError: it was fitted over others, or given a jitter, a strength or `residual`, with which nothing is fitted.
     """
-    is_of_pool = augment.bank is not None and bank_is_of(augment.bank, augment.vae, pool)
+    is_of_pool = augment.bank is not None and bank_is_of(augment.bank, augment.vae, pool, image_key)
     if augment.classes is not None:
         if not is_of_pool:
             raise ValueError(
@@ -76,7 +76,9 @@ def over_pool(augment: VAEAugment, pool: Any) -> VAEAugment:
                 "bank=LatentBank.from_images(vae, pool)"
             )
         return augment
-    fits = augment if is_of_pool else augment.with_bank(LatentBank.from_images(augment.vae, pool))
+    fits = augment
+    if not is_of_pool:
+        fits = augment.with_bank(LatentBank.from_images(augment.vae, pool, image_key=image_key))
     if not fits.can_fit:
         raise ValueError(
             f"pool= is for new images of a class, and {augment} was given a jitter, a strength other than 1 or residual=False, "
@@ -85,7 +87,9 @@ def over_pool(augment: VAEAugment, pool: Any) -> VAEAugment:
     return fits
 
 
-def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) -> PoolImages | None:
+def own_images(
+    augment: VAEAugment, pool: Any, decode: bool | None, soft: bool, image_key: ImageKey = None
+) -> PoolImages | None:
     """The pool's own images under the labels that a fit spread to them; None if decoded ones are served in their place.
 
     A fit that spread no labels has told why, and varies the labelled images.
@@ -108,7 +112,8 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
     if decode is None and not soft:
         assert augment.bank is not None
         assert augment.bank.index is not None  # of the pool
-        lost = unexplained(augment.vae, _some(augment.vae, pool, augment.bank.index, DRAWN_TO_JUDGE))
+        some = _some(augment.vae, pool, augment.bank.index, DRAWN_TO_JUDGE, image_key)
+        lost = unexplained(augment.vae, some)
         if lost <= MOST_UNEXPLAINED:
             return None
         warnings.warn(
@@ -117,24 +122,24 @@ def own_images(augment: VAEAugment, pool: Any, decode: bool | None, soft: bool) 
             "that it shall be so, decode=True asks for decoded ones",
             stacklevel=4,
         )
-    return PoolImages(pool, augment.pool_labels())
+    return PoolImages(pool, augment.pool_labels(), image_key)
 
 
 @torch.no_grad()
-def bank_is_of(bank: LatentBank, vae: Codec, images: Any) -> bool:
+def bank_is_of(bank: LatentBank, vae: Codec, images: Any, image_key: ImageKey = None) -> bool:
     """Whether a bank was made of these images: it knows their places, and some of them have its latents."""
     if bank.index is None or int(bank.index[-1]) >= len(images):
         return False
     own = bank.latents[_evenly_spaced(len(bank), LOOKED_AT)].float()
-    seen = vae.encode(_some(vae, images, bank.index, LOOKED_AT))[0]
+    seen = vae.encode(_some(vae, images, bank.index, LOOKED_AT, image_key))[0]
     return bool((seen - own).norm() <= LARGEST_DIFFERENCE * own.norm())
 
 
-def _some(vae: Codec, images: Any, index: Tensor, count: int) -> Tensor:
+def _some(vae: Codec, images: Any, index: Tensor, count: int, image_key: ImageKey) -> Tensor:
     """Some of the images of a bank, as the VAE sees them, float32 `(B, C, S, S)`."""
-    reader = untransformed_reader(images, on_copies=True)
-    read = [reader.read(i)[0] for i in index[_evenly_spaced(len(index), count)].tolist()]
-    return torch.cat([to_model(extract_image(sample)[0], vae.channels, vae.size)[0] for sample in read]).clamp(0, 1)
+    reader = untransformed_reader(images, on_copies=True, image_key=image_key)
+    read = [reader.image(i) for i in index[_evenly_spaced(len(index), count)].tolist()]
+    return torch.cat([to_model(image, vae.channels, vae.size)[0] for image in read]).clamp(0, 1)
 
 
 def _evenly_spaced(count: int, most: int) -> Tensor:

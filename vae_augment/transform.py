@@ -18,12 +18,17 @@ from .fit import Fit
 from .fitted import Fitted
 from .images import (
     IMAGE_KINDS,
+    ImageKey,
     LabelAt,
     check_has_image,
+    checked_key,
     describe_sample,
+    extract_images,
     extract_labelled,
     frames_of,
+    has_parts,
     hide_companions,
+    holds_samples,
     is_image,
     lead_shape,
     plain_dict,
@@ -77,6 +82,8 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         per_frame: vary each frame of a `Video` on its own.
         resize: False refuses images of another size than the model's instead of resizing for the network.
         on_geometry: what to do when a sample holds boxes, masks or key points, which are never moved.
+        image_key: key, field or position of the image in a sample, where it has an unusual name or lies beside other pictures;
+            all other parts are left alone. An image alone needs none, nor does a list of PIL images, which is a batch.
 
     Raises:
         TypeError: an input that would be damaged or silently ignored: ndarrays, PIL modes with a palette or more than
@@ -109,6 +116,7 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         per_frame: bool = False,
         resize: bool = True,
         on_geometry: OnGeometry = "passthrough",
+        image_key: ImageKey = None,
     ) -> None:
         super().__init__()
         # another codec's are kept in the same form, which `save` refuses
@@ -117,7 +125,7 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         if bank is not None:
             check_bank(bank, weights.vae)
             weights = _with_other_bank(weights, bank)
-        self.strength, self.p = strength, p
+        self.strength, self.p, self.image_key = strength, p, image_key
         gain = None if gain is None else checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
@@ -200,6 +208,25 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     def p(self, value: float) -> None:
         self._p = checked_number("p", value, high=1.0)
 
+    @property
+    def image_key(self) -> ImageKey:
+        """Key, field or position of the image in a sample; None: see the class. May be changed, as `p`.
+
+        Example:
+            >>> import torch
+            >>> from vae_augment import VAEAugment
+            >>> augment = VAEAugment.from_pretrained("mnist", image_key="photo")
+            >>> blank = torch.zeros(1, 28, 28)
+            >>> row = augment({"before": blank, "photo": blank, "cls": 3})
+            >>> row["before"] is blank, row["photo"] is blank
+            (True, False)
+        """
+        return self._image_key
+
+    @image_key.setter
+    def image_key(self, value: ImageKey) -> None:
+        self._image_key = checked_key(value)
+
     def with_bank(self, bank: LatentBank) -> Self:
         """A copy that fits over another bank of these weights, for one that was not fitted yet.
 
@@ -230,7 +257,8 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     def extra_repr(self) -> str:
         source = f"{self.source!r}, " if self.source else ""
         source += "" if self.revision is None else f"revision={self.revision!r}, "
-        return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}"
+        key = "" if self.image_key is None else f", image_key={self.image_key!r}"
+        return f"{source}strength={self.strength}, p={self.p}, jitter={self.jitter}, residual={self.residual}{key}"
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         check_has_image(flat_inputs)
@@ -239,10 +267,13 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
     def forward(self, *inputs: Any) -> Any:
         """Vary a sample, as any v2 transform does; after `fit`, the label beside an image says what its new one shows."""
         refuse_tracing()
-        if self._labels_at is None and type(self) is VAEAugment and shortcuts.is_lone(inputs):
+        is_usual = len(inputs) == 1 or (self._labels_at is None and self._image_key is None)
+        if is_usual and type(self) is VAEAugment and shortcuts.is_lone(inputs):
             new = self._vary_lone(*inputs)
             return new if len(inputs) == 1 else (new, inputs[1])
         sample = plain_dict(inputs if len(inputs) > 1 else inputs[0])
+        if self._image_key is not None and has_parts(sample):
+            return self._vary_at_key(sample)
         if self._engine.move.traits.makes_new and len(leaves := tree_leaves(sample)) > 1 and any(map(is_image, leaves)):
             return self._replaced(sample, leaves)
         sample, show = hide_companions(sample)
@@ -259,6 +290,17 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         new = shortcuts.varied_bytes(self._engine, image, plan, how) if is_plain else None
         return apply_plan(self._engine, image, plan, how) if new is None else new
 
+    def _vary_at_key(self, sample: Any) -> Any:
+        """A sample, or a list of samples, whose image lies at `image_key`: it alone is varied."""
+        if holds_samples(sample):
+            return [self._vary_at_key(plain_dict(item)) for item in sample]
+        leaves = tree_leaves(sample)
+        if self._engine.move.traits.makes_new and len(leaves) > 1:
+            return self._replaced(sample, leaves)
+        self.check_geometry(leaves)
+        image, put_back = extract_images(sample, self._image_key)
+        return put_back(self.vary_all(image) if isinstance(image, list) else self.forward(image))
+
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw all that chance decides, for each leading shape; `transform` replays it."""
         shapes = dict.fromkeys(map(lead_shape, flat_inputs))
@@ -272,7 +314,7 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         """A sample, or a batch of them, its image replaced by a new one of its label."""
         assert self._fit is not None
         self.check_inputs(leaves)
-        image, labels, join = extract_labelled(sample, leaves, self._labels_at)
+        image, labels, join = extract_labelled(sample, leaves, self._labels_at, self._image_key)
         classes = self._fit.index(labels)  # raises for unknown ones, also where p would leave them alone
         if isinstance(image, list):
             return join(self.vary_all(image, labels))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..images import extract_image, to_model, untransformed_reader
+from ..images import ImageKey, to_model, untransformed_reader
 from ..numerics import evaluating
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of each channel, of pixels in [0, 1]
@@ -81,19 +81,20 @@ class Encoder:
                 )
         object.__setattr__(self, "name", check_name(self.name) if self.name else _name_of(self.forward))
 
-    def embed(self, images: Any) -> Tensor:
+    def embed(self, images: Any, image_key: ImageKey = None) -> Tensor:
         """Features of images of any size and kind, float32 `(N, D)` on the CPU; no more than a batch is held at a time.
 
         Args:
             images: a tensor `(N, C, H, W)`, or a map-style data set or list of images, or of samples that hold one.
+            image_key: where a sample's image is, if not where `VAEAugment` finds it: a key or a position.
 
         Raises:
             TypeError, ValueError: what `forward` returns are no features: not `(B, D)`, or not finite.
         """
         if isinstance(images, Tensor):
             return torch.cat([self.embed_seen(self.see(part)) for part in images.split(self.batch_size)])
-        reader = untransformed_reader(images, on_copies=True)
-        return self.embed_each(extract_image(reader.read(i)[0])[0] for i in range(len(images)))
+        reader = untransformed_reader(images, on_copies=True, image_key=image_key)
+        return self.embed_each(reader.image(i) for i in range(len(images)))
 
     def embed_each(self, images: Iterable[Any]) -> Tensor:
         """The same of single images that are read one after the other."""

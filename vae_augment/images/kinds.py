@@ -170,5 +170,6 @@ def check_has_channels(pixels: Tensor) -> None:
     if pixels.ndim < 3:
         raise ValueError(
             f"VAEAugment expects images (..., C, H, W), got a tensor of shape {tuple(pixels.shape)}. If it is a label, put "
-            "the image before it; if it is an image without a channel dimension, add one: image[None]"
+            "the image before it, or say where that is, image_key='key'; if it is an image without a channel dimension, add "
+            "one: image[None]"
         )

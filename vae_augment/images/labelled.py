@@ -12,12 +12,17 @@ from torch import Tensor
 
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
-from .sample import LabelAt, describe_sample, extract_image, label_of
+from .sample import ImageKey, LabelAt, checked_key, describe_sample, extract_image, label_of, lacks_key
 from .untransformed import untransformed_reader
 
 
 def read_labelled(
-    dataset: Any, channels: int, size: int, at: LabelAt = None, see: Callable[[int, Any], None] | None = None
+    dataset: Any,
+    channels: int,
+    size: int,
+    at: LabelAt = None,
+    see: Callable[[int, Any], None] | None = None,
+    image_key: ImageKey = None,
 ) -> tuple[Tensor, list[int | str]]:
     """Read labelled images to float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
@@ -27,6 +32,7 @@ def read_labelled(
     Args:
         at: where a sample's label is, see `label_of`.
         see: is given the index and the image itself, at its own size, of each that counts.
+        image_key: where a sample's image is, see `extract_image`.
 
     Raises:
         TypeError: a sample has no image or no label.
@@ -37,7 +43,7 @@ def read_labelled(
         >>> images.shape, labels
         (torch.Size([2, 1, 28, 28]), ['bag', 'coat'])
     """
-    reader = untransformed_reader(dataset, on_copies=True)
+    reader = untransformed_reader(dataset, on_copies=True, image_key=image_key)
     images, labels, seen, rotated = [], [], set(), 0
     for index in range(len(dataset)):
         sample, _ = reader.read(index)
@@ -47,8 +53,8 @@ def read_labelled(
                 f"{lacks_label(f'sample {index}', sample, at)}. Say where it is, labels='key', and of tensors of images and "
                 "labels make TensorDataset(images, labels)"
             )
-        image, _ = extract_image(sample)
-        if index == 0:
+        image, _ = reader.extract(sample)
+        if index == 0 and image_key is None:
             _tell_which_picture(sample, image)
         rotated += has_exif_rotation(image)
         x, _ = to_model(image, channels, size)
@@ -77,7 +83,7 @@ def lacks_label(name: str, sample: Any, at: LabelAt) -> str:
         "sample 0, {'image': Tensor of float32 (1, 28, 28), 'age': float}, has no integer or string under 'age'"
     """
     if isinstance(at, str | int) and isinstance(sample, dict) and at not in sample:
-        return f"{name} has no key {at!r}, only {', '.join(map(repr, sample))}"
+        return lacks_key(name, sample, at)
     if at is None:
         return (
             f"{name}, {describe_sample(sample)}, has no label: there is no integer or string as (image, label, ...) or under "
@@ -95,8 +101,8 @@ def _tell_which_picture(sample: Any, image: Any) -> None:
     taken = [key for key in pictures if sample[key] is image]
     if len(pictures) > 1 and taken and taken[0] not in ("image", "img"):
         warnings.warn(
-            f"samples hold pictures under {', '.join(map(repr, pictures))}, and the one under {taken[0]!r} is taken: name the "
-            "image 'image', or leave the others out",
+            f"samples hold pictures under {', '.join(map(repr, pictures))}, and the one under {taken[0]!r} is taken: say which "
+            f"is the image, image_key={taken[0]!r}, name it 'image', or leave the others out",
             stacklevel=5,
         )
 
@@ -106,17 +112,19 @@ Labels = LabelAt | Sequence[Any] | Tensor | np.ndarray
 """Labels beside images, or where a sample has its own."""
 
 
-def pair_up(labelled: Any, labels: Labels) -> tuple[Any, LabelAt]:
-    """Return a data set of labelled images, and where its samples have their labels: `labels`, unless these are the labels.
+def pair_up(labelled: Any, labels: Labels, image_key: ImageKey = None) -> tuple[Any, LabelAt, ImageKey]:
+    """Return a data set of labelled images, and where its samples have their labels and images.
+
+    That is at `labels` and `image_key`, unless these are the labels themselves: then it is one of pairs.
 
     Raises:
         TypeError: there are labels and no images.
     """
     if labels is None or isinstance(labels, str | int) or callable(labels):
-        return labelled, labels
+        return labelled, labels, image_key
     if labelled is None:
         raise TypeError("there are labels, and no images beside them: fit(images, labels)")
-    return Pairs(labelled, labels), None
+    return Pairs(labelled, labels, image_key), None, None
 
 
 class Pairs:
@@ -126,6 +134,7 @@ class Pairs:
         images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)`, `(N, H, W, C)` or, of one channel or three,
             `(N, C, H, W)`, or a sequence of images.
         labels: one for each.
+        image_key: where the image is, if they are samples.
 
     Raises:
         ValueError: there are more of one than of the other.
@@ -136,7 +145,7 @@ class Pairs:
         (5, torch.Size([1, 28, 28]), 'b')
     """
 
-    def __init__(self, images: Any, labels: Sequence[Any] | Tensor | np.ndarray) -> None:
+    def __init__(self, images: Any, labels: Sequence[Any] | Tensor | np.ndarray, image_key: ImageKey = None) -> None:
         if len(images) != len(labels):
             raise ValueError(f"there are {len(images)} images and {len(labels)} labels: give one label for each image")
         if isinstance(images, np.ndarray):
@@ -144,10 +153,11 @@ class Pairs:
             if images.ndim == 4 and (images.shape[-1] in COLOURS or images.shape[1] not in COLOURS):
                 images = images.movedim(-1, 1)
         self.images = images[:, None] if isinstance(images, Tensor) and images.ndim == 3 else images
-        self.labels = labels
+        self.labels, self.image_key = labels, checked_key(image_key)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self.images[index], self.labels[index]
+        image = self.images[index]
+        return image if self.image_key is None else extract_image(image, self.image_key)[0], self.labels[index]

@@ -1,5 +1,6 @@
 """A sample of any data set: where its image is, and what its label is."""
 
+import copy
 import math
 import operator
 from collections.abc import Callable, Mapping
@@ -18,23 +19,45 @@ OTHER_NAMES = ("mask", "seg", "depth", "annotation", "label", "target")
 
 LabelAt = str | int | Callable[[Any], Any] | None
 """Where a sample's label is: a key, a position, a function of the sample; None: `(image, label, ...)`, "label" or "labels"."""
+ImageKey = str | int | None
+"""Where a sample's image is: a key, the name of a field, a position; None: where `extract_image` finds one."""
 
 
-def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+def checked_key(image_key: Any) -> ImageKey:
+    """Return what `image_key=` was given. Raises TypeError for what is no key or position."""
+    if image_key is None or (isinstance(image_key, str | int) and not isinstance(image_key, bool)):
+        return image_key
+    raise TypeError(f"image_key must be the key (str) or position (int) of the image in a sample, got {image_key!r}")
+
+
+def extract_image(sample: Any, key: ImageKey = None) -> tuple[Any, Callable[[Any], Any]]:
     """Return the image of a sample, and the function that returns the sample with another image in its place.
 
     The image is, as in torchvision's v2 transforms, the first PIL image or tv_tensors image, else the first plain tensor. Of
     several under keys it is the one called "image" or "img", and none that is called a mask or the like.
 
+    Args:
+        key: where else it is, in a dict, tuple or list. An image alone needs none.
+
     Raises:
-        TypeError: the sample holds no image.
+        TypeError: the sample holds no image, or none there.
 
     Example:
         >>> import torch
         >>> image, put_back = extract_image({"image": torch.zeros(1, 28, 28), "label": 3})
         >>> image.shape, put_back("another image")
         (torch.Size([1, 28, 28]), {'image': 'another image', 'label': 3})
+        >>> extract_image((3, "a name", image), key=2)[0] is image
+        True
     """
+    if key is not None and isinstance(sample, tuple | list | Mapping):
+        part, put_back = _part_at(sample, key)
+        if is_image(part):
+            return part, put_back
+        raise TypeError(
+            f"a sample, {describe_sample(plain_dict(sample))}, has no image under {key!r}, which image_key= names. Images are "
+            "PIL images or tensors, and a batch is one tensor or a list of images; convert ndarrays with v2.ToImage()"
+        )
     if type(sample) is tuple and len(sample) == 2 and is_image(sample[0]) and isinstance(sample[1], int | str):
         label = sample[1]
         return sample[0], lambda image: (image, label)  # the usual sample, without the cost of walking a tree
@@ -44,13 +67,65 @@ def extract_image(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
     if not (explicit or tensors):
         kinds = ", ".join(type(item).__name__ for item in flat)
         raise TypeError(
-            f"a sample holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with v2.ToImage()"
+            f"a sample holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with v2.ToImage(), and "
+            "if there is an image, say where, image_key='key'"
         )
     position = (explicit or tensors)[0]
     if len(explicit) > 1:
         names = [_name_of(path) for path, _ in tree_flatten_with_path(sample)[0]]
         position = min(explicit, key=lambda i: _rank(names[i]))
     return flat[position], lambda image: tree_unflatten([*flat[:position], image, *flat[position + 1 :]], spec)
+
+
+def extract_images(sample: Any, key: ImageKey) -> tuple[Any, Callable[[Any], Any]]:
+    """The same of a sample or a batch of them in columns, whose images are one tensor or a list.
+
+    Example:
+        >>> images, put_back = extract_images({"photo": [PIL.Image.new("L", (9, 9))] * 3, "cls": [0, 1, 0]}, "photo")
+        >>> len(images), put_back("others")
+        (3, {'photo': 'others', 'cls': [0, 1, 0]})
+    """
+    part, put_back = _part_at(sample, key)
+    if isinstance(part, list) and part and all(map(is_image, part)):
+        return part, put_back
+    return extract_image(sample, key)
+
+
+def _part_at(sample: Any, key: ImageKey) -> tuple[Any, Callable[[Any], Any]]:
+    """Return what a sample has at a key, and the function that returns the sample with something else there.
+
+    Raises:
+        TypeError: it has nothing there.
+    """
+    sample = plain_dict(sample)
+    fields = getattr(sample, "_fields", ())
+    place: Any = fields.index(key) if key in fields else key
+    is_position = isinstance(place, int) and -len(sample) <= place < len(sample)
+    if not (place in sample if isinstance(sample, dict) else is_position):
+        raise TypeError(f"{lacks_key('a sample', sample, key)}: let image_key= be the key or position of its image")
+
+    def put_back(other: Any) -> Any:
+        if isinstance(sample, dict):
+            new = copy.copy(sample)  # an OrderedDict stays one
+            new[place] = other
+            return new
+        parts = list(sample)
+        parts[place] = other
+        return parts if isinstance(sample, list) else _of_kind(sample, dict(enumerate(parts)))
+
+    return sample[place], put_back
+
+
+def lacks_key(name: str, sample: Any, key: Any) -> str:
+    """Say that a sample has nothing at a key, and what there is.
+
+    Example:
+        >>> lacks_key("sample 0", {"image": 0, "label": 3}, "nope"), lacks_key("sample 0", (0, 3), 2)
+        ("sample 0 has no key 'nope', only 'image', 'label'", 'sample 0, (int, int), has no key 2')
+    """
+    if names := sample if isinstance(sample, dict) else getattr(sample, "_fields", ()):
+        return f"{name} has no key {key!r}, only {', '.join(map(repr, names))}"
+    return f"{name}, {describe_sample(sample)}, has no key {key!r}"
 
 
 def plain_dict(sample: Any) -> Any:
@@ -65,6 +140,24 @@ class _Hidden:
         self.image = image
 
 
+def has_parts(sample: Any) -> bool:
+    """Whether an object is a sample, or a list of samples: neither an image alone nor a list of PIL images, which is a batch.
+
+    Example:
+        >>> picture = PIL.Image.new("L", (9, 9))
+        >>> has_parts((picture, 3)), has_parts([picture, 3]), has_parts([picture, picture]), has_parts(picture)
+        (True, True, False, False)
+    """
+    if isinstance(sample, list):
+        return not all(is_image(item) and not is_pure_tensor(item) for item in sample)
+    return isinstance(sample, tuple | Mapping)
+
+
+def holds_samples(sample: Any) -> bool:
+    """Whether an object is a list of samples."""
+    return isinstance(sample, list) and bool(sample) and all(isinstance(item, tuple | Mapping) for item in sample)
+
+
 def hide_companions(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
     """Hide all PIL images of a sample but its image: masks, depth maps and the like. Return the function that shows them.
 
@@ -77,7 +170,7 @@ def hide_companions(sample: Any) -> tuple[Any, Callable[[Any], Any]]:
         >>> hidden[0] is picture, hidden[1] is mask, show(hidden)[1] is mask
         (True, False, True)
     """
-    if isinstance(sample, list) and sample and all(isinstance(item, tuple | dict) for item in sample):
+    if holds_samples(sample):
         pairs = [hide_companions(item) for item in sample]
         return [hidden for hidden, _ in pairs], lambda varied: [
             show(item) for (_, show), item in zip(pairs, varied, strict=True)
@@ -126,7 +219,7 @@ def _of_kind(sample: Any, items: dict[Any, Any]) -> Any:
 
 
 def extract_labelled(
-    sample: Any, leaves: list[Any], at: LabelAt = None
+    sample: Any, leaves: list[Any], at: LabelAt = None, key: ImageKey = None
 ) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
     """Split a sample, or a batch of them, into image, its labels, and the function that puts another image in its place.
 
@@ -135,13 +228,16 @@ def extract_labelled(
     Args:
         leaves: all that the sample holds.
         at: where the labels are, see `label_of`.
+        key: where the image is, see `extract_image`.
 
     Raises:
         TypeError: there is no label for each image.
         ValueError: the image has no channels, as a label before it, or beside it lies what would not fit another image.
     """
-    found = _extract_list(sample)
-    image, join = extract_image(sample) if found is None else found
+    if key is not None and has_parts(sample):
+        image, join = extract_images(sample, key)
+    else:
+        image, join = _extract_list(sample) or extract_image(sample)
     if isinstance(image, Tensor):
         check_has_channels(image)
     if (labels := labels_of(sample, (len(image),) if isinstance(image, list) else lead_shape(image), at)) is None:
@@ -151,8 +247,9 @@ def extract_labelled(
             "comes before MixUp and CutMix; labels elsewhere: fit(..., labels='key'). For an image alone, augment(image), the "
             "nearest labelled image's class is taken"
         )
-    others = leaves if found is None else [item for item in leaves if not any(item is one for one in image)]
-    if kinds := spatial_companions(image[0] if found is not None else image, others):
+    is_list = isinstance(image, list)
+    others = [item for item in leaves if not any(item is one for one in image)] if is_list else leaves
+    if kinds := spatial_companions(image[0] if is_list else image, others):
         raise ValueError(
             f"after fit, an image is replaced by a new one of its label, which {', '.join(kinds)} would not fit: use a "
             "transform that was not fitted"

@@ -3,6 +3,7 @@
 import copy
 import operator
 import os
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sized
 from typing import Any
@@ -11,15 +12,14 @@ import torch
 from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from torchvision.datasets.vision import StandardTransform
 
-from .sample import extract_image
+from .sample import ImageKey, checked_key, extract_image
 
 Finish = Callable[[Any], Any]
 
 
-def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
+def untransformed_reader(dataset: Any, on_copies: bool = False, image_key: ImageKey = None) -> "Reader":
     """Return a reader of any map-style data set; its `read(index)` returns `(untransformed sample, finish)`.
 
-    `locate(index)` returns the data set inside `Subset` and `ConcatDataset` that holds the sample, and its place there.
     `finish(sample)` returns what the data set would have returned. Data sets with a `transform` or `transforms`, as all of
     torchvision's, are read without it, also inside `Subset` and `ConcatDataset`. Others are read as they are.
 
@@ -27,9 +27,10 @@ def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
         dataset: a map-style data set, or a list.
         on_copies: read shallow copies, never the data set itself. Use it before workers are started: a data set may open a
             file at its first read, and forked workers would share that file's position.
+        image_key: where a sample's image is, see `extract_image`.
 
     Raises:
-        TypeError: the data set has no length or no indexing.
+        TypeError: the data set has no length or no indexing, or `image_key` is no key.
 
     Example:
         >>> from torchvision.datasets import FakeData
@@ -47,10 +48,10 @@ def untransformed_reader(dataset: Any, on_copies: bool = False) -> "Reader":
         )
     # a subclass with its own __getitem__ may transform there: it is read as it is
     if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
-        return SubsetReader(dataset, on_copies)
+        return SubsetReader(dataset, on_copies, image_key)
     if isinstance(dataset, ConcatDataset) and type(dataset).__getitem__ is ConcatDataset.__getitem__:
-        return ConcatReader(dataset, on_copies)
-    return LeafReader(dataset, on_copies)
+        return ConcatReader(dataset, on_copies, image_key)
+    return LeafReader(dataset, on_copies, image_key)
 
 
 def is_as_it_is(finish: Finish) -> bool:
@@ -58,11 +59,35 @@ def is_as_it_is(finish: Finish) -> bool:
     return finish is _identity
 
 
-class SubsetReader:
+class Reader(ABC):
+    """Reads samples of a data set before its own transforms, and knows where their images are."""
+
+    def __init__(self, image_key: ImageKey) -> None:
+        self.image_key = checked_key(image_key)
+
+    @abstractmethod
+    def read(self, index: int) -> tuple[Any, Finish]:
+        """An untransformed sample, and the function that applies the transforms."""
+
+    @abstractmethod
+    def locate(self, index: int) -> tuple[Any, int]:
+        """The data set inside `Subset` and `ConcatDataset` that holds a sample, and the sample's place there."""
+
+    def extract(self, sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+        """The image of a sample that was read, and the function that puts another in its place."""
+        return extract_image(sample, self.image_key)
+
+    def image(self, index: int) -> Any:
+        """The image of the sample at this index."""
+        return self.extract(self.read(index)[0])[0]
+
+
+class SubsetReader(Reader):
     """Reads the data set inside a `Subset`."""
 
-    def __init__(self, subset: Subset[Any], on_copies: bool) -> None:
-        self.inner, self.subset = untransformed_reader(subset.dataset, on_copies), subset
+    def __init__(self, subset: Subset[Any], on_copies: bool, image_key: ImageKey) -> None:
+        super().__init__(image_key)
+        self.inner, self.subset = untransformed_reader(subset.dataset, on_copies, image_key), subset
 
     def read(self, index: int) -> tuple[Any, Finish]:
         return self.inner.read(self.subset.indices[index])
@@ -71,11 +96,12 @@ class SubsetReader:
         return self.inner.locate(self.subset.indices[index])
 
 
-class ConcatReader:
+class ConcatReader(Reader):
     """Reads the data sets inside a `ConcatDataset`."""
 
-    def __init__(self, concat: ConcatDataset[Any], on_copies: bool) -> None:
-        self.parts = [untransformed_reader(part, on_copies) for part in concat.datasets]
+    def __init__(self, concat: ConcatDataset[Any], on_copies: bool, image_key: ImageKey) -> None:
+        super().__init__(image_key)
+        self.parts = [untransformed_reader(part, on_copies, image_key) for part in concat.datasets]
         self.ends = concat.cumulative_sizes
 
     def read(self, index: int) -> tuple[Any, Finish]:
@@ -86,21 +112,22 @@ class ConcatReader:
         part, place = self._place(index)
         return part.locate(place)
 
-    def _place(self, index: int) -> "tuple[Reader, int]":
+    def _place(self, index: int) -> tuple[Reader, int]:
         if index < 0:  # from a Subset that counts from the end
             index += self.ends[-1]
         part = bisect_right(self.ends, index)
         return self.parts[part], index - (self.ends[part - 1] if part else 0)
 
 
-class LeafReader:
+class LeafReader(Reader):
     """Reads a copy of a data set whose transform does nothing, or the data set itself if it has no transform to leave out.
 
     A new copy is made in each process, so that a file opened at the first read is not shared. It is also made anew when an
     attribute of the data set was replaced, e.g. its targets, or the item at this index in one of its lists.
     """
 
-    def __init__(self, leaf: Any, on_copies: bool) -> None:
+    def __init__(self, leaf: Any, on_copies: bool, image_key: ImageKey) -> None:
+        super().__init__(image_key)
         self.leaf, self.on_copies = leaf, on_copies
         self._transform_is_last: bool | None = None
         self._copy: Any = None
@@ -124,14 +151,14 @@ class LeafReader:
             return joint(*sample)
         if not callable(transform := getattr(self.leaf, "transform", None)):
             return sample
-        image, put_back = extract_image(sample)
+        image, put_back = self.extract(sample)
         return put_back(transform(image))
 
     def _can_leave_out_transform(self) -> bool:
         if not _has_transform(self.leaf):
             return False
         if self._transform_is_last is None:
-            self._transform_is_last = _applies_transform_last(self.leaf)
+            self._transform_is_last = _applies_transform_last(self.leaf, self.image_key)
         return self._transform_is_last
 
     def _current_copy(self, make: Callable[[Any], Any], index: int) -> Any:
@@ -149,9 +176,6 @@ class LeafReader:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_copy": None, "_copied_attributes": {}, "_copied_lists": {}}
-
-
-Reader = LeafReader | SubsetReader | ConcatReader
 
 
 def _has_transform(leaf: Any) -> bool:
@@ -173,22 +197,22 @@ class _RecordingIdentity:
         return given[0] if len(given) == 1 else given
 
 
-def _applies_transform_last(leaf: Any) -> bool:
+def _applies_transform_last(leaf: Any, key: ImageKey) -> bool:
     """Whether a data set calls its transform once, on the image alone, and returns the result unchanged.
 
     Otherwise it cannot be read without its transform, and is read as it is: it transforms image and boxes together, makes
     two views or pairs, as LFWPairs does, or works on after the transform.
     """
     # three samples, since a data set may treat some differently
-    return bool(len(leaf)) and all(_applies_transform_last_at(i, leaf) for i in (0, len(leaf) // 2, len(leaf) - 1))
+    return bool(len(leaf)) and all(_applies_transform_last_at(i, leaf, key) for i in (0, len(leaf) // 2, len(leaf) - 1))
 
 
-def _applies_transform_last_at(index: int, leaf: Any) -> bool:
+def _applies_transform_last_at(index: int, leaf: Any, key: ImageKey) -> bool:
     recorder = _RecordingIdentity()
     with torch.random.fork_rng(devices=[]):
         try:
             sample = _with_transform(leaf, recorder)[index]
-            image, _ = extract_image(sample)
+            image, _ = extract_image(sample, key)
         except Exception:  # of the user's code, which may not expect this transform
             return False
     if len(recorder.calls) != 1:

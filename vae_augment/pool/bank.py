@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import Encoder, Features, check_array, read_features
+from ..images import ImageKey
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
@@ -76,6 +77,7 @@ class LatentBank:
         features: Features | None = None,
         progress: bool = False,
         cache: str | os.PathLike[str] | None = None,
+        image_key: ImageKey = None,
     ) -> Self:
         """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
 
@@ -91,6 +93,7 @@ class LatentBank:
                 `(B, 3, 224, 224)`, normalised as for ImageNet, to `(B, D)`, or an array `(N, D)`, a row for each of `images`.
             progress: show how many images the network has seen, on stderr.
             cache: a file that keeps its features, so that the same images are not seen twice.
+            image_key: where a sample's image is, if not where `VAEAugment` finds it: a key or a position.
 
         Raises:
             TypeError, ValueError: fewer than two images, a size that no bank has, or no images; what computes no features.
@@ -108,7 +111,7 @@ class LatentBank:
             )
         probe = source.probe() if isinstance(source, Encoder) else None  # at once, since it may fail
         with float32_on_cpu():
-            pool = Pool.read(vae, images, size)
+            pool = Pool.read(vae, images, size, image_key)
             views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
         policy, made_of = table.policy_of(views), vae.fingerprint()
         bank = cls(pool.latents, tuple(views), policy, made_of, pool.index, pool.sources)
@@ -116,7 +119,8 @@ class LatentBank:
             return bank.with_features(source[pool.index.long()])
         if source is None or probe is None:
             return bank
-        embedded = embed_pool(source, probe, images, pool, progress, cache)  # on as many threads as the user has set
+        # on as many threads as the user has set
+        embedded = embed_pool(source, probe, images, pool, progress, cache, image_key)
         return bank._with_view(embedded, source, probe)
 
     def with_features(self, features: Tensor | np.ndarray, encoder: Encoder | None = None) -> Self:

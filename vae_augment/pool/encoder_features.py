@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import Embedding, Encoder, cached, check_array, is_ready, is_same_probe, load_encoder
-from ..images import extract_image, untransformed_reader
+from ..images import ImageKey, untransformed_reader
 from .reading import Pool
 
 PRECOMPUTED = "precomputed features"  # name of a view whose encoder is not known here
@@ -171,14 +171,23 @@ class LabelledFeatures:
         return self.extractor.projected(found)
 
 
-def embed_pool(encoder: Encoder, probe: Tensor, images: Any, pool: Pool, progress: bool, cache: Any) -> Tensor:
+def embed_pool(
+    encoder: Encoder,
+    probe: Tensor,
+    images: Any,
+    pool: Pool,
+    progress: bool,
+    cache: Any,
+    image_key: ImageKey = None,
+) -> Tensor:
     """Features of those images that a pool kept, read again at their own size: float32 `(N, D)`."""
 
     def embed() -> Tensor:
-        reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
+        is_tensor = isinstance(images, Tensor)
+        reader = None if is_tensor else untransformed_reader(images, on_copies=True, image_key=image_key)
         waiting = Embedding(encoder)
         for place in _shown(pool.index.tolist(), encoder.name) if progress else pool.index.tolist():
-            waiting.add(images[place] if reader is None else extract_image(reader.read(place)[0])[0])
+            waiting.add(images[place] if reader is None else reader.image(place))
         return waiting.features()
 
     return cached(cache, encoder, probe, pool.images, embed)

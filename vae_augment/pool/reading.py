@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..images import (
+    ImageKey,
     as_floats,
-    extract_image,
     has_exif_rotation,
     source_of,
     to_model,
@@ -46,13 +46,13 @@ class Pool:
 
     @classmethod
     @torch.no_grad()
-    def read(cls, vae: Codec, images: Any, size: int) -> Self:
+    def read(cls, vae: Codec, images: Any, size: int, image_key: ImageKey = None) -> Self:
         """Read at most `size` images, evenly spaced, and encode those that are no near-duplicates.
 
         Args and errors: as of `LatentBank.from_images`.
         """
         check_codec(vae)
-        chosen, index = _read(vae, images, operator.index(size))
+        chosen, index = _read(vae, images, operator.index(size), image_key)
         others = drop_near_duplicates(chosen)
         chosen, index = chosen[others], index[others]
         with evaluating(vae):
@@ -73,11 +73,12 @@ def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _read(vae: Codec, images: Any, size: int) -> tuple[Tensor, Tensor]:
+def _read(vae: Codec, images: Any, size: int, image_key: ImageKey) -> tuple[Tensor, Tensor]:
     """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are; and their places."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
-    reader = None if isinstance(images, Tensor) else untransformed_reader(images, on_copies=True)
+    is_tensor = isinstance(images, Tensor)
+    reader = None if is_tensor else untransformed_reader(images, on_copies=True, image_key=image_key)
     if not 2 <= size <= LARGEST_BANK or len(images) < 2:
         raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
     count = min(size, len(images))
@@ -90,7 +91,7 @@ def _read(vae: Codec, images: Any, size: int) -> tuple[Tensor, Tensor]:
     else:
         parts, turned = [], 0
         for i in places.tolist():
-            image, _ = extract_image(reader.read(i)[0])
+            image = reader.image(i)
             turned += has_exif_rotation(image)
             parts.append(to_model(image, vae.channels, vae.size)[0])
         warn_exif_rotation(turned, "pool's images")
