@@ -8,7 +8,7 @@ import pickle
 import pytest
 import safetensors.torch
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES, LABELS
@@ -142,6 +142,16 @@ def test_a_fit_asks_the_network_for_the_labelled_images(bank, vae):
         VAEAugment(vae, bank=precomputed).fit(images, labels)
     with pytest.raises(ValueError, match="no bank that compares images by such"):
         without.fit(images, labels, features=embedded)
+
+
+def test_an_iterable_data_set_is_refused_as_it_is_without_an_encoder(bank, vae):
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return iter(FEW)
+
+    for augment in (VAEAugment(vae), VAEAugment(vae, bank=bank)):
+        with pytest.raises(TypeError, match="expected a map-style data set or a list"):
+            augment.fit(Stream())
 
 
 def test_a_stored_bank_knows_its_encoder_by_name_and_probe(folder, bank, vae):

@@ -12,7 +12,7 @@ from torch import Tensor
 from .classes import ClassDifferences, ClassLatents
 from .encoders import Encoder, Features, read_features
 from .fit_report import FitReport
-from .images import ImageKey, LabelAt, plain_label, read_labelled
+from .images import ImageKey, LabelAt, plain_label, read_labelled, untransformed_reader
 from .pool import ClassTexts, LabelledFeatures, LatentBank, Query, TextClasses
 from .pool_labels import PoolLabels, Spread
 from .vae import Codec
@@ -222,6 +222,7 @@ def _read_images(
     """Labelled images, their labels and, if the bank compares by an encoder, their features; none if there are none."""
     if labelled is None:
         return torch.empty(0, vae.channels, vae.size, vae.size, dtype=torch.float32), [], None
+    untransformed_reader(labelled)  # which tells what cannot be read
     beside = labelled_features(bank, source, labelled)
     see = None if beside is None else beside.see
     images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key)
