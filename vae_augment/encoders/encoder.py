@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..images import ImageKey, to_model, untransformed_reader
+from ..images import ImageKey, checked_key, to_model, untransformed_reader
 from ..numerics import evaluating
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of each channel, of pixels in [0, 1]
@@ -91,6 +91,7 @@ class Encoder:
         Raises:
             TypeError, ValueError: what `forward` returns are no features: not `(B, D)`, or not finite.
         """
+        checked_key(image_key)  # which a tensor has no use for
         if isinstance(images, Tensor):
             return torch.cat([self.embed_seen(self.see(part)) for part in images.split(self.batch_size)])
         reader = untransformed_reader(images, on_copies=True, image_key=image_key)

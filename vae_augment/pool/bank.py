@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import Encoder, Features, check_array, read_features
-from ..images import ImageKey
+from ..images import ImageKey, checked_key
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
@@ -104,6 +104,7 @@ class LatentBank:
             >>> len(LatentBank.from_images(VAE(VAEConfig()), torch.rand(20, 1, 28, 28)))
             20
         """
+        checked_key(image_key)  # which a tensor has no use for
         source = None if features is None else read_features(features)
         if isinstance(source, Tensor) and len(source) != len(images):
             raise ValueError(
