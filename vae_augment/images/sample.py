@@ -25,8 +25,7 @@ ImageKey = str | int | None
 
 def checked_key(image_key: Any) -> ImageKey:
     """Return what `image_key=` was given. Raises TypeError for what is no key or position."""
-    key = plain_key(image_key)
-    if key is None or (isinstance(key, str | int) and not isinstance(key, bool)):
+    if (key := plain_key(image_key)) is None or (isinstance(key, str | int) and not isinstance(key, bool)):
         return key
     raise TypeError(f"image_key must be the key (str) or position (int) of the image in a sample, got {image_key!r}")
 
@@ -115,8 +114,7 @@ def _odd_one(part: Any) -> str:
 
 def _place(sample: Any, key: Any) -> Any:
     """Where a sample has a key: a field of a named tuple at its position."""
-    fields = getattr(sample, "_fields", ())
-    return fields.index(key) if key in fields else key
+    return sample._fields.index(key) if key in getattr(sample, "_fields", ()) else key
 
 
 def _part_at(sample: Any, key: ImageKey, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
@@ -361,9 +359,11 @@ def _label_part(sample: Any, at: LabelAt) -> Any:
             return sample[_place(sample, at)]
         except (KeyError, IndexError, TypeError):
             return None
+    if isinstance(sample, dict):
+        return sample.get("label", sample.get("labels"))
     if isinstance(sample, tuple | list):
         return sample[1] if len(sample) > 1 else None
-    return sample.get("label", sample.get("labels")) if isinstance(sample, Mapping) else None
+    return _label_part(dict(sample), None) if isinstance(sample, Mapping) else None
 
 
 def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) -> Any:
@@ -373,7 +373,7 @@ def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) ->
         >>> with_label(("image", 3), str), with_label({"image": "image", "target": 3}, str, "target")
         (('image', '3'), {'image': 'image', 'target': '3'})
     """
-    if isinstance(sample, Mapping):
+    if isinstance(sample, dict) or (not isinstance(sample, tuple | list) and isinstance(sample, Mapping)):
         key = next((key for key in (at, "label", "labels") if key in sample), None)
         return sample if key is None else {**sample, key: change(sample[key])}
     place = 1 if at is None else _place(sample, at)
