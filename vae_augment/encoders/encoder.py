@@ -153,9 +153,11 @@ class Encoder:
         if isinstance(features, np.ndarray):
             features = torch.from_numpy(features)
         if not isinstance(features, Tensor):
+            model = "model of transformers, vae_augment.encoders.pooled(model)"
+            tip = f"; of a {model}" if of == "images" else ", as a tensor or an array"
             raise TypeError(
-                f"the encoder {self.name!r} returns {type(features).__name__}, and must return features (B, D): wrap it in a "
-                "function that returns them; of a model of transformers, vae_augment.encoders.pooled(model)"
+                f"the encoder {self.name!r} returns {type(features).__name__} for {of}, and must return features (B, D): wrap "
+                f"it in a function that returns them{tip}"
             )
         if features.ndim != 2 or len(features) != count or not features.shape[1]:
             maps = ": average maps over their pixels, lambda x: model(x).mean((2, 3))" if of == "images" else ""

@@ -206,6 +206,11 @@ class LatentBank:
                 "texts are compared with images by an encoder that knows both, and this bank has none: "
                 "LatentBank.from_images(vae, images, features=load_encoder('open_clip:NAME/TAG'))"
             )
+        if encoder is None and not own.is_here:
+            raise ValueError(
+                f"texts are read by the encoder of the bank's features ({own.name}), which is not stored in it: give it back, "
+                "fit(classes=..., features=encoder) or bank.with_encoder(encoder)"
+            )
         here = own.here() if encoder is None else own.with_encoder(encoder).encoder
         assert here is not None
         pool = next(view.features for view in self.views if table.encoder_of(view) is own)
