@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict, UserDict
 from typing import NamedTuple
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
@@ -362,3 +363,92 @@ def test_a_pools_own_images_are_served():
         warnings.simplefilter("error")  # as it would be if the VAE were judged by another picture
         decoded = SyntheticDataset(labelled, 1.0, dataset.augment, labels="cls", pool=pool)
     assert all(pixels(decoded[i]["photo"]).numpy().tobytes() not in own for i in range(100, 110))
+
+
+def test_positions_of_numpy_are_positions(tmp_path):
+    samples = [(label, "name", image) for image, label in FEW]
+    expected = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+    zero, two = np.int64(0), np.int32(2)
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(samples, labels=zero, image_key=two)
+    assert torch.equal(fitted.jitter.members, expected.jitter.members)
+    assert (fitted.image_key, type(fitted.image_key)) == (2, int)
+    fitted.save_fit(tmp_path / "fit")
+    loaded = VAEAugment.from_pretrained("fashion-mnist").load_fit(tmp_path / "fit", zero, image_key=two)
+    assert is_varied(loaded(samples[0])[2], FEW[0][0])
+    soft = SyntheticDataset(samples, 1.0, "fashion-mnist", labels=zero, image_key=two, pool=IMAGES[100:], soft=True)
+    assert [soft[i][0].shape for i in (0, 100)] == [(10,)] * 2
+
+
+class Garment(NamedTuple):
+    photo: torch.Tensor
+    other: PIL.Image.Image | None
+    cls: int
+
+
+def test_labels_may_be_fields_as_images_may():
+    named = [Garment(image, None, label) for image, label in FEW]
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(named, "cls", image_key="photo")
+    assert fitted.classes == tuple(range(10))
+    assert is_varied(fitted(named[0]).photo, named[0].photo)
+    with pytest.raises(TypeError, match="sample 0 has no key 'nope', only 'photo', 'other', 'cls'"):
+        VAEAugment.from_pretrained("fashion-mnist").fit(named, "nope", image_key="photo")
+    pool = IMAGES[100:]
+    soft = SyntheticDataset(named, 1.0, "fashion-mnist", labels="cls", image_key="photo", pool=pool, soft=True)
+    assert [soft[i].cls.shape for i in (0, 100)] == [(10,)] * 2
+
+
+def test_other_mappings_have_labels_too():
+    mappings = [UserDict(photo=image, label=label) for image, label in FEW]
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(mappings, image_key="photo")
+    assert fitted.classes == tuple(range(10))
+    soft = SyntheticDataset(mappings, 1.0, "fashion-mnist", image_key="photo", pool=IMAGES[100:], soft=True)
+    assert [soft[i]["label"].shape for i in (0, 100)] == [(10,)] * 2
+
+
+def test_messages_say_which_sample_and_what_lies_at_the_key(keyed):
+    some = [*rows(20), {"photo": None, "cls": 3}]
+    encoder = Encoder(lambda x: x.mean((2, 3)), size=8)
+    for read in (
+        lambda: keyed.fit(some, "cls"),
+        lambda: keyed.fit(some, [0, 1] * 10 + [0]),
+        lambda: LatentBank.from_images(keyed.vae, some, image_key="photo"),
+        lambda: encoder.embed(some, image_key="photo"),
+    ):
+        with pytest.raises(
+            TypeError, match=r"sample 20, \{'photo': NoneType, 'cls': int\}, has no image under 'photo'"
+        ):
+            read()
+    for photo, message in (
+        (IMAGES[0, 0], r"Tensor of uint8 \(28, 28\)\}, has no image under 'photo'.* a channel, image\[None\]"),
+        ([PHOTO, None], "but a list with NoneType in it"),
+        ([IMAGES[0, 0]], r"but a list with Tensor of uint8 \(28, 28\) in it"),
+        ([], "has no image under 'photo'"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            keyed({"photo": photo})
+    with pytest.raises(TypeError, match="image_key='photo' is looked for in dicts, tuples and lists"):
+        keyed.fit([Scenes(keyed)] * 2, lambda _: 3)
+    for give in (
+        lambda: LatentBank.from_images(keyed.vae, IMAGES[:9], image_key=True),
+        lambda: encoder.embed(IMAGES[:9], image_key=True),
+    ):
+        with pytest.raises(TypeError, match="image_key must be the key"):
+            give()
+
+
+def test_a_key_that_is_none_leaves_a_fit_as_it_was(tmp_path):
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(rows(), "cls", image_key="photo")
+    fitted.save_fit(tmp_path / "fit")
+    with pytest.raises(TypeError, match="image_key must be the key"):
+        fitted.load_fit(tmp_path / "fit", "nope", image_key=True)
+    assert is_varied(fitted(rows()[3])["photo"], rows()[3]["photo"])
+
+
+def test_a_dict_of_data_sets_is_told_from_a_data_set():
+    parts = {"train": FEW, "test": FEW}
+    for read in (VAEAugment.from_pretrained("fashion-mnist").fit, SyntheticDataset):
+        with pytest.raises(
+            TypeError, match=r"samples are numbered, got dict with the keys 'train', 'test': .*\['train'\]"
+        ):
+            read(parts)
+    assert VAEAugment.from_pretrained("fashion-mnist").fit(dict(enumerate(FEW))).classes == tuple(range(10))

@@ -223,7 +223,8 @@ def test_what_knows_no_texts_is_told(bank, vae):
         (lambda texts: torch.full((len(texts), 196), torch.nan), "returns values that are not finite for 10 texts"),
         (lambda texts: torch.zeros(3, 196), r"returns \(3, 196\) for 10 texts"),
         (lambda texts: [text.split() for text in texts], "returns list"),
-        (lambda texts: torch.zeros(len(texts), 196), "does not tell the texts of 0 and 1 apart"),
+        (lambda texts: torch.zeros(len(texts), 196), "has no direction for the texts of"),
+        (lambda texts: torch.ones(len(texts), 196), "does not tell the texts of 0 and 1 apart"),
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             VAEAugment(vae, bank=bank).fit(classes=TEXTS, features=dataclasses.replace(ENCODER, text=function))
@@ -266,6 +267,62 @@ def test_an_encoder_reads_texts_in_eval_mode():
     assert torch.equal(encoder.embed_texts(["a", "bee"]), words.table.weight[[1, 3]])
     assert words.training
     assert not encoder.embed_texts(["a"]).requires_grad
+
+
+@pytest.mark.parametrize(
+    "texts", [TEXTS, {"ant": "a photo of an ant"}, {"ant": ["an ant", "a drawing"]}, ["ant", "bee"], ("ant",), "ant"]
+)
+def test_texts_in_place_of_images_are_told_from_a_data_set(texts, bank, vae):
+    for classes in (None, TEXTS):
+        with pytest.raises(TypeError, match=r"labelled images first, and got texts, .*fit\(classes=\{\.\.\.\}\)"):
+            VAEAugment(vae, bank=bank, gain=1.0).fit(texts, classes=classes)
+
+
+def test_texts_under_other_labels_than_those_of_the_images_are_refused(bank, vae):
+    named = [(image, FASHION_CLASSES[label]) for image, label in few(1)]
+    for shown, classes in ((few(1), {str(c): text for c, text in TEXTS.items()}), (named, TEXTS)):
+        with pytest.raises(ValueError, match=r"no class would have both: .*classes=\{.*: 'a photo of an ant'"):
+            VAEAugment(vae, bank=bank, gain=1.0).fit(shown, classes=classes)
+    mixed = {c if c % 2 else str(c): text for c, text in TEXTS.items()}
+    assert VAEAugment(vae, bank=bank, gain=1.0).fit(few(1), classes=mixed).classes[-1] == "8", "a person chose so"
+
+
+def test_features_of_texts_without_a_direction_are_refused(bank, vae):
+    def without(texts):
+        return ENCODER.text(texts) * torch.tensor([["Dress" not in text] for text in texts])
+
+    def cancel(texts):
+        return torch.cat([ENCODER.text([text.removeprefix("no ")]) * (-1) ** text.startswith("no ") for text in texts])
+
+    opposed = {**TEXTS, 3: [TEXTS[3], f"no {TEXTS[3]}"]}
+    for function, texts in ((without, TEXTS), (cancel, opposed)):
+        encoder = dataclasses.replace(ENCODER, text=function)
+        with pytest.raises(
+            ValueError, match=r"has no direction for the texts of \[3\]: their features are zeros, or cancel"
+        ):
+            VAEAugment(vae, bank=bank, gain=1.0).fit(classes=texts, features=encoder)
+
+
+def test_arrays_of_features_do_not_stand_for_the_encoder_of_texts(bank, vae):
+    rows = PIXELS.embed(torch.stack([image for image, _ in few(1)]))
+    precomputed = LatentBank.from_images(vae, POOL[:50], features=PIXELS.embed(POOL[:50]))
+    with pytest.raises(
+        ValueError, match=r"\(precomputed features\), which is not stored in it: give it back, fit\(classes"
+    ):
+        VAEAugment(vae, bank=precomputed, gain=1.0).fit(few(1), classes=TEXTS, features=rows)
+    with pytest.raises(ValueError, match="a row for each labelled image, and there are none"):
+        VAEAugment(vae, bank=bank, gain=1.0).fit(classes=TEXTS, features=rows)
+    assert VAEAugment(vae, bank=bank, gain=1.0).fit(few(1), classes=TEXTS, features=rows).classes == tuple(TEXTS)
+
+
+def test_a_report_of_one_image_a_class_claims_nothing(vae):
+    small = LatentBank.from_images(vae, POOL[:6], features=ENCODER)
+    report = VAEAugment(vae, bank=small, gain=1.0).fit(classes={0: TEXTS[0], 9: TEXTS[9]}).fit_report
+    assert (report.labelled, report.seeds, report.judged) == (0, 2, 0)
+    assert str(report).splitlines()[1:3] == [
+        "no class has two of them: nothing tells whether their labels spread",
+        "all of these labels are the texts', and no person's",
+    ]
 
 
 @needs_lite0

@@ -24,6 +24,7 @@ from .images import (
     in_kind_of,
     is_as_it_is,
     label_of,
+    plain_key,
     untransformed_reader,
     with_label,
 )
@@ -106,7 +107,7 @@ class SyntheticDataset(Dataset[Any]):
             )
         if seed is not None:
             seed = operator.index(seed)
-        self.base, self.ratio, self.seed, self.soft, self._labels_at = base, ratio, seed, soft, labels
+        self.base, self.ratio, self.seed, self.soft, self._labels_at = base, ratio, seed, soft, plain_key(labels)
         if soft and not self._synthetic:
             raise ValueError(
                 f"soft labels come of a fit for synthetic samples, and ratio={ratio} asks for none: raise it"
@@ -130,7 +131,7 @@ class SyntheticDataset(Dataset[Any]):
             elif fit and self.augment.can_fit:
                 self._unfitted, self.augment = (
                     copy.copy(self.augment),
-                    fitted_to(self.augment, look, self._order.tolist(), labels),
+                    fitted_to(self.augment, look, self._order.tolist(), self._labels_at),
                 )
         self._own: PoolImages | None = None
         if pool is not None and self._synthetic:

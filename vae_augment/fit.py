@@ -1,7 +1,7 @@
 """What a fit learns from labelled images: read them, query the pool, check it, spread the labels, keep the classes."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -175,14 +175,22 @@ class Known:
             raise TypeError(
                 "fit needs labelled images, fit(labelled), or texts of classes, fit(classes={...}), or both"
             )
+        check_no_texts(labelled)
         source = None if features is None else read_features(features)
+        if labelled is None and isinstance(source, Tensor):
+            raise ValueError(
+                "an array of features has a row for each labelled image, and there are none: fit(classes=..., "
+                "features=encoder), or leave features out"
+            )
         texts = None if classes is None else text_classes(bank, classes, source)
         images, own, rows = _read_images(vae, bank, labelled, at, source, image_key)
+        check_of_one_kind(own, () if texts is None else texts.labels)
         names = tuple(
             sorted({*own, *(() if texts is None else texts.labels)}, key=lambda label: (isinstance(label, str), label))
         )
         if len(names) < 2:
-            raise ValueError(f"fit needs images of at least two classes, got {len(own)} of {names}")
+            given = f"{len(own)} images" if texts is None or own else "texts"
+            raise ValueError(f"fit needs at least two classes, got {given} of {names}")
         labels = torch.tensor([names.index(label) for label in own], dtype=torch.int64)
         if texts is None:
             return cls(names, images, labels, rows, None)
@@ -227,6 +235,29 @@ def _read_images(
     see = None if beside is None else beside.see
     images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key)
     return images, labels, None if beside is None else beside.result()
+
+
+def check_no_texts(labelled: Any) -> None:
+    """Raises TypeError for texts in place of labelled images."""
+    if not isinstance(labelled, str | Mapping | list | tuple):
+        return
+    first = next(iter(labelled.values() if isinstance(labelled, Mapping) else labelled), None)
+    of_class = first if isinstance(first, list | tuple) and first else [first]
+    if all(isinstance(text, str) for text in of_class):
+        raise TypeError(
+            f"fit takes labelled images first, and got texts, {labelled!r:.100}: those of classes go by name, "
+            "fit(classes={...}), and files of images are read by a data set, as ImageFolder"
+        )
+
+
+def check_of_one_kind(labels: Sequence[int | str], of_texts: Sequence[int | str]) -> None:
+    """Raises ValueError if images have integers for labels and texts have names, or the other way round: no class has both."""
+    kinds = [{isinstance(label, str) for label in given} for given in (labels, of_texts)]
+    if all(kinds) and not kinds[0] & kinds[1]:
+        raise ValueError(
+            f"images have labels as {labels[0]!r}, and texts as {of_texts[0]!r}, so that no class would have both: give texts "
+            f"under the labels of the images, classes={{{labels[0]!r}: 'a photo of an ant', ...}}"
+        )
 
 
 def text_classes(bank: LatentBank | None, classes: ClassTexts, source: Encoder | Tensor | None) -> TextClasses:

@@ -82,13 +82,13 @@ class FitReport:
     def __str__(self) -> str:
         lines = [self._given()]
         if self.weights and math.isnan(self.accuracy):
-            lines.append("no class has two labelled images: nothing tells whether their labels spread")
+            held = "labelled images" if self.labelled else "of them"
+            lines.append(f"no class has two {held}: nothing tells whether their labels spread")
         elif self.weights:
             lines.append(f"{self.judged} of their labels, held out in turn, are right for {self.accuracy:.0%}")
         if not self.labelled:
-            lines.append(
-                "all of these labels are the texts', and no person's: right means that they agree with one another"
-            )
+            right = ": right means that they agree with one another" if self.judged else ""
+            lines.append(f"all of these labels are the texts', and no person's{right}")
         for name, weight in self.weights.items():
             found = self.accuracy_by_view[name]
             alone = "" if math.isnan(found) else f", alone {found:.0%}"

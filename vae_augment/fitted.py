@@ -12,7 +12,7 @@ from .encoders import Features
 from .engine import Engine, How
 from .fit import Fit
 from .fit_report import FitReport
-from .images import ImageKey, LabelAt, Labels, pair_up
+from .images import ImageKey, LabelAt, Labels, checked_key, pair_up, plain_key
 from .latent_move import LatentMove
 from .numerics import float32_on_cpu
 from .pool import ClassTexts, LatentBank
@@ -107,7 +107,7 @@ class Fitted:
                 labels are integers or strings. With `labels`, one for each image, a tensor, array or list of images. None: there
                 are texts alone.
             labels: labels beside images, as in scikit-learn's `fit(X, y)`; or where a sample has its label, if not there or
-                under "label" or "labels": a key, a position, or a function of the sample. Later calls look there, too.
+                under "label" or "labels": a key, a field or position, or a function of the sample. Later calls look there, too.
             image_key: where a sample's image is, a key or a position; the transform keeps it. None: the one it has.
             keep: part of each class that is kept, in (0, 1]. None: the bank's own, see `vae_augment.pool.FitPolicy`.
             features: of the labelled images, an array `(N, D)`, or their encoder, if the bank compares images by such and has
@@ -129,7 +129,7 @@ class Fitted:
             >>> augment.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        image_key = self.image_key if image_key is None else image_key
+        image_key = self.image_key if image_key is None else checked_key(image_key)
         pairs, at, key = pair_up(labelled, labels, image_key)
         self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes, key), at, image_key)
         return self
@@ -187,7 +187,8 @@ class Fitted:
             >>> again.sample([9, 9, 0]).shape
             torch.Size([3, 1, 28, 28])
         """
-        self._set_fit(hub.load_fit(path, self.vae), labels, self.image_key if image_key is None else image_key)
+        image_key = self.image_key if image_key is None else checked_key(image_key)
+        self._set_fit(hub.load_fit(path, self.vae), plain_key(labels), image_key)
         return self
 
     def _set_fit(self, fit: Fit, labels_at: LabelAt, image_key: ImageKey) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..images import ImageKey, to_model, untransformed_reader
+from ..images import ImageKey, checked_key, to_model, untransformed_reader
 from ..numerics import evaluating
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of each channel, of pixels in [0, 1]
@@ -91,6 +91,7 @@ class Encoder:
         Raises:
             TypeError, ValueError: what `forward` returns are no features: not `(B, D)`, or not finite.
         """
+        checked_key(image_key)  # which a tensor has no use for
         if isinstance(images, Tensor):
             return torch.cat([self.embed_seen(self.see(part)) for part in images.split(self.batch_size)])
         reader = untransformed_reader(images, on_copies=True, image_key=image_key)
@@ -152,9 +153,11 @@ class Encoder:
         if isinstance(features, np.ndarray):
             features = torch.from_numpy(features)
         if not isinstance(features, Tensor):
+            model = "model of transformers, vae_augment.encoders.pooled(model)"
+            tip = f"; of a {model}" if of == "images" else ", as a tensor or an array"
             raise TypeError(
-                f"the encoder {self.name!r} returns {type(features).__name__}, and must return features (B, D): wrap it in a "
-                "function that returns them; of a model of transformers, vae_augment.encoders.pooled(model)"
+                f"the encoder {self.name!r} returns {type(features).__name__} for {of}, and must return features (B, D): wrap "
+                f"it in a function that returns them{tip}"
             )
         if features.ndim != 2 or len(features) != count or not features.shape[1]:
             maps = ": average maps over their pixels, lambda x: model(x).mean((2, 3))" if of == "images" else ""

@@ -36,6 +36,7 @@ from .sample import (
     label_of,
     labels_of,
     plain_dict,
+    plain_key,
     plain_label,
     with_label,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "over_flat_colour",
     "pair_up",
     "plain_dict",
+    "plain_key",
     "plain_label",
     "read_labelled",
     "source_of",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
-from .sample import ImageKey, LabelAt, checked_key, describe_sample, extract_image, label_of, lacks_key
+from .sample import ImageKey, LabelAt, checked_key, describe_sample, extract_image, label_of, lacks_key, plain_key
 from .untransformed import untransformed_reader
 
 
@@ -53,7 +53,7 @@ def read_labelled(
                 f"{lacks_label(f'sample {index}', sample, at)}. Say where it is, labels='key', and of tensors of images and "
                 "labels make TensorDataset(images, labels)"
             )
-        image, _ = reader.extract(sample)
+        image, _ = reader.extract(sample, f"sample {index}")
         if index == 0 and image_key is None:
             _tell_which_picture(sample, image)
         rotated += has_exif_rotation(image)
@@ -82,7 +82,8 @@ def lacks_label(name: str, sample: Any, at: LabelAt) -> str:
         >>> lacks_label("sample 0", {"image": torch.zeros(1, 28, 28), "age": 3.5}, "age")
         "sample 0, {'image': Tensor of float32 (1, 28, 28), 'age': float}, has no integer or string under 'age'"
     """
-    if isinstance(at, str | int) and isinstance(sample, dict) and at not in sample:
+    is_named = isinstance(sample, dict) or (isinstance(at, str) and hasattr(sample, "_fields"))
+    if isinstance(at, str | int) and is_named and at not in getattr(sample, "_fields", sample):
         return lacks_key(name, sample, at)
     if at is None:
         return (
@@ -120,6 +121,7 @@ def pair_up(labelled: Any, labels: Labels, image_key: ImageKey = None) -> tuple[
     Raises:
         TypeError: there are labels and no images.
     """
+    labels = plain_key(labels)
     if labels is None or isinstance(labels, str | int) or callable(labels):
         return labelled, labels, image_key
     if labelled is None:
@@ -160,4 +162,6 @@ class Pairs:
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         image = self.images[index]
-        return image if self.image_key is None else extract_image(image, self.image_key)[0], self.labels[index]
+        if self.image_key is not None:
+            image, _ = extract_image(image, self.image_key, f"sample {index}")
+        return image, self.labels[index]

@@ -18,19 +18,29 @@ IMAGE_NAMES = ("image", "img")
 OTHER_NAMES = ("mask", "seg", "depth", "annotation", "label", "target")
 
 LabelAt = str | int | Callable[[Any], Any] | None
-"""Where a sample's label is: a key, a position, a function of the sample; None: `(image, label, ...)`, "label" or "labels"."""
+"""Where a sample's label is: a key, field or position, a function of it; None: `(image, label, ...)`, "label" or "labels"."""
 ImageKey = str | int | None
 """Where a sample's image is: a key, the name of a field, a position; None: where `extract_image` finds one."""
 
 
 def checked_key(image_key: Any) -> ImageKey:
     """Return what `image_key=` was given. Raises TypeError for what is no key or position."""
-    if image_key is None or (isinstance(image_key, str | int) and not isinstance(image_key, bool)):
-        return image_key
+    if (key := plain_key(image_key)) is None or (isinstance(key, str | int) and not isinstance(key, bool)):
+        return key
     raise TypeError(f"image_key must be the key (str) or position (int) of the image in a sample, got {image_key!r}")
 
 
-def extract_image(sample: Any, key: ImageKey = None) -> tuple[Any, Callable[[Any], Any]]:
+def plain_key(key: Any) -> Any:
+    """A position of numpy's as Python's; anything else as it is.
+
+    Example:
+        >>> plain_key(np.int64(2)), plain_key("photo")
+        (2, 'photo')
+    """
+    return int(key) if isinstance(key, np.integer) else key
+
+
+def extract_image(sample: Any, key: ImageKey = None, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
     """Return the image of a sample, and the function that returns the sample with another image in its place.
 
     The image is, as in torchvision's v2 transforms, the first PIL image or tv_tensors image, else the first plain tensor. Of
@@ -38,6 +48,7 @@ def extract_image(sample: Any, key: ImageKey = None) -> tuple[Any, Callable[[Any
 
     Args:
         key: where else it is, in a dict, tuple or list. An image alone needs none.
+        name: of the sample, in messages.
 
     Raises:
         TypeError: the sample holds no image, or none there.
@@ -51,12 +62,13 @@ def extract_image(sample: Any, key: ImageKey = None) -> tuple[Any, Callable[[Any
         True
     """
     if key is not None and isinstance(sample, tuple | list | Mapping):
-        part, put_back = _part_at(sample, key)
-        if is_image(part):
+        part, put_back = _part_at(sample, key, name)
+        if is_image(part) and not _is_small(part):
             return part, put_back
         raise TypeError(
-            f"a sample, {describe_sample(plain_dict(sample))}, has no image under {key!r}, which image_key= names. Images are "
-            "PIL images or tensors, and a batch is one tensor or a list of images; convert ndarrays with v2.ToImage()"
+            f"{name}, {describe_sample(plain_dict(sample))}, has no image under {key!r}, which image_key= names"
+            f"{_odd_one(part)}. Images are PIL images or tensors (..., C, H, W), and a batch is one tensor or a list of images; "
+            "convert ndarrays with v2.ToImage(), and give (H, W) a channel, image[None]"
         )
     if type(sample) is tuple and len(sample) == 2 and is_image(sample[0]) and isinstance(sample[1], int | str):
         label = sample[1]
@@ -66,9 +78,12 @@ def extract_image(sample: Any, key: ImageKey = None) -> tuple[Any, Callable[[Any
     tensors = [i for i, item in enumerate(flat) if is_pure_tensor(item)]
     if not (explicit or tensors):
         kinds = ", ".join(type(item).__name__ for item in flat)
+        where = "if there is an image, say where, image_key='key'"
+        if key is not None:
+            where = f"image_key={key!r} is looked for in dicts, tuples and lists: let a sample be one of these"
         raise TypeError(
             f"a sample holds no image, only: {kinds}. Images are PIL images or tensors; convert ndarrays with v2.ToImage(), and "
-            "if there is an image, say where, image_key='key'"
+            f"{where}"
         )
     position = (explicit or tensors)[0]
     if len(explicit) > 1:
@@ -86,23 +101,33 @@ def extract_images(sample: Any, key: ImageKey) -> tuple[Any, Callable[[Any], Any
         (3, {'photo': 'others', 'cls': [0, 1, 0]})
     """
     part, put_back = _part_at(sample, key)
-    if isinstance(part, list) and part and all(map(is_image, part)):
+    if isinstance(part, list) and part and all(is_image(item) and not _is_small(item) for item in part):
         return part, put_back
     return extract_image(sample, key)
 
 
-def _part_at(sample: Any, key: ImageKey) -> tuple[Any, Callable[[Any], Any]]:
+def _odd_one(part: Any) -> str:
+    """What a list holds that is no batch of images, or no image alone, for a message."""
+    odd = [item for item in part if not is_image(item) or _is_small(item)] if isinstance(part, list) else []
+    return f", but a list with {_describe_part(odd[0])} in it" if odd else ""
+
+
+def _place(sample: Any, key: Any) -> Any:
+    """Where a sample has a key: a field of a named tuple at its position."""
+    return sample._fields.index(key) if key in getattr(sample, "_fields", ()) else key
+
+
+def _part_at(sample: Any, key: ImageKey, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
     """Return what a sample has at a key, and the function that returns the sample with something else there.
 
     Raises:
         TypeError: it has nothing there.
     """
     sample = plain_dict(sample)
-    fields = getattr(sample, "_fields", ())
-    place: Any = fields.index(key) if key in fields else key
+    place = _place(sample, key)
     is_position = isinstance(place, int) and -len(sample) <= place < len(sample)
     if not (place in sample if isinstance(sample, dict) else is_position):
-        raise TypeError(f"{lacks_key('a sample', sample, key)}: let image_key= be the key or position of its image")
+        raise TypeError(f"{lacks_key(name, sample, key)}: let image_key= be the key or position of its image")
 
     def put_back(other: Any) -> Any:
         if isinstance(sample, dict):
@@ -276,7 +301,7 @@ def _extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
 def label_of(sample: Any, at: LabelAt = None) -> int | str | None:
     """Return the label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`, or None if it has no class.
 
-    `at` says where else it is: a key, a position, or a function of the sample.
+    `at` says where else it is: a key, a field or a position, or a function of the sample.
 
     Example:
         >>> label_of(("image", 3)), label_of({"labels": "coat"}), label_of(("image", 0.5))
@@ -331,12 +356,14 @@ def _label_part(sample: Any, at: LabelAt) -> Any:
         return at(sample)
     if at is not None:
         try:
-            return sample[at]
+            return sample[_place(sample, at)]
         except (KeyError, IndexError, TypeError):
             return None
     if isinstance(sample, dict):
         return sample.get("label", sample.get("labels"))
-    return sample[1] if isinstance(sample, tuple | list) and len(sample) > 1 else None
+    if isinstance(sample, tuple | list):
+        return sample[1] if len(sample) > 1 else None
+    return _label_part(dict(sample), None) if isinstance(sample, Mapping) else None
 
 
 def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) -> Any:
@@ -346,10 +373,10 @@ def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) ->
         >>> with_label(("image", 3), str), with_label({"image": "image", "target": 3}, str, "target")
         (('image', '3'), {'image': 'image', 'target': '3'})
     """
-    if isinstance(sample, dict):
+    if isinstance(sample, dict) or (not isinstance(sample, tuple | list) and isinstance(sample, Mapping)):
         key = next((key for key in (at, "label", "labels") if key in sample), None)
         return sample if key is None else {**sample, key: change(sample[key])}
-    place = 1 if at is None else at
+    place = 1 if at is None else _place(sample, at)
     if not isinstance(sample, tuple | list) or not isinstance(place, int) or len(sample) <= place:
         return sample
     parts = [change(part) if i == place % len(sample) else part for i, part in enumerate(sample)]

@@ -5,7 +5,7 @@ import operator
 import os
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any
 
 import torch
@@ -46,6 +46,12 @@ def untransformed_reader(dataset: Any, on_copies: bool = False, image_key: Image
             f"expected a map-style data set or a list, with a length and indexing, got {type(dataset).__name__}; put what "
             "an iterable one gives into a list, or use VAEAugment on its batches"
         )
+    if isinstance(dataset, Mapping) and dataset and 0 not in dataset:
+        keys = ", ".join(map(repr, dataset))
+        raise TypeError(
+            f"expected a map-style data set or a list, whose samples are numbered, got {type(dataset).__name__} with the keys "
+            f"{keys:.200}: give one of its parts, as dataset['train'], or of columns a list of rows"
+        )
     # a subclass with its own __getitem__ may transform there: it is read as it is
     if isinstance(dataset, Subset) and type(dataset).__getitem__ is Subset.__getitem__:
         return SubsetReader(dataset, on_copies, image_key)
@@ -73,13 +79,13 @@ class Reader(ABC):
     def locate(self, index: int) -> tuple[Any, int]:
         """The data set inside `Subset` and `ConcatDataset` that holds a sample, and the sample's place there."""
 
-    def extract(self, sample: Any) -> tuple[Any, Callable[[Any], Any]]:
+    def extract(self, sample: Any, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
         """The image of a sample that was read, and the function that puts another in its place."""
-        return extract_image(sample, self.image_key)
+        return extract_image(sample, self.image_key, name)
 
     def image(self, index: int) -> Any:
         """The image of the sample at this index."""
-        return self.extract(self.read(index)[0])[0]
+        return self.extract(self.read(index)[0], f"sample {index}")[0]
 
 
 class SubsetReader(Reader):

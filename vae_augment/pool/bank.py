@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..encoders import Encoder, Features, check_array, read_features
-from ..images import ImageKey
+from ..images import ImageKey, checked_key
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
@@ -104,6 +104,7 @@ class LatentBank:
             >>> len(LatentBank.from_images(VAE(VAEConfig()), torch.rand(20, 1, 28, 28)))
             20
         """
+        checked_key(image_key)  # which a tensor has no use for
         source = None if features is None else read_features(features)
         if isinstance(source, Tensor) and len(source) != len(images):
             raise ValueError(
@@ -204,6 +205,11 @@ class LatentBank:
             raise ValueError(
                 "texts are compared with images by an encoder that knows both, and this bank has none: "
                 "LatentBank.from_images(vae, images, features=load_encoder('open_clip:NAME/TAG'))"
+            )
+        if encoder is None and not own.is_here:
+            raise ValueError(
+                f"texts are read by the encoder of the bank's features ({own.name}), which is not stored in it: give it back, "
+                "fit(classes=..., features=encoder) or bank.with_encoder(encoder)"
             )
         here = own.here() if encoder is None else own.with_encoder(encoder).encoder
         assert here is not None

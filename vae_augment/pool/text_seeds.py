@@ -26,6 +26,7 @@ ClassTexts = Mapping[int, Texts] | Mapping[str, Texts] | Mapping[Label, Texts] |
 MOST = 12  # images that stand for a class: more add little, and of a rare class the next ones are wrong
 LARGEST_SHARE = 0.4  # of an even share of the pool, where that is less
 SAME = 0.01  # distance of unit vectors of texts that an encoder does not tell apart
+NO_DIRECTION = 1e-3  # length of a mean of unit vectors that is but rounding
 CHUNK = 1000  # images at a time
 
 
@@ -119,10 +120,15 @@ def text_prototypes(encoder: Encoder, texts: Mapping[Label, Sequence[str]]) -> T
     """The mean of the unit vectors of each class's texts, as a unit vector: float32 `(C, D)`.
 
     Raises:
-        ValueError: two classes have one and the same, or the encoder knows no text.
+        ValueError: two classes have one and the same, or one has none; or the encoder knows no text.
     """
     unit = normalize(encoder.embed_texts([text for own in texts.values() for text in own]))
     means = [part.mean(0) for part in unit.split([len(own) for own in texts.values()])]
+    if none := [name for name, mean in zip(texts, means, strict=True) if mean.norm() < NO_DIRECTION]:
+        raise ValueError(
+            f"the encoder {encoder.name!r} has no direction for the texts of {none}: their features are zeros, or cancel one "
+            "another. Say it otherwise, or check that its function reads them"
+        )
     prototypes = normalize(torch.stack(means))
     if len(same := (torch.cdist(prototypes, prototypes) < SAME).triu(1).nonzero()):
         one, other = (list(texts)[i] for i in same[0].tolist())
