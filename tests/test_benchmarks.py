@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import decoding, encoders, label_spreading, own_images, texts, unequal
+from benchmarks import decoding, encoders, label_spreading, own_images, rivals, texts, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -55,7 +55,15 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
     cells, page = load(), Path("docs/benchmarks.md").read_text(encoding="utf-8")
     tables = [table(cells) for table in (main_table, track_table, peer_table, variation_table, policy_table)]
     tables += [exemplar_table(), label_spreading.table(), label_spreading.classes_table()]
-    for made in [*tables, unequal.table(), own_images.table(), decoding.table(), encoders.table(), texts.table()]:
+    for made in [
+        *tables,
+        unequal.table(),
+        own_images.table(),
+        decoding.table(),
+        encoders.table(),
+        rivals.table(),
+        texts.table(),
+    ]:
         assert made in page
 
 
