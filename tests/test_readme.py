@@ -166,14 +166,15 @@ def test_accuracy_tables_are_those_of_the_results():
 
 
 def test_the_few_figures_of_the_readme_are_those_of_the_benchmarks():
-    from benchmarks import own_images
+    from benchmarks import own_images, rivals
     from benchmarks.table import difference, load, mean
 
-    cells, photographs = load(), own_images.load()
+    cells, photographs, beside = load(), own_images.load(), rivals.load()
     pairs = [
         (cells["B", "mnist", 10, "affine"], cells["B", "mnist", 10, "affine+ours"]),
         (cells["B", "fashion-mnist", 10, "randaugment"], cells["B", "fashion-mnist", 10, "randaugment+ours"]),
         (photographs["cifar10", 10, "policy"], photographs["cifar10", 10, "policy+ours"]),
+        (beside["cifar10", 10, "policy"], beside["cifar10", 10, "decoded"]),
         (cells["B", "fashion-mnist", 100, "randaugment"], cells["B", "fashion-mnist", 100, "randaugment+ours"]),
         (cells["A", "mnist", 10, "affine"], cells["A", "mnist", 10, "affine+ours"]),
         (cells["B", "mnist", 10, "affine"], cells["B", "mnist", 10, "affine+jitter"]),
