@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -295,3 +296,33 @@ def test_what_is_no_image_is_named(augment):
     for dtype in (torch.uint8, torch.float32):
         with pytest.raises(TypeError, match="'meta'"):
             augment(torch.empty(1, 28, 28, dtype=dtype, device="meta"))
+
+
+@pytest.mark.parametrize(
+    "as_batch", [lambda images: images, lambda images: {"image": images}, lambda images: (images, None)]
+)
+@pytest.mark.parametrize("kind", ["pil", "tv", "plain"])
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_the_images_of_a_list_are_varied_each_on_its_own(as_batch, kind, is_fitted, fitted):
+    image = {"pil": F.to_pil_image(IMAGES[0]), "tv": tv_tensors.Image(IMAGES[0]), "plain": IMAGES[0]}[kind]
+    batch = as_batch([image] * 3)
+    if kind == "plain" and isinstance(batch, list):
+        pytest.skip("as in torchvision, the first of several plain tensors is the image")
+    if is_fitted and isinstance(batch, tuple):
+        pytest.skip("what lies beside images is no label")
+    new = (fitted if is_fitted else VAEAugment.from_pretrained("fashion-mnist"))(batch)
+    made = new if isinstance(new, list) else new["image"] if isinstance(new, dict) else new[0]
+    seen = {
+        F.pil_to_tensor(item).numpy().tobytes() if kind == "pil" else item.numpy().tobytes() for item in [image, *made]
+    }
+    assert len(seen) == 4
+    assert [type(item) for item in made] == [type(image)] * 3
+
+
+def test_a_mask_beside_a_list_of_images_is_left_alone():
+    pictures, masks = [F.to_pil_image(image) for image in IMAGES[:2]], [F.to_pil_image(image) for image in IMAGES[2:4]]
+    new = VAEAugment.from_pretrained("fashion-mnist")({"mask": masks, "image": pictures})
+    assert all(one is other for one, other in zip(new["mask"], masks, strict=True))
+    assert all(
+        F.pil_to_tensor(one).ne(F.pil_to_tensor(other)).any() for one, other in zip(new["image"], pictures, strict=True)
+    )

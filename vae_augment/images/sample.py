@@ -262,7 +262,7 @@ def extract_labelled(
     if key is not None and has_parts(sample):
         image, join = extract_images(sample, key)
     else:
-        image, join = _extract_list(sample) or extract_image(sample)
+        image, join = extract_list(sample) or extract_image(sample)
     if isinstance(image, Tensor):
         check_has_channels(image)
     if (labels := labels_of(sample, (len(image),) if isinstance(image, list) else lead_shape(image), at)) is None:
@@ -287,8 +287,14 @@ def _is_small(item: Any) -> bool:
     return isinstance(item, Tensor) and item.ndim < 3
 
 
-def _extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
-    """The images of a batch that has them as a list, as data sets of the Hugging Face Hub give it; None for others."""
+def extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
+    """The images of a batch that has them as a list, as data sets of the Hugging Face Hub give it; None for others.
+
+    A list of plain tensors is a batch under a key or in a tuple alone: torchvision takes the first of others for the image.
+    """
+    if isinstance(sample, list):
+        is_batch = bool(sample) and all(is_image(item) and not is_pure_tensor(item) for item in sample)
+        return (list(sample), lambda images: images) if is_batch else None
     parts = sample.items() if isinstance(sample, dict) else enumerate(sample) if isinstance(sample, tuple) else ()
     for key, part in parts:
         if isinstance(part, list | tuple) and part and all(is_image(item) and not _is_small(item) for item in part):
