@@ -189,8 +189,8 @@ class Known:
             sorted({*own, *(() if texts is None else texts.labels)}, key=lambda label: (isinstance(label, str), label))
         )
         if len(names) < 2:
-            given = f"{len(own)} images" if texts is None or own else "texts"
-            raise ValueError(f"fit needs at least two classes, got {given} of {names}")
+            given = "texts" if texts is not None and not own else len(own)
+            raise ValueError(f"fit needs images or texts of at least two classes, got {given} of {names}")
         labels = torch.tensor([names.index(label) for label in own], dtype=torch.int64)
         if texts is None:
             return cls(names, images, labels, rows, None)
