@@ -18,15 +18,15 @@ from .kinds import (
     tell_geometry,
     warn_exif_rotation,
 )
+from .label import LabelAt, label_of, labels_of, plain_label, with_label
 from .labelled import Labels, lacks_label, pair_up, read_labelled
 from .like import in_kind_of
 from .look import Look, look_at
 from .memory import usable_memory
+from .parts import describe_sample, plain_dict, plain_key
 from .sample import (
     ImageKey,
-    LabelAt,
     checked_key,
-    describe_sample,
     extract_image,
     extract_images,
     extract_labelled,
@@ -34,12 +34,6 @@ from .sample import (
     has_parts,
     hide_companions,
     holds_samples,
-    label_of,
-    labels_of,
-    plain_dict,
-    plain_key,
-    plain_label,
-    with_label,
 )
 from .sources import source_of
 from .untransformed import Finish, Reader, is_as_it_is, untransformed_reader

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
-from .sample import ImageKey, LabelAt, checked_key, describe_sample, extract_image, label_of, lacks_key, plain_key
+from .label import LabelAt, label_of
+from .parts import describe_sample, lacks_key, plain_key
+from .sample import ImageKey, checked_key, extract_image
 from .untransformed import untransformed_reader
 
 

@@ -1,24 +1,21 @@
-"""A sample of any data set: where its image is, and what its label is."""
+"""A sample of any data set: where its image is, or its images are."""
 
 import copy
-import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import PIL.Image
 from torch import Tensor
 from torch.utils._pytree import KeyPath, tree_flatten, tree_flatten_with_path, tree_map, tree_unflatten
 
 from .kinds import check_has_channels, is_image, is_pure_tensor, lead_shape, spatial_companions
+from .label import LabelAt, labels_of
+from .parts import describe_part, describe_sample, lacks_key, of_kind, place_of, plain_dict, plain_key
 
 IMAGE_NAMES = ("image", "img")
 # parts of names of pictures that are not the image
 OTHER_NAMES = ("mask", "seg", "depth", "annotation", "label", "target")
 
-LabelAt = str | int | Callable[[Any], Any] | None
-"""Where a sample's label is: a key, field or position, a function of it; None: `(image, label, ...)`, "label" or "labels"."""
 ImageKey = str | int | None
 """Where a sample's image is: a key, the name of a field, a position; None: where `extract_image` finds one."""
 
@@ -28,16 +25,6 @@ def checked_key(image_key: Any) -> ImageKey:
     if (key := plain_key(image_key)) is None or (isinstance(key, str | int) and not isinstance(key, bool)):
         return key
     raise TypeError(f"image_key must be the key (str) or position (int) of the image in a sample, got {image_key!r}")
-
-
-def plain_key(key: Any) -> Any:
-    """A position of numpy's as Python's; anything else as it is.
-
-    Example:
-        >>> plain_key(np.int64(2)), plain_key("photo")
-        (2, 'photo')
-    """
-    return int(key) if isinstance(key, np.integer) else key
 
 
 def extract_image(sample: Any, key: ImageKey = None, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
@@ -109,12 +96,7 @@ def extract_images(sample: Any, key: ImageKey) -> tuple[Any, Callable[[Any], Any
 def _odd_one(part: Any) -> str:
     """What a list holds that is no batch of images, or no image alone, for a message."""
     odd = [item for item in part if not is_image(item) or _is_small(item)] if isinstance(part, list) else []
-    return f", but a list with {_describe_part(odd[0])} in it" if odd else ""
-
-
-def _place(sample: Any, key: Any) -> Any:
-    """Where a sample has a key: a field of a named tuple at its position."""
-    return sample._fields.index(key) if key in getattr(sample, "_fields", ()) else key
+    return f", but a list with {describe_part(odd[0])} in it" if odd else ""
 
 
 def _part_at(sample: Any, key: ImageKey, name: str = "a sample") -> tuple[Any, Callable[[Any], Any]]:
@@ -124,7 +106,7 @@ def _part_at(sample: Any, key: ImageKey, name: str = "a sample") -> tuple[Any, C
         TypeError: it has nothing there.
     """
     sample = plain_dict(sample)
-    place = _place(sample, key)
+    place = place_of(sample, key)
     is_position = isinstance(place, int) and -len(sample) <= place < len(sample)
     if not (place in sample if isinstance(sample, dict) else is_position):
         raise TypeError(f"{lacks_key(name, sample, key)}: let image_key= be the key or position of its image")
@@ -136,26 +118,9 @@ def _part_at(sample: Any, key: ImageKey, name: str = "a sample") -> tuple[Any, C
             return new
         parts = list(sample)
         parts[place] = other
-        return parts if isinstance(sample, list) else _of_kind(sample, dict(enumerate(parts)))
+        return parts if isinstance(sample, list) else of_kind(sample, dict(enumerate(parts)))
 
     return sample[place], put_back
-
-
-def lacks_key(name: str, sample: Any, key: Any) -> str:
-    """Say that a sample has nothing at a key, and what there is.
-
-    Example:
-        >>> lacks_key("sample 0", {"image": 0, "label": 3}, "nope"), lacks_key("sample 0", (0, 3), 2)
-        ("sample 0 has no key 'nope', only 'image', 'label'", 'sample 0, (int, int), has no key 2')
-    """
-    if names := sample if isinstance(sample, dict) else getattr(sample, "_fields", ()):
-        return f"{name} has no key {key!r}, only {', '.join(map(repr, names))}"
-    return f"{name}, {describe_sample(sample)}, has no key {key!r}"
-
-
-def plain_dict(sample: Any) -> Any:
-    """Convert another mapping, as a row of a Hugging Face data set, to a dict; return anything else as it is."""
-    return dict(sample) if isinstance(sample, Mapping) and not isinstance(sample, dict) else sample
 
 
 class _Hidden:
@@ -236,13 +201,6 @@ def _rank(name: str) -> int:
     return 2 if any(word in name.lower() for word in OTHER_NAMES) else 1
 
 
-def _of_kind(sample: Any, items: dict[Any, Any]) -> Any:
-    """Items by their keys or places -> a sample of the same kind."""
-    if isinstance(sample, dict):
-        return items
-    return type(sample)(*items.values()) if hasattr(sample, "_fields") else tuple(items.values())
-
-
 def extract_labelled(
     sample: Any, leaves: list[Any], at: LabelAt = None, key: ImageKey = None
 ) -> tuple[Any, list[int | str], Callable[[Any], Any]]:
@@ -302,105 +260,3 @@ def extract_list(sample: Any) -> tuple[list[Any], Callable[[Any], Any]] | None:
                 return list(part), lambda images, key=key: {**sample, key: images}
             return list(part), lambda images, key=key: (*sample[:key], images, *sample[key + 1 :])
     return None
-
-
-def label_of(sample: Any, at: LabelAt = None) -> int | str | None:
-    """Return the label of a sample `(image, label, ...)`, `{"label": ...}` or `{"labels": ...}`, or None if it has no class.
-
-    `at` says where else it is: a key, a field or a position, or a function of the sample.
-
-    Example:
-        >>> label_of(("image", 3)), label_of({"labels": "coat"}), label_of(("image", 0.5))
-        (3, 'coat', None)
-    """
-    return plain_label(_label_part(sample, at))
-
-
-def labels_of(sample: Any, lead: tuple[int, ...], at: LabelAt = None) -> list[int | str] | None:
-    """Return the labels of an image, or of a batch with these leading dimensions; None unless each image has a class.
-
-    Example:
-        >>> labels_of(("image", 3), ()), labels_of(("batch", ["bag", "coat"]), (2,)), labels_of(("batch", 3), (2,))
-        ([3], ['bag', 'coat'], None)
-    """
-    part = _label_part(sample, at)
-    if not lead:
-        part = [part]
-    elif isinstance(part, Tensor | np.ndarray):
-        part = part.reshape(-1).tolist() if part.shape in (lead, (*lead, 1)) else None
-    elif len(lead) > 1:  # a list has one dimension
-        part = None
-    if not isinstance(part, tuple | list) or len(part) != math.prod(lead):
-        return None
-    labels = [plain_label(label) for label in part]
-    return None if None in labels else labels  # type: ignore[return-value]
-
-
-def describe_sample(sample: Any) -> str:
-    """Describe a sample for a message: the types, and the dtypes and shapes of arrays.
-
-    Example:
-        >>> import torch
-        >>> describe_sample((torch.zeros(1, 28, 28), 3))
-        '(Tensor of float32 (1, 28, 28), int)'
-    """
-    if isinstance(sample, dict):
-        return "{" + ", ".join(f"{key!r}: {_describe_part(value)}" for key, value in sample.items()) + "}"
-    if not isinstance(sample, tuple | list):
-        return _describe_part(sample)
-    return "(" + ", ".join(map(_describe_part, sample)) + ")"
-
-
-def _describe_part(part: Any) -> str:
-    if isinstance(part, Tensor | np.ndarray):
-        return f"{type(part).__name__} of {str(part.dtype).removeprefix('torch.')} {tuple(part.shape)}"
-    return type(part).__name__
-
-
-def _label_part(sample: Any, at: LabelAt) -> Any:
-    if callable(at):
-        return at(sample)
-    if at is not None:
-        try:
-            return sample[_place(sample, at)]
-        except (KeyError, IndexError, TypeError):
-            return None
-    if isinstance(sample, dict):
-        return sample.get("label", sample.get("labels"))
-    if isinstance(sample, tuple | list):
-        return sample[1] if len(sample) > 1 else None
-    return _label_part(dict(sample), None) if isinstance(sample, Mapping) else None
-
-
-def with_label(sample: Any, change: Callable[[Any], Any], at: LabelAt = None) -> Any:
-    """Return a sample with another label, `change(label)`; one without a label, or whose label is computed, as it is.
-
-    Example:
-        >>> with_label(("image", 3), str), with_label({"image": "image", "target": 3}, str, "target")
-        (('image', '3'), {'image': 'image', 'target': '3'})
-    """
-    if isinstance(sample, dict) or (not isinstance(sample, tuple | list) and isinstance(sample, Mapping)):
-        key = next((key for key in (at, "label", "labels") if key in sample), None)
-        return sample if key is None else {**sample, key: change(sample[key])}
-    place = 1 if at is None else _place(sample, at)
-    if not isinstance(sample, tuple | list) or not isinstance(place, int) or len(sample) <= place:
-        return sample
-    parts = [change(part) if i == place % len(sample) else part for i, part in enumerate(sample)]
-    return parts if isinstance(sample, list) else _of_kind(sample, dict(enumerate(parts)))
-
-
-def plain_label(label: Any) -> int | str | None:
-    """Convert an integer of any type, 0-d tensors included, or a string to a Python label; return None for anything else.
-
-    Example:
-        >>> plain_label(np.int64(3)), plain_label("coat"), plain_label(0.5)
-        (3, 'coat', None)
-    """
-    if isinstance(label, str):
-        return label
-    if isinstance(label, np.bool_):  # the one integer type of numpy without __index__
-        return int(label)
-    try:
-        return operator.index(label)
-    except TypeError:
-        return None
