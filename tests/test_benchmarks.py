@@ -1,3 +1,5 @@
+import ast
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,3 +203,16 @@ def test_warps_of_the_protocol_are_those_of_torchvision():
     angles = torch.linspace(-20, 20, 161).tolist()
     likeliest = [affine(x[0], angle, [0, 0], 1.0, [0.0, 0.0], InterpolationMode.BILINEAR) for angle in angles]
     assert (turned[:, None] - torch.stack(likeliest)).square().mean((2, 3, 4)).amin(1).max() < 1e-3
+
+
+@pytest.mark.parametrize("path", sorted(Path("benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_imports_of_the_package_is_there(path):
+    """Also where a library that the benchmark compares with is not installed."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and not node.level
+            and (node.module or "").startswith(("vae_augment", "train"))
+        ):
+            module = importlib.import_module(node.module)
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
