@@ -30,8 +30,7 @@ from train.log import Log
 from train.loop import train
 from train.recipes import RECIPES
 from vae_augment.demo_data import fashion_sample
-from vae_augment.vae.layers import AffineStem, WindowConv
-from vae_augment.vae.model import decoder, encoder
+from vae_augment.vae import AffineStem, WindowConv, decoder, encoder
 
 from .peers import _silent
 from .speed import REPEATS, spread

@@ -4,18 +4,23 @@ from .codec import Codec, Posterior, Whitened, check_codec, fingerprint_of
 from .config import VAEConfig
 from .frozen import FrozenVAE, computes_bf16, to_device
 from .fused import FusedVAE
-from .model import VAE
+from .layers import AffineStem, WindowConv
+from .model import VAE, decoder, encoder
 
 __all__ = [
     "VAE",
+    "AffineStem",
     "Codec",
     "FrozenVAE",
     "FusedVAE",
     "Posterior",
     "VAEConfig",
     "Whitened",
+    "WindowConv",
     "check_codec",
     "computes_bf16",
+    "decoder",
+    "encoder",
     "fingerprint_of",
     "to_device",
 ]
