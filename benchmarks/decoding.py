@@ -33,13 +33,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 from torchvision.transforms.v2 import functional as F
 
-from train import data as datasets
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.pool_images import unexplained
 
 from .accuracy import IMAGES, POLICIES, VALIDATION, accuracy, commit, machine, train
 from .letters import letters
-from .many_classes import long_tail, pairs
+from .many_classes import long_tail, of_name, pairs
 from .table import difference, interval, mean
 
 RESULTS = Path(__file__).parent / "decoding.jsonl"
@@ -79,15 +78,13 @@ class Images:
             return cls(name, *letters(POOL, 1), *letters(4000, 2), *letters(4000, 4 if validate else 3))
         if name in ("pairs", "long tail"):
             return cls(name, *(pairs if name == "pairs" else long_tail)(VALIDATION if validate else 0))
-        data = datasets.load(name, 1, 28, None)
-        labels = datasets.TORCHVISION[name](str(datasets.root_folder(None)), train=True).targets
+        train_images, labels, test_images, test_labels = of_name(name)
         used = len(labels) - VALIDATION
         in_pool = torch.arange(POOL) * used // POOL
         free = torch.ones(len(labels), dtype=torch.bool)
         free[in_pool], free[used:] = False, False
-        assert data.test_labels is not None
-        test = (data.train[used:], labels[used:]) if validate else (data.test, data.test_labels)
-        return cls(name, data.train[in_pool], labels[in_pool], data.train[free], labels[free], *test)
+        test = (train_images[used:], labels[used:]) if validate else (test_images, test_labels)
+        return cls(name, train_images[in_pool], labels[in_pool], train_images[free], labels[free], *test)
 
     @property
     def classes(self) -> int:

@@ -4,8 +4,6 @@ pairs      100 classes: two digits side by side, each squeezed to half its width
 long tail  ten kinds of garments, of which the commonest has 3,000 images in the pool and the rarest a hundredth of that
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
@@ -15,15 +13,8 @@ from train import data as datasets
 PAIRS, COMMONEST, RAREST = 10_000, 3000, 0.01
 
 
-class Parts(NamedTuple):
-    """Images and labels of a pool, of those that a draw may label, and of those to measure on; uint8 and int64."""
-
-    pool: Tensor
-    pool_labels: Tensor
-    free: Tensor
-    free_labels: Tensor
-    test: Tensor
-    test_labels: Tensor
+Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Images and labels of a pool, of those that a draw may label, and of those to measure on; uint8 and int64."""
 
 
 def of_name(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -41,7 +32,7 @@ def pairs(held_out: int) -> Parts:
     measured = (train[used:], labels[used:]) if held_out else (test, test_labels)
     seen = _paired(train[:used], labels[:used], 2 * PAIRS, 1)
     halves = [part.split(PAIRS) for part in seen]
-    return Parts(halves[0][0], halves[1][0], halves[0][1], halves[1][1], *_paired(*measured, PAIRS, 2))
+    return halves[0][0], halves[1][0], halves[0][1], halves[1][1], *_paired(*measured, PAIRS, 2)
 
 
 def _paired(images: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -60,4 +51,4 @@ def long_tail(held_out: int) -> Parts:
         in_pool[own[: round(COMMONEST * RAREST ** (c / 9))]] = True
         free[own[:COMMONEST]] = False
     measured = (train[used:], labels[used:]) if held_out else (test, test_labels)
-    return Parts(train[:used][in_pool], labels[:used][in_pool], train[:used][free], labels[:used][free], *measured)
+    return train[:used][in_pool], labels[:used][in_pool], train[:used][free], labels[:used][free], *measured

@@ -275,19 +275,14 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         sample = plain_dict(inputs if len(inputs) > 1 else inputs[0])
         if self._image_key is not None and has_parts(sample):
             return self._vary_at_key(sample)
-        if self._engine.move.traits.makes_new and self._has_companions(sample):
-            return self._replaced(sample, tree_leaves(sample))
+        if self._engine.move.traits.makes_new and _has_companions(sample, leaves := tree_leaves(sample)):
+            return self._replaced(sample, leaves)
         sample, show = hide_companions(sample)
         if (batch := extract_list(sample)) is None:
             return show(super().forward(sample))
         self.check_inputs(tree_leaves(sample))
         images, join = batch
         return show(join(self.vary_all(images)))
-
-    def _has_companions(self, sample: Any) -> bool:
-        """Whether a sample has more than its image, or than the list of its images."""
-        leaves, batch = tree_leaves(sample), extract_list(sample)
-        return len(leaves) > (1 if batch is None else len(batch[0])) and any(map(is_image, leaves))
 
     def _vary_lone(self, image: Any, label: int | str | None = None) -> Any:
         """What is left of `forward` for one object; a lone small image's cost is in calls, so there are few."""
@@ -370,3 +365,9 @@ def _with_other_bank(weights: hub.Weights, bank: LatentBank) -> hub.Weights:
     # a stored gain of neighbours is that of the stored bank's
     provenance = {**weights.provenance, "bank": OTHER_IMAGES} if weights.provenance else {}
     return replace(weights, bank=bank, gains=without_neighbours(weights.gains), provenance=provenance)
+
+
+def _has_companions(sample: Any, leaves: list[Any]) -> bool:
+    """Whether a sample has more than its image, or than the list of its images."""
+    batch = extract_list(sample)
+    return len(leaves) > (1 if batch is None else len(batch[0])) and any(map(is_image, leaves))
