@@ -5,6 +5,7 @@ import os
 # two tests at a time, each with processes of its own: with one thread each they do not wait for one another
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,11 @@ from torchvision.transforms.v2 import functional as F
 
 from vae_augment import VAE, VAEAugment, VAEConfig
 from vae_augment.demo_data import fashion_sample
+
+# under nohup, and behind & in a script, these are ignored, and then by all that tests start
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 IMAGES, LABELS = fashion_sample()
 # ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it

@@ -110,6 +110,14 @@ def test_a_fitted_transform_tells_of_a_label_it_has_not_seen_when_it_meets_one(f
         list(dataset)
 
 
+@pytest.mark.parametrize("beside", [tv_tensors.Mask, tv_tensors.Image, lambda mask: mask, F.to_pil_image])
+def test_a_fitted_transform_puts_no_new_image_beside_an_old_mask(fitted, beside):
+    base = [(F.to_pil_image(image), label, beside((image[0] > 0).to(torch.uint8))) for image, label in FEW]
+    with pytest.raises(ValueError, match=r"new image beside .* of the old one, in a sample of base"):
+        SyntheticDataset(base, ratio=1, augment=fitted)
+    assert len(SyntheticDataset(base, ratio=0, augment=fitted)) == len(base)
+
+
 def test_samples_with_masks_are_not_replaced():
     base = [(tv_tensors.Image(image), label, tv_tensors.Mask(image[0] > 0)) for image, label in FEW]
     with pytest.warns(UserWarning, match="have Mask, which would not fit a new image"):

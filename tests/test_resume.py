@@ -356,13 +356,21 @@ def test_a_damaged_recipe_of_a_run_is_told_in_one_line(text, tmp_path, monkeypat
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["training.yaml"]
 
 
-def test_a_hangup_repeated_saves_and_one_that_is_ignored_stays_so():
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])  # nohup; & in a script
+def test_a_signal_that_is_ignored_stays_so(ignored):
+    before = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            signal.raise_signal(ignored)
+        assert not stop.asked
+        assert signal.getsignal(ignored) == signal.SIG_IGN
+    finally:
+        signal.signal(ignored, before)
+
+
+def test_a_hangup_repeated_saves():
     before = signal.getsignal(signal.SIGHUP)
     try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-        with StopRequest() as stop:
-            signal.raise_signal(signal.SIGHUP)
-        assert not stop.asked
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with StopRequest() as stop:
             signal.raise_signal(signal.SIGHUP)

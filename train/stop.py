@@ -14,8 +14,8 @@ HANGUP = (
 class StopRequest:
     """A context in which `asked` turns True at the first SIGINT, SIGTERM or SIGHUP; another one interrupts at once.
 
-    Nobody is there to send a second SIGHUP on purpose: repeats of it change nothing. A process that ignores SIGHUP, as
-    under nohup, goes on ignoring it.
+    Nobody is there to send a second SIGHUP on purpose: repeats of it change nothing. A process that ignores one of them, as
+    SIGHUP under nohup and SIGINT behind & in a script, goes on ignoring it.
 
     Args:
         ignore_repeats: further signals change nothing, also after the context. torchrun sends its own after that of the
@@ -30,7 +30,7 @@ class StopRequest:
     def __enter__(self) -> Self:
         for name in (*PRESSED, HANGUP):
             number = getattr(signal, name, None)  # no system has all of them
-            if number is None or (name == HANGUP and signal.getsignal(number) == signal.SIG_IGN):
+            if number is None or signal.getsignal(number) == signal.SIG_IGN:
                 continue
             with contextlib.suppress(ValueError):  # signals can only be caught in the main thread
                 self._handlers_before[number] = signal.signal(number, self._ask)

@@ -117,6 +117,19 @@ def check_label(sample: Any, augment: VAEAugment, at: LabelAt) -> None:
         )
 
 
+def check_companions(sample: Any, image: Any) -> None:
+    """Of the first sample, for a transform that was fitted before.
+
+    Raises:
+        ValueError: beside its image lies what would not fit another image, as a mask.
+    """
+    if kinds := spatial_companions(image, tree_leaves(sample)):
+        raise ValueError(
+            f"augment was fitted, and would put a new image beside {', '.join(kinds)} of the old one, in a sample of base: "
+            f"{describe_sample(sample)}. Pass one that was not fitted, which varies the image in its place"
+        )
+
+
 def _warn_not_fitted(reason: str) -> None:
     warnings.warn(
         f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "

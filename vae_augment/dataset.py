@@ -15,7 +15,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from .base_fit import bundled_for, check_label, fitted_to
+from .base_fit import bundled_for, check_companions, check_label, fitted_to
 from .images import (
     Finish,
     ImageKey,
@@ -127,7 +127,9 @@ class SyntheticDataset(Dataset[Any]):
         self._unfitted: VAEAugment | None = None
         if isinstance(self.augment, VAEAugment) and self._synthetic:
             if self.augment.classes is not None:
-                check_label(look.read(0)[0], self.augment, labels)
+                first = look.read(0)[0]
+                check_label(first, self.augment, labels)
+                check_companions(first, look.extract(first)[0])
             elif fit and self.augment.can_fit:
                 self._unfitted, self.augment = (
                     copy.copy(self.augment),
