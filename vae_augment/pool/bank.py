@@ -13,7 +13,7 @@ from ..images import ImageKey, checked_key
 from ..numerics import float32_on_cpu
 from ..vae import Codec
 from . import table
-from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool
+from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
 from .policy import FitPolicy, weighing_views
 from .query import Query
 from .reading import LARGEST_BANK, Pool
@@ -151,7 +151,7 @@ class LatentBank:
     @property
     def encoder_features(self) -> EncoderFeatures | None:
         """What it knows of the encoder that one of its views is of; None without such a view."""
-        return next((found for view in self.views if (found := table.encoder_of(view)) is not None), None)
+        return next((found for view in self.views if (found := encoder_of(view)) is not None), None)
 
     @property
     def encoder(self) -> str | None:
@@ -213,7 +213,7 @@ class LatentBank:
             )
         here = own.here() if encoder is None else own.with_encoder(encoder).encoder
         assert here is not None
-        pool = next(view.features for view in self.views if table.encoder_of(view) is own)
+        pool = next(view.features for view in self.views if encoder_of(view) is own)
         return TextClasses.read(classes, here, own, pool)
 
     def query(self, vae: Codec, images: Tensor, features: Tensor | None = None) -> Query:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..encoders import Embedding, Encoder, cached, check_array, is_ready, is_same_probe, load_encoder
 from ..images import ImageKey, untransformed_reader
 from .reading import Pool
+from .views import FeatureView, View
 
 PRECOMPUTED = "precomputed features"  # name of a view whose encoder is not known here
 MOST_DIMENSIONS = 256  # principal components that are kept: all would label a photograph in two hundred better
@@ -139,6 +140,12 @@ class EncoderFeatures:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # frozen, and its network with it
+
+
+def encoder_of(view: View) -> EncoderFeatures | None:
+    """The encoder's features that a view is of; None for other views."""
+    extractor = view.extractor if isinstance(view, FeatureView) else None
+    return extractor if isinstance(extractor, EncoderFeatures) else None
 
 
 class LabelledFeatures:

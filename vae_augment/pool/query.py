@@ -12,14 +12,15 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..vae import Codec
+from .encoder_features import encoder_of
 from .label_spreading import Graph, HeldOut, held_out, knn_graph, spread_labels
 from .members import class_members
 from .outliers import outliers
 from .policy import FitPolicy
-from .ridge import two_sample_auc, with_ridge_vote
+from .ridge import ridge_accuracy, two_sample_auc, with_ridge_vote
 from .typicality import typicality
 from .views import View
-from .weighing import vote_weights
+from .weighing import linear_vote, vote_weights
 
 WITH_TEXTS = ", with texts"  # after the name of a view
 
@@ -34,7 +35,7 @@ class Query:
     Args:
         vae: the bank's.
         images: float32 `(M, C, S, S)` in [0, 1].
-        views: the bank's; typicality, the two-sample test and the ridge vote are by the first.
+        views: the bank's; typicality and the two-sample test are by the first, and the ridge vote, see `scores`.
         policy: the bank's.
         given: features of the images in some views, by name, which are not computed.
     """
@@ -117,8 +118,8 @@ class Query:
     def weighed(self, labels: Tensor, classes: int) -> "Query":
         """The same images, compared by views that vote as heavily as they carry these labels, the best first.
 
-        By the best it is then told whether images are of the pool's kind, and its features have the linear vote. A view that
-        carries next to no labels is left out. A policy that weighs no views has the query itself.
+        By the best it is then told whether images are of the pool's kind, unless latents tell classes, which tell that, too. A
+        view that carries next to no labels is left out. A policy that weighs no views has the query itself.
 
         Args:
             labels: int64 `(M,)`, from 0 to classes - 1.
@@ -166,6 +167,8 @@ class Query:
         query = replace(self, views=tuple(self.views[i] for i in places), policy=policy)
         features, nearest = (tuple(of_views[i] for i in places) for of_views in (self.features, self.nearest))
         vars(query).update(features=features, nearest=nearest, graphs=tuple(graphs))
+        if policy.latents_tell_classes:  # its bounds are of typicality by latents: by patches a bag is like no other bag
+            vars(query).update(typicality=self.typicality)
         return query
 
     @property
@@ -208,10 +211,27 @@ class Query:
             labels: int64 `(M,)`, from 0 to classes - 1.
         """
         scores = self.spread(labels, classes)
+        if (place := self._linear_view) is None:
+            return scores
+        seen = normalize(self.views[place].features.float()), normalize(self.features[place])
+        vote = 1.0
+        if not self.policy.ridge_vote:  # nobody knows yet whether these features tell such images apart
+            held = self.held_out(labels, classes)
+            if not len(labels) or not len(held.own):
+                return scores
+            weights = [graph.weight for graph in self.graphs]
+            vote = linear_vote(held, weights, ridge_accuracy(scores, *seen, labels))
+        return with_ridge_vote(scores, *seen, labels, vote)
+
+    @property
+    def _linear_view(self) -> int | None:
+        """The place of the view whose features have the linear vote; None if none has.
+
+        It is the first, or where a policy has no such vote that of an encoder: its network was trained to be read linearly.
+        """
         if self.policy.ridge_vote:
-            pool, known = normalize(self.views[0].features.float()), normalize(self.features[0])
-            scores = with_ridge_vote(scores, pool, known, labels)
-        return scores
+            return 0
+        return next((i for i, view in enumerate(self.views) if encoder_of(view) is not None), None)
 
     def class_members(
         self, labels: Tensor, classes: int, keep: float | None = None, scores: Tensor | None = None

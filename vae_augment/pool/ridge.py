@@ -12,7 +12,7 @@ FOLDS = 5  # of cross-validation
 
 
 @torch.no_grad()
-def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> Tensor:
+def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor, vote: float = 1.0) -> Tensor:
     """Scores of label spreading -> their sum with those of a ridge classifier, which the confident part of them teaches.
 
     The two err on different images, as the views of Blum & Mitchell, "Combining Labeled and Unlabeled Data with Co-Training"
@@ -22,14 +22,33 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
         scores: float32 `(N, C)`, rows that are 0 where nothing is known, and stay so.
         vectors: float32 `(N, D)`, unit vectors: the features of the images that the scores are of.
         known: `(M, D)`: those of the labelled images; labels: int64 `(M,)`.
+        vote: of the classifier, beside 1 of the scores.
     """
-    confidence, predicted = scores.max(1)
-    classes = scores.shape[1]
-    taught = torch.cat([most_confident(confidence, predicted, c, TEACHING_PART) for c in range(classes)])
+    taught, predicted = _taught(scores)
     x, y = torch.cat([vectors[taught], known]), torch.cat([predicted[taught], labels])
-    answers = vectors @ _ridge(x, y, classes)
-    both = scores / scores.std() + answers / answers.std()
-    return torch.where(confidence[:, None] > 0, both, 0)
+    answers = vectors @ _ridge(x, y, scores.shape[1])
+    both = scores / scores.std() + vote * answers / answers.std()
+    return torch.where(scores.amax(1, keepdim=True) > 0, both, 0)
+
+
+@torch.no_grad()
+def ridge_accuracy(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> float:
+    """Part of the labelled images, the mean over classes, that such a classifier tells rightly when the pool alone teaches it.
+
+    Args: as of `with_ridge_vote`.
+    """
+    taught, predicted = _taught(scores)
+    answers = known @ _ridge(vectors[taught], predicted[taught], scores.shape[1])
+    right = (answers.argmax(1) == labels).float()
+    counts = labels.bincount(minlength=scores.shape[1])
+    return float((right.new_zeros(len(counts)).index_add(0, labels, right) / counts)[counts > 0].mean())
+
+
+def _taught(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The places that teach, int64, and the classes of all, `(N,)`."""
+    confidence, predicted = scores.max(1)
+    each = [most_confident(confidence, predicted, c, TEACHING_PART) for c in range(scores.shape[1])]
+    return torch.cat(each), predicted
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 from torch import Tensor
 
 from ..vae import Codec
-from .encoder_features import EncoderFeatures
+from .encoder_features import EncoderFeatures, encoder_of
 from .latent_hog import LatentHogView, latent_hog_neighbours
 from .patch_features import PatchFeatures
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, weighing_views
@@ -198,12 +198,6 @@ def kind_of(view: View) -> ViewKind | None:
     if encoder_of(view) is not None:
         return ENCODER
     return next((kind for kind in VIEWS if kind.name == view.name and kind is not ENCODER), None)
-
-
-def encoder_of(view: View) -> EncoderFeatures | None:
-    """The encoder's features that a view is of; None for other views."""
-    extractor = view.extractor if isinstance(view, FeatureView) else None
-    return extractor if isinstance(extractor, EncoderFeatures) else None
 
 
 def encoder_view(extractor: EncoderFeatures, embedded: Tensor) -> View:

@@ -24,3 +24,15 @@ def vote_weights(held: HeldOut, prior: Sequence[float]) -> list[float]:
     weights = [own * math.exp(RATE * (count - most)) for own, count in zip(prior, right, strict=True)]
     counted = [weight if weight >= LEAST_WEIGHT * sum(weights) else 0.0 for weight in weights]
     return [weight / sum(counted) for weight in counted]
+
+
+def linear_vote(held: HeldOut, weights: Sequence[float], accuracy: float) -> float:
+    """The vote of a linear classifier beside that of all views, 1: by as many labels as it is right less often, it has less.
+
+    Args:
+        held: labels held out, as the views say them.
+        weights: those of the views.
+        accuracy: the classifier's.
+    """
+    less = held.accuracy(weights) - accuracy
+    return math.exp(-RATE * len(held.own) * less) if less > 0 else 1.0
