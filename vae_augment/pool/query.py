@@ -167,7 +167,7 @@ class Query:
         query = replace(self, views=tuple(self.views[i] for i in places), policy=policy)
         features, nearest = (tuple(of_views[i] for i in places) for of_views in (self.features, self.nearest))
         vars(query).update(features=features, nearest=nearest, graphs=tuple(graphs))
-        if policy.latents_tell_classes:  # its bounds are of typicality by latents: by patches a bag is like no other bag
+        if policy.latents_tell_classes:  # its bounds are of typicality by latents: by patches no bag is like another
             vars(query).update(typicality=self.typicality)
         return query
 
