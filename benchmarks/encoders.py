@@ -33,7 +33,7 @@ from torch import Tensor
 from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.encoders import cached, load_encoder
-from vae_augment.pool import LARGEST_BANK, FeatureView, FitPolicy, Query
+from vae_augment.pool import USUAL_BANK, FeatureView, FitPolicy, Query
 
 from .accuracy import BEST, commit, machine
 from .label_spreading import Pool, bundled, load, of_folder, parts_right
@@ -110,7 +110,7 @@ def costs(folder: Path, weights: str, draw: int = 0) -> dict[str, tuple[float, f
     vae, encoder = load_weights(weights).vae, load_encoder(ENCODER)
     images, labels = read(folder, vae.channels, vae.size)
     few = draw_of(labels, 10, draw)
-    pool, seconds = images[:: -(-len(images) // LARGEST_BANK)], dict[str, tuple[float, float]]()
+    pool, seconds = images[:: -(-len(images) // USUAL_BANK)], dict[str, tuple[float, float]]()
     with timed(seconds, f"features of {len(pool)} images"):
         embedded = encoder.embed(pool)
     for name, features, given in (("a bank without them", None, None), ("a bank with them", embedded, encoder)):

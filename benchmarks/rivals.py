@@ -50,7 +50,7 @@ from torchvision.models import resnet18
 
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.encoders import Encoder, cached, load_encoder
-from vae_augment.pool import LARGEST_BANK
+from vae_augment.pool import USUAL_BANK
 from vae_augment.vae import Codec
 
 from . import fixmatch, probe
@@ -102,7 +102,7 @@ class Images:
     def load(cls, options: argparse.Namespace) -> Self:
         vae, encoder = load_weights(options.weights).vae, load_encoder("efficientnet-lite0")
         (images, labels), test = (read(part, vae.channels, vae.size) for part in parts(options.images))
-        every = -(-len(images) // LARGEST_BANK)
+        every = -(-len(images) // USUAL_BANK)
         in_pool = torch.arange(0, len(images), every)
         if options.validate:
             images, labels, test = apart(images, labels, in_pool)
@@ -147,7 +147,7 @@ def apart(images: Tensor, labels: Tensor, in_pool: Tensor) -> tuple[Tensor, Tens
     others = torch.ones(len(images), dtype=torch.bool)
     others[in_pool] = False
     free = others.nonzero()[:, 0] if others.any() else in_pool[::4]
-    measured = free[1::2][:LARGEST_BANK]
+    measured = free[1::2][:USUAL_BANK]
     kept = torch.cat([in_pool, free[::2]]) if others.any() else in_pool
     return images[kept], labels[kept], (images[measured], labels[measured])
 

@@ -6,7 +6,7 @@ from .latent_hog import LatentHogView, latent_hog_neighbours
 from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
-from .reading import LARGEST_BANK
+from .reading import LARGEST_BANK, USUAL_BANK
 from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from .text_seeds import ClassTexts, TextClasses
 from .views import Extractor, FeatureView, View
@@ -15,6 +15,7 @@ __all__ = [
     "CLUSTERED",
     "LARGEST_BANK",
     "PHOTOGRAPHS",
+    "USUAL_BANK",
     "ClassTexts",
     "Extractor",
     "FeatureView",

@@ -16,7 +16,7 @@ from . import table
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
 from .policy import FitPolicy, weighing_views
 from .query import Query
-from .reading import LARGEST_BANK, Pool
+from .reading import USUAL_BANK, Pool
 from .text_seeds import ClassTexts, TextClasses
 from .views import FeatureView, View
 
@@ -72,7 +72,7 @@ class LatentBank:
         cls,
         vae: Codec,
         images: Any,
-        size: int = LARGEST_BANK,
+        size: int = USUAL_BANK,
         *,
         features: Features | None = None,
         progress: bool = False,
@@ -81,13 +81,14 @@ class LatentBank:
     ) -> Self:
         """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
 
-        It knows which these are, `index`, and their files, `sources`. Thousands of images take tens of seconds. Of a clip give
-        some frames, not all: where things move, they are no copies, and still each other's nearest neighbours, which pass on no
-        label.
+        It knows which these are, `index`, and their files, `sources`. Thousands of images take tens of seconds, three times as
+        many up to nine times as long. Of a clip give some frames, not all: where things move, they are no copies, and still each
+        other's nearest neighbours, which pass on no label.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
                 that hold one, read before its own transform. Other sizes and channels are converted as by the transform.
+            size: from 2 to 32,768.
             features: also compare the images by what a pretrained network sees in them: a `vae_augment.encoders.Encoder`, a name
                 ("efficientnet-lite0", "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG"), any function from batches
                 `(B, 3, 224, 224)`, normalised as for ImageNet, to `(B, D)`, or an array `(N, D)`, a row for each of `images`.

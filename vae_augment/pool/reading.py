@@ -20,7 +20,8 @@ from ..numerics import evaluating
 from ..vae import Codec, check_codec
 from .near_duplicates import drop_near_duplicates
 
-LARGEST_BANK = 10_000  # images
+USUAL_BANK = 10_000  # images; the time that a graph of them takes grows with their square
+LARGEST_BANK = 32_768  # whose places are 16 bits
 CHUNK = 500  # images at a time
 
 
