@@ -32,6 +32,10 @@ def test_the_index_follows_what_size_and_copies_left_out(vae):
     assert torch.allclose(again.float(), bank.latents.float(), atol=1e-2)
     small = LatentBank.from_images(vae, list(POOL), size=10)
     assert small.index.tolist() == [i * len(POOL) // 10 for i in range(10)]
+    assert len(LatentBank.from_images(vae, POOL, size=32_768)) == len(POOL) - 1
+    for size in (1, 32_769):
+        with pytest.raises(ValueError, match=f"from 2 to 32768 images, got size={size}"):
+            LatentBank.from_images(vae, POOL, size=size)
 
 
 def test_files_are_named_through_subsets_and_concatenations(vae, folder):
