@@ -11,7 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from .accuracy import BEST, RESULTS
+from vae_augment.pool import USUAL_BANK
+
+from .accuracy import BEST, LARGE, RESULTS
 from .exemplar_protocol import RESULTS as EXEMPLAR
 
 DRAWS = 10  # where nothing else is said
@@ -94,6 +96,25 @@ def track_table(cells: Cells) -> str:
                 continue
             oracle = cells[same, data, n, f"{best}+oracle"]
             rows.append(row + f"{difference(pool, alone)} | {closed(pool, alone, oracle)} |")
+    return "\n".join(rows)
+
+
+def encoder_table(cells: Cells, n: int = 10) -> str:
+    """Track D, where a pretrained network compares the pool's images, too, beside track B, where none does."""
+    rows = [
+        f"| data set, {n} labels a class | pool of | compared by Lite0, too | best policy alone | + ours | "
+        "difference, 95 % interval | + the pool's own images | difference |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, best in BEST.items():
+        for track, pool, is_compared in (("B", USUAL_BANK, "no"), ("D", USUAL_BANK, "yes"), ("D-large", LARGE, "yes")):
+            if not (ours := cells.get((track, data, n, f"{best}+ours"))):
+                continue
+            alone = cells.get((track, data, n, best)) or cells["B", data, n, best]  # D labels the images of B
+            row = f"| {data} | {pool:,} | {is_compared} | {best} {mean(alone):.2f} | {mean(ours):.2f} | "
+            row += f"{difference(ours, alone)} | "
+            own = cells.get((track, data, n, f"{best}+pool"))
+            rows.append(row + (f"{mean(own):.2f} | {difference(own, alone)} |" if own else "| |"))
     return "\n".join(rows)
 
 
@@ -196,6 +217,6 @@ def plot(cells: Cells) -> None:
 
 if __name__ == "__main__":
     found = load()
-    made = [main_table, track_table, peer_table, variation_table, policy_table]
+    made = [main_table, track_table, encoder_table, peer_table, variation_table, policy_table]
     print(*(table(found) for table in made), exemplar_table(), sep="\n\n")
     plot(found)
