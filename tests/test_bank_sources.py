@@ -33,6 +33,8 @@ def test_the_index_follows_what_size_and_copies_left_out(vae):
     small = LatentBank.from_images(vae, list(POOL), size=10)
     assert small.index.tolist() == [i * len(POOL) // 10 for i in range(10)]
     assert len(LatentBank.from_images(vae, POOL, size=32_768)) == len(POOL) - 1
+    with pytest.raises(TypeError, match=r"size of a bank must be an integer from 2 to 32768, got 2\.5"):
+        LatentBank.from_images(vae, POOL, size=2.5)
     for size in (1, 32_769):
         with pytest.raises(ValueError, match=f"from 2 to 32768 images, got size={size}"):
             LatentBank.from_images(vae, POOL, size=size)

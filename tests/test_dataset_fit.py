@@ -110,7 +110,7 @@ def test_a_fitted_transform_tells_of_a_label_it_has_not_seen_when_it_meets_one(f
         list(dataset)
 
 
-@pytest.mark.parametrize("beside", [tv_tensors.Mask, tv_tensors.Image, lambda mask: mask, F.to_pil_image])
+@pytest.mark.parametrize("beside", [tv_tensors.Mask, tv_tensors.Image, lambda mask: mask, lambda mask: mask.numpy(), F.to_pil_image])
 def test_a_fitted_transform_puts_no_new_image_beside_an_old_mask(fitted, beside):
     base = [(F.to_pil_image(image), label, beside((image[0] > 0).to(torch.uint8))) for image, label in FEW]
     with pytest.raises(ValueError, match=r"new image beside .* of the old one, in a sample of base"):

@@ -58,7 +58,7 @@ def tell_geometry(leaves: Iterable[Any], policy: str) -> None:
 def spatial_companions(image: Any, leaves: Iterable[Any]) -> list[str]:
     """Return the sorted kinds of what belongs to this very image, and would not fit another one put in its place.
 
-    These are geometry, other images, and plain tensors of the image's height and width, as masks often are.
+    These are geometry, other images, and plain tensors and arrays of the image's height and width, as masks often are.
 
     Example:
         >>> image = torch.zeros(1, 28, 28)
@@ -70,7 +70,12 @@ def spatial_companions(image: Any, leaves: Iterable[Any]) -> list[str]:
     maps = {
         f"another {type(item).__name__}" for item in others if not is_pure_tensor(item) or _height_width(item) == side
     }
-    return sorted({*geometry_among(leaves), *maps})
+    arrays = {
+        "another ndarray"
+        for item in leaves
+        if isinstance(item, np.ndarray) and side in (item.shape[:2], item.shape[-2:])
+    }
+    return sorted({*geometry_among(leaves), *maps, *arrays})
 
 
 def _height_width(image: Any) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from .reading import Pool
 from .views import FeatureView, View
 
 PRECOMPUTED = "precomputed features"  # name of a view whose encoder is not known here
+LEAST_DIFFERENCE = 1e-6  # of features, as a part of them: what float32 can tell
 MOST_DIMENSIONS = 256  # principal components that are kept: all would label a photograph in two hundred better
 
 
@@ -70,7 +71,16 @@ class EncoderFeatures:
     @classmethod
     @torch.no_grad()
     def learn(cls, name: str, embedded: Tensor, probe: Tensor | None = None, encoder: Encoder | None = None) -> Self:
-        """Learn the projection from a pool's features, float32 `(N, D)`."""
+        """Learn the projection from a pool's features, float32 `(N, D)`.
+
+        Raises:
+            ValueError: they are the same for all images.
+        """
+        if len(embedded) > 1 and embedded.std(0).max() <= LEAST_DIFFERENCE * embedded.abs().max():
+            raise ValueError(
+                f"the features of {name!r} are the same for all images of the pool, {embedded[0, :4].tolist()} and so on: they "
+                "tell none from another. Give others, or leave features out"
+            )
         centre, projection = principal_components(embedded, min(MOST_DIMENSIONS, len(embedded) - 1))
         return cls(
             name, torch.zeros_like(centre) if probe is None else probe, centre.half(), projection.half(), encoder

@@ -220,7 +220,7 @@ class Query:
             if not len(labels) or not len(held.own):
                 return scores
             weights = [graph.weight for graph in self.graphs]
-            vote = linear_vote(held, weights, ridge_accuracy(scores, *seen, labels))
+            vote = linear_vote(held, weights, ridge_accuracy(scores, *seen, labels), classes)
         return with_ridge_vote(scores, *seen, labels, vote)
 
     @property

@@ -53,12 +53,20 @@ class Pool:
         Args and errors: as of `LatentBank.from_images`.
         """
         check_codec(vae)
-        chosen, index = _read(vae, images, operator.index(size), image_key)
+        chosen, index = _read(vae, images, _as_size(size), image_key)
         others = drop_near_duplicates(chosen)
         chosen, index = chosen[others], index[others]
         with evaluating(vae):
             means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
         return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index))
+
+
+def _as_size(size: Any) -> int:
+    """Raises TypeError for what is no integer."""
+    try:
+        return operator.index(size)
+    except TypeError:
+        raise TypeError(f"size of a bank must be an integer from 2 to {LARGEST_BANK}, got {size!r}") from None
 
 
 def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:

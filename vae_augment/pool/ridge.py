@@ -27,6 +27,8 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
     taught, predicted = _taught(scores)
     x, y = torch.cat([vectors[taught], known]), torch.cat([predicted[taught], labels])
     answers = vectors @ _ridge(x, y, scores.shape[1])
+    if not vote or not answers.std() > 0:
+        return scores
     both = scores / scores.std() + vote * answers / answers.std()
     return torch.where(scores.amax(1, keepdim=True) > 0, both, 0)
 
@@ -34,6 +36,8 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
 @torch.no_grad()
 def ridge_accuracy(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> float:
     """Part of the labelled images, the mean over classes, that such a classifier tells rightly when the pool alone teaches it.
+
+    Their labels have reached the pool before, which flatters it a little.
 
     Args: as of `with_ridge_vote`.
     """

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from .label_spreading import HeldOut
 
 RATE = 0.2  # by how much a label more that is right raises the logarithm of a view's weight
+STANDARD_ERRORS = 3.0  # above guessing, from which a linear classifier votes
 LEAST_WEIGHT = 0.05  # of a vote that counts, as a part of all
 
 
@@ -26,13 +27,19 @@ def vote_weights(held: HeldOut, prior: Sequence[float]) -> list[float]:
     return [weight / sum(counted) for weight in counted]
 
 
-def linear_vote(held: HeldOut, weights: Sequence[float], accuracy: float) -> float:
+def linear_vote(held: HeldOut, weights: Sequence[float], accuracy: float, classes: int) -> float:
     """The vote of a linear classifier beside that of all views, 1: by as many labels as it is right less often, it has less.
+
+    It has none unless it is right more often than guessing by three standard errors: of two classes with three labels each, noise
+    is right for five in six by chance.
 
     Args:
         held: labels held out, as the views say them.
         weights: those of the views.
         accuracy: the classifier's.
     """
+    chance = 1 / classes
+    if accuracy <= chance + STANDARD_ERRORS * math.sqrt(chance * (1 - chance) / len(held.own)):
+        return 0.0
     less = held.accuracy(weights) - accuracy
     return math.exp(-RATE * len(held.own) * less) if less > 0 else 1.0
