@@ -110,9 +110,10 @@ def test_a_fitted_transform_tells_of_a_label_it_has_not_seen_when_it_meets_one(f
         list(dataset)
 
 
-@pytest.mark.parametrize("beside", [tv_tensors.Mask, tv_tensors.Image, lambda mask: mask, lambda mask: mask.numpy(), F.to_pil_image])
+@pytest.mark.parametrize("beside", [tv_tensors.Mask, tv_tensors.Image, torch.clone, torch.Tensor.numpy, F.to_pil_image])
 def test_a_fitted_transform_puts_no_new_image_beside_an_old_mask(fitted, beside):
-    base = [(F.to_pil_image(image), label, beside((image[0] > 0).to(torch.uint8))) for image, label in FEW]
+    masks = [beside((image[0] > 0).to(torch.uint8)) for image, _ in FEW]
+    base = [(F.to_pil_image(image), label, mask) for (image, label), mask in zip(FEW, masks, strict=True)]
     with pytest.raises(ValueError, match=r"new image beside .* of the old one, in a sample of base"):
         SyntheticDataset(base, ratio=1, augment=fitted)
     assert len(SyntheticDataset(base, ratio=0, augment=fitted)) == len(base)
