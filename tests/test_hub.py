@@ -190,7 +190,7 @@ DAMAGE = {
         WeightsError,
         "sha256",
     ),
-    "huge bank": (rewrite("bank.safetensors", lambda _: bank_of(20_000)), WeightsError, "shape"),
+    "huge bank": (rewrite("bank.safetensors", lambda _: bank_of(40_000)), WeightsError, "shape"),
     "bank without graph": (
         rewrite("bank.safetensors", lambda _: {"latents": torch.zeros(9, 8).half()}),
         WeightsError,
