@@ -65,7 +65,9 @@ POLICIES: dict[str, Callable[[Tensor], Tensor] | None] = {
 BEST = {"mnist": "affine", "fashion-mnist": "randaugment"}
 OTHER = {"mnist": "fashion-mnist", "fashion-mnist": "mnist"}
 TRACKS = ("A", "B", "C", "C-set", "D", "D-large")
-LARGE = 30_000  # images in the bank
+WITH_ENCODER = ("D", "D-large")
+OF_ITS_IMAGES = ("B", *WITH_ENCODER)  # tracks whose VAE has seen the unlabelled images, and has a bank of them
+LARGE = 30_000  # images in the bank of D-large
 STEPS_FEW = 500  # of a VAE that sees 50 to 1,000 images
 
 
@@ -176,10 +178,10 @@ class Bench:
         free[self.in_bank] = False
         self.free = free.nonzero()[:, 0]  # images that a draw may label: neither in the bank nor in the validation set
         self.features: Tensor | None = None  # of Lite0, of the bank's images; others are computed as they are labelled
-        if track in ("B", "D", "D-large"):
+        if track in OF_ITS_IMAGES:
             self.augment = VAEAugment.from_pretrained(weights or name)
             self.vae, self.bank = self.augment.vae, self.augment.bank
-        if track in ("D", "D-large"):
+        if track in WITH_ENCODER:
             self.encoder = load_encoder("efficientnet-lite0")
             if track == "D-large":
                 self.bank = LatentBank.from_images(self.vae, self.images[self.in_bank], size=size)
@@ -210,9 +212,7 @@ class Bench:
 
     def knows_a_pool(self, source: str) -> bool:
         """Whether this source draws from unlabelled images of the classes."""
-        return source in ("ours-pool", "pool", "soft", "oracle") or (
-            source == "ours" and self.track in ("B", "D", "D-large")
-        )
+        return source in ("ours-pool", "pool", "soft", "oracle") or (source == "ours" and self.track in OF_ITS_IMAGES)
 
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
         """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images. soft: these, under
@@ -307,7 +307,7 @@ def arms(name: str, n: int, track: str) -> list[str]:
         return [f"{best}+ours"]  # the policy alone is track B's: the same images, and it knows no VAE
     if track == "C-set":
         return [f"{best}+ours", f"{best}+ours-pool"]  # the other arms are track B's too
-    if track in ("D", "D-large"):
+    if track in WITH_ENCODER:
         return [f"{best}+ours", f"{best}+pool", f"{best}+soft"]
     if track == "C":
         return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]

@@ -20,8 +20,8 @@ from vae_augment import VAE, VAEAugment, VAEConfig
 from vae_augment.demo_data import fashion_sample
 
 # under nohup, and behind & in a script, these are ignored, and then by all that tests start
-for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
-    if signal.getsignal(number) == signal.SIG_IGN:
+for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+    if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
 
 IMAGES, LABELS = fashion_sample()

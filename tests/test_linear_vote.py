@@ -57,7 +57,7 @@ def test_it_has_none_unless_it_is_right_beyond_chance():
     assert linear_vote(held, [1.0], 0.95, 2) == pytest.approx(math.exp(-0.2))
 
 
-def test_its_accuracy_is_that_of_labelled_images_which_teach_it_nothing():
+def test_its_accuracy_is_that_of_labelled_images_which_do_not_teach_it_themselves():
     direction = torch.tensor([0] * 20 + [1] * 20)
     pool, scores = torch.eye(2)[direction], one_hot(direction, 2).float() + 0.1
     known, labels = torch.eye(2)[[0, 0, 0, 1]], torch.tensor([0, 0, 1, 1])  # the third is unlike its class

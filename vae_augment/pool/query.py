@@ -221,6 +221,8 @@ class Query:
                 return scores
             weights = [graph.weight for graph in self.graphs]
             vote = linear_vote(held, weights, ridge_accuracy(scores, *seen, labels), classes)
+            if not vote:
+                return scores
         return with_ridge_vote(scores, *seen, labels, vote)
 
     @property

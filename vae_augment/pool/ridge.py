@@ -27,8 +27,8 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
     taught, predicted = _taught(scores)
     x, y = torch.cat([vectors[taught], known]), torch.cat([predicted[taught], labels])
     answers = vectors @ _ridge(x, y, scores.shape[1])
-    if not vote or not answers.std() > 0:
-        return scores
+    if not answers.std() > 0:
+        return scores  # the features say the same of all
     both = scores / scores.std() + vote * answers / answers.std()
     return torch.where(scores.amax(1, keepdim=True) > 0, both, 0)
 
