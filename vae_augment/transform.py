@@ -7,12 +7,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self, Unpack, get_args
 
+import torch
 from torch import Generator
 from torch.utils._pytree import tree_leaves
 from torchvision.transforms import v2
 
 from . import hub, shortcuts
 from .apply import apply_plan, vary_list
+from .calibrated import Calibrated
 from .engine import Engine, How
 from .fit import Fit
 from .fitted import Fitted
@@ -56,7 +58,7 @@ from .vae import Codec, FrozenVAE, check_codec
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
 
 
-class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
+class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
     """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
 
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in
@@ -153,9 +155,14 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
+        subfolder: str | None = None,
+        variant: str | None = None,
+        dtype: torch.dtype | None = None,
+        size: int | None = None,
         **options: Unpack[PretrainedOptions],
     ) -> Self:
-        """Load trained weights: a bundled name, a local folder, or a Hugging Face Hub id `user/repo`.
+        """Load trained weights: a bundled name, a local folder, or a Hugging Face Hub id `user/repo`; or an autoencoder of
+        diffusers, as "stabilityai/sd-vae-ft-mse", of a folder or the Hub. Then call `calibrate` with images of yours.
 
         Bundled names and folders touch no network. From the Hub, pin `revision` to a commit for repeatable results.
 
@@ -175,6 +182,10 @@ class VAEAugment(hub.Pretrained, Fitted, v2.Transform):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
             force_download=force_download,
+            subfolder=subfolder,
+            variant=variant,
+            dtype=dtype,
+            size=size,
         )
         bank, own = with_bank(weights.vae, weights.bank, options)
         augment = cls(replace(weights, bank=bank), **own)

@@ -4,6 +4,7 @@ import os
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..autoencoders import DiffusersCodec
 from .card import read_card
 from .find import name_of
 from .model_card import model_card
@@ -28,7 +29,8 @@ class Pretrained:
         """Write a weights folder, which `from_pretrained` reads: config, tensors in float16, bank if there is one, card.
 
         It does not hold what `VAEAugment.fit` learned, see `save_fit`; nor strength, p and jitter, which are a pipeline's.
-        A README.md in the folder keeps what was written into it by hand.
+        A README.md in the folder keeps what was written into it by hand. The folder of an autoencoder of diffusers is as
+        diffusers writes it, with `vae_augment.json` and the bank beside it.
 
         Args:
             folder: made if there is none; interrupted, no file in it is half written.
@@ -40,7 +42,7 @@ class Pretrained:
             The commit's sha if it was pushed, else None.
 
         Raises:
-            TypeError: the network is no `VAE`, or there are options without `push_to_hub`.
+            TypeError: the network is no `VAE`, nor one of diffusers, or there are options without `push_to_hub`.
             ValueError: no `repo_id` to push to, values that are not finite in float16, or a name too long for a folder.
 
         Example:
@@ -57,6 +59,11 @@ class Pretrained:
             raise ValueError("push_to_hub needs the name to push to: repo_id='user/repo'")
         if repo_id is not None:
             check_repo_id(repo_id)
+        if isinstance(self._weights().vae, DiffusersCodec):
+            if repo_id is not None:
+                _refuse_push(repo_id)
+            save(folder, self._weights())
+            return None
         folder, weights = folder_to_write(folder), savable(self._weights())
         save(folder, weights, model_card(weights, repo_id or name_of(folder), old=read_card(folder)))
         return push(folder, repo_id, **options) if push_to_hub and repo_id is not None else None
@@ -89,7 +96,7 @@ class Pretrained:
             The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
 
         Raises:
-            TypeError: the network is no `VAE`.
+            TypeError: the network is no `VAE`; the message says how to push one of diffusers.
             ConnectionError: the server refused or could not be reached; the message says what to do.
         """
         check_repo_id(repo_id)
@@ -105,3 +112,11 @@ class Pretrained:
                 commit_message=commit_message,
                 endpoint=endpoint,
             )
+
+
+def _refuse_push(repo_id: str) -> None:
+    """Raises TypeError: the card would have to say whose weights these are, and under which licence."""
+    raise TypeError(
+        "the network is of diffusers, by its own authors: write a folder, save_pretrained(folder), add their card and licence, "
+        f"and push it, huggingface_hub.upload_folder(repo_id={repo_id!r}, folder_path=folder)"
+    )

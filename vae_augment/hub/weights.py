@@ -23,7 +23,8 @@ class Weights:
     """A weights folder in memory.
 
     Args:
-        vae: the network, in eval mode, on the CPU. `VAEAugment` keeps another codec here, too, which cannot be saved.
+        vae: the network, in eval mode, on the CPU. `VAEAugment` keeps another codec here, too; of these an autoencoder of
+            diffusers can be saved.
         bank: latents of the pool it was trained on, or None.
         gains: factor at strength 1 of each calibrated jitter, by its name.
         provenance: what it was trained on: name, number of images, sha256 of their pixels.
@@ -54,6 +55,6 @@ def savable(weights: Weights) -> Weights:
     if not isinstance(weights.vae, VAE):
         raise TypeError(
             f"a weights folder holds a vae_augment.VAE, and this network is a {type(weights.vae).__name__}: save it with its "
-            "own library; VAEAugment.save_fit keeps what was fitted with it"
+            "own library; VAEAugment.save_fit keeps what was fitted with it, and save_pretrained writes autoencoders of diffusers"
         )
     return weights

@@ -4,7 +4,9 @@ import errno
 import os
 from pathlib import Path
 
+from ..autoencoders import DiffusersCodec
 from .card import read_card
+from .diffusers_folder import save_diffusers_folder
 from .find import name_of
 from .format import save_folder
 from .model_card import model_card
@@ -34,8 +36,10 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = No
         folder: made if there is none.
         card: text of README.md. None: it is written from the weights; what was written into an old one by hand is kept.
 
+    An autoencoder of diffusers is written as diffusers does, without a card, in float32, with what was measured of it beside it.
+
     Raises:
-        TypeError: the network is no `VAE`; nothing is written.
+        TypeError: the network is no `VAE`, nor one of diffusers; nothing is written.
         ValueError: values that are not finite in float16, or the folder's name is too long; nothing is written.
 
     Example:
@@ -46,5 +50,8 @@ def save(folder: str | os.PathLike[str], weights: Weights, card: str | None = No
         ...     load_weights(folder).vae.latent_shape
         (8,)
     """
+    if isinstance(weights.vae, DiffusersCodec):
+        save_diffusers_folder(folder_to_write(folder), weights)
+        return
     folder, own = folder_to_write(folder), savable(weights)
     save_folder(folder, own, model_card(own, name_of(folder), old=read_card(folder)) if card is None else card)
