@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.fft import irfft2
 
 from ..vae import Codec, Whitened
 
 SHIPPED = 16  # images
-CONTRAST, SATURATION = 0.22, 0.35  # of photographs, roughly: the spread of pixels, and how far channels differ
+LEAVES, SMALLEST, LARGEST, COLOURFUL = 300, 0.06, 0.5, 0.8  # radii as parts of the image; how far channels differ
 LEAST_STD = 1e-3  # of the mean one: a channel that never moves is not divided by nothing
 CHUNK = 32  # images at a time
 
@@ -43,15 +42,25 @@ def latent_statistics(codec: Codec, images: Tensor) -> Statistics:
 
 
 def shipped_images(channels: int, size: int, count: int = SHIPPED) -> Tensor:
-    """Images to measure on where there are none: smooth random ones with the spectrum of photographs, always the same.
+    """Images to measure on where there are none, always the same: leaves, discs of many sizes that cover one another.
 
-    The amplitude of a photograph's waves falls with their frequency, as 1/f (Field, J. Opt. Soc. Am. A, 1987).
+    Such images have edges, flat areas and a spectrum like photographs' (Lee, Mumford & Huang, IJCV 2001).
+
+    Example:
+        >>> shipped_images(3, 64).shape
+        torch.Size([16, 3, 64, 64])
     """
     generator = torch.Generator().manual_seed(0)
-    waves = torch.randn(2, count, channels + 1, size, size // 2 + 1, generator=generator, dtype=torch.float32)
-    y, x = torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None]
-    amplitude = 1 / (y.square() + x.square()).sqrt().clamp_min(1 / size)
-    fields = irfft2(torch.complex(waves[0], waves[1]) * amplitude, s=(size, size))  # (count, channels + 1, S, S)
-    grey, colours = fields[:, :1], fields[:, 1:]
-    mixed = grey + SATURATION * colours
-    return (0.45 + CONTRAST * mixed / mixed.std()).clamp(0, 1)
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+    line = torch.linspace(0, 1, size, dtype=torch.float32, device="cpu")
+    images = torch.zeros(count, channels, size, size, dtype=torch.float32, device="cpu")
+    for _ in range(LEAVES):
+        # as many of each octave as fit: their density falls with the cube of the radius
+        radius = SMALLEST / random(count, 1, 1).clamp_min((SMALLEST / LARGEST) ** 2).sqrt()
+        y, x = line[:, None] - random(count, 1, 1), line - random(count, 1, 1)
+        colour = random(count, 1, 1, 1) + COLOURFUL * (random(count, channels, 1, 1) - 0.5)
+        images = torch.where((y.square() + x.square() < radius.square())[:, None], colour, images)
+    return images.clamp_(0, 1)
