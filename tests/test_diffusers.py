@@ -66,7 +66,7 @@ def test_strength_0_is_the_identity_and_strength_1_the_same_visible_change(folde
 
 def test_before_it_is_calibrated_strength_is_that_of_shipped_images(folder):
     augment = load(folder)
-    assert rho(augment, shipped_images(3, augment.vae.size)) == pytest.approx(RHO, rel=0.25)  # they are sixteen
+    assert rho(augment, shipped_images(3, augment.vae.size)) == pytest.approx(RHO, rel=0.4)  # they are eight
     assert augment.vae.statistics.count == 0
 
 

@@ -67,7 +67,7 @@ def test_variants_and_subfolders(plain, tmp_path):
     half = model("AutoencoderTiny").half()
     half.save_pretrained(tmp_path / "vae", variant="fp16")
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="pipeline of diffusers.*subfolder='vae'"):
+    with pytest.raises(FileNotFoundError, match=r"pipeline of diffusers.*subfolder='vae'"):
         load_weights(tmp_path)
     with pytest.raises(FileNotFoundError, match="variants fp16: variant='fp16'"):
         load_weights(tmp_path, subfolder="vae")

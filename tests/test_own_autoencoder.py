@@ -28,7 +28,7 @@ def example():
     return module
 
 
-def test_photographs_are_drawn_again_at_25_dB_or_more(example):
+def test_photographs_are_drawn_again_well(example):
     codec = example.TinyAutoencoder(Path(WEIGHTS), 64)
     check_codec(codec)
     images = example.photographs(Path(PHOTOS), 24, 64)

@@ -39,7 +39,7 @@ class Calibrated:
         that has `with_statistics(statistics)`, which returns a copy of itself with `statistics.mean` and `statistics.std`. Other
         codecs, as the package's own VAE, state statistics of their training: these stay, and gains alone are solved.
 
-        Call it before there is a bank, and before `fit`: both are of one set of statistics.
+        Call it before there is a bank, and before `fit`: both are of one set of statistics. A gain that was given is replaced.
 
         Args:
             images: at least two, better a hundred, labelled or not: a tensor `(N, C, H, W)`, or a map-style data set or list of

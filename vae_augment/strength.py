@@ -53,14 +53,17 @@ def solve_gain(vae: Codec, jitter: Jitter, images: Tensor, rho: float = RHO) -> 
 
 
 @torch.no_grad()
-def solve_gain_soon(net: Whitened | FusedVAE, jitter: Jitter, images: Tensor, rho: float = RHO) -> float:
-    """The gain of `solve_gain`, of six draws, in about nine decodings instead of seventeen: some networks take minutes for one.
+def solve_gain_soon(
+    net: Whitened | FusedVAE, jitter: Jitter, images: Tensor, rho: float = RHO, draws: int = DRAWS
+) -> float:
+    """The gain of `solve_gain` in about four decodings instead of seventeen, since some networks take minutes for one.
 
     A small move changes an image by its square, which tells the next gain to try; where it does not, the bracket is halved.
 
     Args:
         net: on the device of the images.
         images: as of `solve_gain`, not all alike.
+        draws: the gain is set right on so many, a decoding each; 0: it is that of one draw.
     """
     change, between = _change_by(net, jitter, images)
     low, high, gain = 0.0, LARGEST_GAIN, 1.0
@@ -71,9 +74,10 @@ def solve_gain_soon(net: Whitened | FusedVAE, jitter: Jitter, images: Tensor, rh
         low, high = (gain, high) if ratio < 1 else (low, gain)
         step = min(gain / math.sqrt(ratio), LARGEST_GAIN) if ratio > 0 else LARGEST_GAIN
         gain = step if low < step < high or step == LARGEST_GAIN == high else (low + high) / 2
-    # draws that were not solved on: of a hundred images, one alone is off by up to a twentieth
-    ratio = sum(float(change(gain, seed) / (rho * between)) for seed in range(DRAWS)) / DRAWS
-    return round(min(gain / math.sqrt(ratio), LARGEST_GAIN) if ratio > 0 else gain, 4)
+    if draws:  # of a hundred images, one draw alone is off by up to a twentieth
+        ratio = sum(float(change(gain, seed) / (rho * between)) for seed in range(draws)) / draws
+        gain = min(gain / math.sqrt(ratio), LARGEST_GAIN) if ratio > 0 else gain
+    return round(gain, 4)
 
 
 def _change_by(net: Whitened | FusedVAE, jitter: Jitter, images: Tensor) -> tuple[Callable[..., Tensor], Tensor]:

@@ -101,10 +101,18 @@ def load_diffusers_folder(folder: Path, how: Reading) -> Weights:
     net.load_state_dict(state, strict=True)
     if measured is not None:
         return _as_measured(folder, net, measured, how)
-    codec = DiffusersCodec(net, how.size, dtype=how.dtype)
-    check_codec(codec)
+    try:
+        codec = DiffusersCodec(net, how.size, dtype=how.dtype)
+        check_codec(codec)
+    except RuntimeError as error:  # layers that fit their tensors, and not one another
+        raise WeightsError(f"{folder / CONFIG}: this network computes no images: {error}") from error
+    return Weights(codec, gains=_rough_gain(codec))  # type: ignore[arg-type]
+
+
+def _rough_gain(codec: DiffusersCodec) -> dict[str, float]:
+    """The gain of the usual jitter on shipped images, soon; `calibrate` solves it on a user's, and others."""
     images = shipped_images(codec.channels, codec.size)
-    return Weights(codec, gains={gain_name(Noise()): solve_gain_soon(Whitened(codec), Noise(), images)})  # type: ignore[arg-type]
+    return {gain_name(Noise()): solve_gain_soon(Whitened(codec), Noise(), images, draws=0)}
 
 
 def _as_measured(folder: Path, net: Any, measured: Mapping[str, Any], how: Reading) -> Weights:
@@ -122,11 +130,11 @@ def _as_measured(folder: Path, net: Any, measured: Mapping[str, Any], how: Readi
     try:
         codec = DiffusersCodec(net, measured["size"], statistics=statistics, dtype=how.dtype)
         check_codec(codec)
-    except ValueError as error:
-        raise WeightsError(f"{path}: {error}") from None
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(f"{path}: {error}") from error
     sums = measured["sha256"]
     bank = _read_bank(folder / BANK, codec, sums[BANK]) if BANK in sums else None
-    return Weights(codec, bank, measured["gains"])
+    return Weights(codec, bank, measured["gains"] or _rough_gain(codec))  # type: ignore[arg-type]
 
 
 def save_diffusers_folder(folder: Path, weights: Weights) -> None:
