@@ -67,7 +67,7 @@ def test_strength_0_is_the_identity_and_strength_1_the_same_visible_change(folde
 def test_before_it_is_calibrated_strength_is_that_of_shipped_images(folder):
     augment = load(folder)
     assert rho(augment, shipped_images(3, augment.vae.size)) == pytest.approx(RHO, rel=0.4)  # they are eight
-    assert augment.vae.statistics.count == 0
+    assert augment.vae.statistics.images == 0
 
 
 def test_saved_loaded_equal_with_its_bank(folder, tmp_path):
@@ -252,7 +252,7 @@ def test_calibrated_is_another_fingerprint_and_the_same_one_again():
     first = augment.calibrate(x).vae.fingerprint()
     assert first != before
     assert augment.calibrate(x).vae.fingerprint() == first
-    assert augment.vae.statistics.count == 10
+    assert augment.vae.statistics.images == 10
     assert augment.calibrate(0.5 * x).vae.fingerprint() != first
 
 

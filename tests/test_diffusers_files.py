@@ -54,7 +54,7 @@ def test_files_are_those_of_diffusers_and_what_was_measured(saved):
     assert {path.name for path in saved.iterdir()} == {NETWORK, "config.json", "vae_augment.json", "bank.safetensors"}
     assert "/" not in (saved / "config.json").read_text()  # no path of this machine
     weights = load_weights(saved)
-    assert (weights.vae.size, weights.vae.statistics.count, len(weights.bank)) == (32, 20, 20)
+    assert (weights.vae.size, weights.vae.statistics.images, len(weights.bank)) == (32, 20, 20)
 
 
 def test_a_bank_that_is_gone_is_removed(folder):

@@ -39,7 +39,7 @@ class DiffusersCodec(nn.Module):
 
     def __init__(
         self,
-        net: nn.Module,
+        net: Any,
         size: int | None = None,
         *,
         statistics: Statistics | None = None,
@@ -59,7 +59,7 @@ class DiffusersCodec(nn.Module):
         for name in ("latent_mean", "latent_std"):
             self.register_buffer(name, torch.ones(self.latent_shape[0], 1, 1, dtype=torch.float32))
         if statistics is None:
-            statistics = latent_statistics(self, shipped_images(self.channels, self.size))._replace(count=0)
+            statistics = latent_statistics(self, shipped_images(self.channels, self.size))._replace(images=0)
         self._set_statistics(statistics)
 
     @property
@@ -105,7 +105,7 @@ class DiffusersCodec(nn.Module):
             if value.shape != (buffer := getattr(self, name)).shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, and latents are {self.latent_shape}")
             setattr(self, name, value.to(buffer))
-        self._measured_on = statistics.count
+        self._measured_on = statistics.images
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         new = type(self).__new__(type(self))

@@ -18,12 +18,12 @@ class Statistics(NamedTuple):
 
     Args:
         mean, std: of each channel `(L, 1, 1)`, or of each dimension `(L,)` of a vector.
-        count: how many images of a user they are of; 0: of the shipped ones.
+        images: how many images of a user they are of; 0: of the shipped ones.
     """
 
     mean: Tensor
     std: Tensor
-    count: int
+    images: int
 
 
 @torch.no_grad()

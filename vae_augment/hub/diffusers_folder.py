@@ -133,7 +133,7 @@ def _as_measured(folder: Path, net: Any, measured: Mapping[str, Any], how: Readi
     except (RuntimeError, ValueError) as error:
         raise WeightsError(f"{path}: {error}") from error
     sums = measured["sha256"]
-    bank = _read_bank(folder / BANK, codec, sums[BANK]) if BANK in sums else None
+    bank = _read_bank(folder / BANK, codec, sums[BANK]) if BANK in sums else None  # type: ignore[arg-type]
     return Weights(codec, bank, measured["gains"] or _rough_gain(codec))  # type: ignore[arg-type]
 
 
@@ -158,7 +158,7 @@ def save_diffusers_folder(folder: Path, weights: Weights) -> None:
     measured: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "size": codec.size,
-        "calibrated_on": codec.statistics.count,
+        "calibrated_on": codec.statistics.images,
         "latent_mean": codec.latent_mean.flatten().tolist(),
         "latent_std": codec.latent_std.flatten().tolist(),
         "gains": dict(weights.gains),

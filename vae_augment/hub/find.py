@@ -74,7 +74,8 @@ def locate(
         raise FileNotFoundError(unknown_name(name))
     root = fetch(text, _below(within, (*FILES, MEASURED, PIPELINE)), **options)
     if is_diffusers(root / within):  # the network of the same commit; of several variants this one alone
-        fetch(text, _below(within, [network_file(variant)]), **{**options, "revision": root.name})
+        options["revision"] = root.name
+        fetch(text, _below(within, [network_file(variant)]), **options)
     return Located(text, "hub", root / within, commit=root.name)
 
 
