@@ -12,6 +12,7 @@ from tests.hub_client import client
 from tests.hub_server import serve
 from vae_augment import LatentBank, VAEAugment, WeightsError, load_weights
 from vae_augment.autoencoders import shipped_images
+from vae_augment.hub import describe
 
 pytest.importorskip("diffusers")
 NETWORK = "diffusion_pytorch_model.safetensors"
@@ -53,6 +54,7 @@ def bare(folder):
 def test_files_are_those_of_diffusers_and_what_was_measured(saved):
     assert {path.name for path in saved.iterdir()} == {NETWORK, "config.json", "vae_augment.json", "bank.safetensors"}
     assert "/" not in (saved / "config.json").read_text()  # no path of this machine
+    assert {NETWORK, "vae_augment.json"} < set(describe(saved).files)
     weights = load_weights(saved)
     assert (weights.vae.size, weights.vae.statistics.images, len(weights.bank)) == (32, 20, 20)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..pool import LatentBank
 from .card import read_license
+from .diffusers_folder import MEASURED, network_file
 from .find import Located, locate
 from .format import DOCUMENTS, FILES
 from .remote import fetch
@@ -107,5 +108,5 @@ def _describe_bank(bank: LatentBank) -> BankDescription:
 
 def _sizes(folder: Path) -> dict[str, int]:
     """Bytes of the files that belong to the weights."""
-    paths = [folder / name for name in (*FILES, *DOCUMENTS)]
+    paths = [folder / name for name in (*FILES, *DOCUMENTS, network_file(None), MEASURED)]
     return {path.name: path.stat().st_size for path in paths if path.is_file()}
