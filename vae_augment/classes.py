@@ -1,5 +1,6 @@
 """The two jitters that a fit gives: latents of a pool by class, or differences between labelled images of one class."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Self
@@ -9,10 +10,12 @@ from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
 from .jitter import Traits
+from .neighbourhoods import Neighbourhoods
 from .pool import LatentBank
 from .vae import Codec, Whitened
 
 CHUNK = 500  # images encoded at a time
+NOVELTY = 0.75  # chosen on validation: accuracy does not fall, and few samples are near copies of images of the pool
 
 
 class Spans(NamedTuple):
@@ -45,6 +48,7 @@ class ClassLatents:
         labelled: float16 `(N, *latent_shape)`, whitened: the labelled images themselves, to recognise a class by, and those of
             the pool that stand for such.
         labels: int64 `(N,)`: their classes.
+        novelty: from 0 to 1: how far new latents lie from those of the pool, see `Neighbourhoods`.
     """
 
     latents: Tensor
@@ -52,13 +56,22 @@ class ClassLatents:
     members: Tensor
     labelled: Tensor
     labels: Tensor
+    novelty: float = NOVELTY
     traits: ClassVar = Traits(reads_std=False, makes_new=True, is_checked=False)
     _directions: Tensor = field(init=False, repr=False)
     _spans: Spans = field(init=False, repr=False)
+    _around: Neighbourhoods = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_directions", normalize(self.labelled.float().flatten(1)))
         object.__setattr__(self, "_spans", Spans.of(self.ends))
+        object.__setattr__(self, "_around", Neighbourhoods(self.latents, self.ends))
+
+    def with_novelty(self, novelty: float) -> Self:
+        """The same classes, whose new latents lie so far from those of the pool."""
+        new = copy.copy(self)  # and not `replace`, which would look for neighbours again
+        object.__setattr__(new, "novelty", novelty)
+        return new
 
     @classmethod
     @torch.no_grad()
@@ -92,7 +105,10 @@ class ClassLatents:
 
     def draw_latents(self, classes: Tensor, generator: Generator | None = None) -> Tensor:
         """Classes, int64 `(B,)` -> a random whitened latent of each, float32 `(B, *latent_shape)`."""
-        return self.latents.index_select(0, self._spans.draw(classes, generator)).float()
+        places = self._spans.draw(classes, generator)
+        if self.novelty == 0:
+            return self.latents.index_select(0, places).float()
+        return self._around.draw(places, self.novelty, generator)
 
     def nearest_class(self, mean: Tensor) -> Tensor:
         """Whitened latents `(B, *latent_shape)` -> the class of the nearest labelled image, int64 `(B,)`."""
@@ -102,7 +118,7 @@ class ClassLatents:
         return self.draw_latents(self.nearest_class(mean), generator).to(mean)
 
     def __repr__(self) -> str:
-        return f"ClassLatents({len(self.latents)} latents of {len(self.ends)} classes)"
+        return f"ClassLatents({len(self.latents)} latents of {len(self.ends)} classes, novelty={self.novelty:g})"
 
 
 @dataclass(frozen=True, eq=False)

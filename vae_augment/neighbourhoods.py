@@ -1,0 +1,72 @@
+"""Neighbourhoods: new latents between those of known images, by a smoothed bootstrap along the differences of neighbours."""
+
+import functools
+import math
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import embedding_bag, normalize
+
+NEIGHBOURS = 10
+CANDIDATES = 2048  # of a class, among which neighbours are looked for: of more, evenly drawn ones
+CHUNK = 1024  # latents compared at a time
+
+
+class Neighbourhoods:
+    """Latents and their neighbours, from which new latents are drawn.
+
+    A smoothed bootstrap that keeps the variance (Silverman & Young, Biometrika 1987), its kernel the local covariance of a
+    manifold Parzen window (Vincent & Bengio, NeurIPS 2002). Of a latent z, whose k neighbours have the mean m,
+
+        z' = m + sqrt(1 - novelty^2) (z - m) + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
+
+    So a novelty of 0 is the latent itself, and at 1 nothing of it is left but its neighbours.
+
+    Args:
+        latents: float16 `(N, *latent_shape)`, whitened.
+        ends: int64 `(C,)`: where each group of them ends; neighbours are of the same group. One group: `[N]`.
+    """
+
+    def __init__(self, latents: Tensor, ends: Tensor) -> None:
+        self._shape = latents.shape[1:]
+        self._latents = latents.float().flatten(1)
+        starts = [0, *ends[:-1].tolist()]
+        groups = [_neighbours(self._latents[a:b]) + a for a, b in zip(starts, ends.tolist(), strict=True)]
+        itself = torch.arange(len(latents))[:, None]
+        self._around = torch.cat([itself, torch.cat(groups)], 1).int()  # (N, 1 + k), places
+
+    def draw(self, places: Tensor, novelty: float, generator: Generator | None = None) -> Tensor:
+        """Places `(B,)` of latents -> new ones beside them, float32 `(B, *latent_shape)`."""
+        around = self._around.index_select(0, places)  # (B, 1 + k)
+        fixed, of_eps = _weights(around.shape[1] - 1, novelty)
+        eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
+        weights = torch.addmm(fixed, eps, of_eps)
+        # gathered and summed in one pass: for one latent the calls are what it costs
+        new = embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
+        return new.view(-1, *self._shape)
+
+
+@functools.cache
+def _weights(k: int, novelty: float) -> tuple[Tensor, Tensor]:
+    """The weights of a latent and its neighbours in the formula above: `(1 + k,)`, and `(k, 1 + k)` by which eps adds to them."""
+    kept = math.sqrt(1 - novelty**2)
+    fixed = torch.tensor([kept] + k * [(1 - kept) / k], dtype=torch.float32)
+    centred = torch.eye(k, dtype=torch.float32) - 1 / k  # of eps, since differences are from the neighbours' mean
+    return fixed, novelty / math.sqrt(k) * torch.cat([torch.zeros(k, 1), centred], 1)
+
+
+def _neighbours(latents: Tensor) -> Tensor:
+    """The nearest others of each latent `(N, L)` by cosine, int64 `(N, NEIGHBOURS)`; where there are fewer, they come again."""
+    count = len(latents)
+    if count == 1:
+        return torch.zeros(1, NEIGHBOURS, dtype=torch.int64)
+    directions = normalize(latents)
+    # drawn, and not each second or third: what is periodic would lose a part
+    drawn = torch.randperm(count, generator=Generator().manual_seed(0))[:CANDIDATES].sort().values
+    k = min(NEIGHBOURS, count - 1, max(1, len(drawn) - 1))
+    found = []
+    for start in range(0, count, CHUNK):
+        similarity = directions[start : start + CHUNK] @ directions[drawn].T
+        itself = drawn == torch.arange(start, start + len(similarity))[:, None]
+        found.append(drawn[similarity.masked_fill_(itself, -2).topk(k, 1).indices])
+    return torch.cat(found)[:, torch.arange(NEIGHBOURS) % k]
