@@ -1,4 +1,4 @@
-"""Peers of the accuracy benchmark: pythae's VAE and RHVAE, one a class, trained on the labelled images alone (track A).
+"""Peers: pythae's VAE and RHVAE, one a class, trained on the labelled images alone (track A), and its samplers on our VAE.
 
 `pip install pythae` (not in the extras: its metadata asks for a backport that Python has had since 3.7). Settings follow
 Chadebec et al., "Data Augmentation in High Dimensional Low Sample Size Setting Using a Geometry-Based Variational
@@ -13,12 +13,24 @@ from collections.abc import Iterator
 
 import torch
 from pythae.models import RHVAE, VAE, RHVAEConfig, VAEConfig
+from pythae.models.base.base_utils import ModelOutput
+from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.pipelines import TrainingPipeline
-from pythae.samplers import NormalSampler, RHVAESampler, RHVAESamplerConfig
+from pythae.samplers import (
+    GaussianMixtureSampler,
+    MAFSampler,
+    NormalSampler,
+    RHVAESampler,
+    RHVAESamplerConfig,
+    TwoStageVAESampler,
+)
 from pythae.trainers import BaseTrainerConfig
 from torch import Tensor
 
+from vae_augment.vae import Codec, Whitened
+
 PER_CLASS = 100  # synthetic images of each class
+BATCH = 1000  # of samplers that are fitted to all training images
 
 
 def pythae_images(kind: str, images: Tensor, labels: Tensor, seed: int) -> Tensor:
@@ -54,3 +66,44 @@ def _silent() -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
+
+
+def pythae_samples(kind: str, vae: Codec, images: Tensor, count: int, seed: int) -> Tensor:
+    """Samples of a VAE of ours by a sampler of pythae's that is fitted to uint8 images; float `(count, C, S, S)` in [0, 1].
+
+    Args:
+        kind: gmm, maf or two-stage, at pythae's own settings, in batches of 1,000.
+    """
+    torch.manual_seed(seed)
+    shape = tuple(images.shape[1:])
+    model = VAE(VAEConfig(input_dim=shape, latent_dim=vae.latent_shape[0]), _Encoder(vae), _Decoder(vae)).eval()
+    with tempfile.TemporaryDirectory() as folder, _silent():
+        config = BaseTrainerConfig(folder, BATCH, num_epochs=100, seed=seed, no_cuda=True)
+        if kind == "gmm":
+            sampler, options = GaussianMixtureSampler(model), {}
+        else:
+            sampler = {"maf": MAFSampler, "two-stage": TwoStageVAESampler}[kind](model)
+            options = {"training_config": config}
+        sampler.fit(images.float() / 255, **options)
+        with torch.no_grad():
+            return sampler.sample(count, batch_size=BATCH).clamp(0, 1)
+
+
+class _Encoder(BaseEncoder):
+    def __init__(self, vae: Codec) -> None:
+        super().__init__()
+        self.net = Whitened(vae)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        mean, std = self.net.encode_whitened(x)
+        assert std is not None
+        return ModelOutput(embedding=mean, log_covariance=2 * std.log())
+
+
+class _Decoder(BaseDecoder):
+    def __init__(self, vae: Codec) -> None:
+        super().__init__()
+        self.net = Whitened(vae)
+
+    def forward(self, z: Tensor) -> ModelOutput:
+        return ModelOutput(reconstruction=self.net.decode_whitened(z))

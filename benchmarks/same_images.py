@@ -1,4 +1,4 @@
-"""Hash what 66 calls of the package return, to tell whether a change of the code changed an image.
+"""Hash what 70 calls of the package return, to tell whether a change of the code changed an image.
 
     python -m benchmarks.same_images FITS > before.txt       at one commit
     python -m benchmarks.same_images FITS > after.txt        at another, on the same machine
@@ -55,11 +55,17 @@ def calls(fits: Path) -> Calls:
     yield from varied_with_probability()
     yield from by_each_jitter()
     yield from photographs()
-    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+    fitted = pool_itself("fashion-mnist").fit(FEW)
     yield from fitted_to_classes(fitted)
     yield from partly_fitted_to_classes(fitted)
     yield from fitted_otherwise(fitted, fits)
     yield from data_sets()
+    yield from new_images()
+
+
+def pool_itself(name: str) -> VAEAugment:
+    """As all were before samples were new: decoded latents of the pool."""
+    return VAEAugment.from_pretrained(name, novelty=0)
 
 
 def varied() -> Calls:
@@ -115,7 +121,7 @@ def photographs() -> Calls:
     pool = F.resize(IMAGES, [32, 32]).expand(-1, 3, -1, -1)
     bank = LatentBank.from_images(vae, pool)
     yield "a bank of photographs", lambda: saved(vae, bank)
-    photos = VAEAugment(vae, bank=bank).fit(list(zip(pool[:60], LABELS[:60].tolist(), strict=True)))
+    photos = VAEAugment(vae, bank=bank, novelty=0).fit(list(zip(pool[:60], LABELS[:60].tolist(), strict=True)))
     yield "fitted to photographs", lambda: [photos.sample([1, 2, 3, 9]), photos(pool[:4], LABELS[:4]), photos(pool[0])]
 
 
@@ -149,7 +155,7 @@ def partly_fitted_to_classes(fitted: VAEAugment) -> Calls:
 
 
 def fitted_otherwise(fitted: VAEAugment, fits: Path) -> Calls:
-    frames = VAEAugment.from_pretrained("fashion-mnist", per_frame=True).fit(FEW)
+    frames = VAEAugment.from_pretrained("fashion-mnist", per_frame=True, novelty=0).fit(FEW)
     yield "fitted, per frame: clip and label", lambda: frames(CLIP, 3)
     no_pool = VAEAugment(hub.load("fashion-mnist").vae).fit(FEW)
     yield "without a bank: sample", lambda: no_pool.sample([1, 2, 3, 4])
@@ -159,17 +165,17 @@ def fitted_otherwise(fitted: VAEAugment, fits: Path) -> Calls:
         path = fits / f"{name}.safetensors"
         if not path.exists():
             augment.save_fit(path)
-        loaded = VAEAugment.from_pretrained("fashion-mnist").load_fit(path)
+        loaded = pool_itself("fashion-mnist").load_fit(path)
         yield f"a saved fit, {name}", lambda loaded=loaded: [loaded.sample([1, 2, 3]), loaded(BATCH)]
     vae = hub.load("mnist").vae
     bank = LatentBank.from_images(vae, IMAGES)
     yield "a bank of one's own", lambda: saved(vae, bank)
-    other = VAEAugment.from_pretrained("mnist", bank=bank).fit(FEW)
+    other = VAEAugment.from_pretrained("mnist", bank=bank, novelty=0).fit(FEW)
     yield "fitted with a bank of one's own", lambda: other.sample(LABELS[:40].tolist())
 
 
 def data_sets() -> Calls:
-    base, garments = TensorDataset(IMAGES[:100], LABELS[:100]), VAEAugment.from_pretrained("fashion-mnist")
+    base, garments = TensorDataset(IMAGES[:100], LABELS[:100]), pool_itself("fashion-mnist")
     places = list(range(90, 150))
     for seed in (None, 7):
         data = SyntheticDataset(base, ratio=0.5, augment=garments, seed=seed)
@@ -179,7 +185,16 @@ def data_sets() -> Calls:
     not_fitted = SyntheticDataset(base, ratio=0.5, augment=garments, fit=False, seed=3)
     yield "SyntheticDataset, not fitted", lambda: not_fitted.__getitems__(places)
     balanced = SyntheticDataset(FEW[:35], ratio=1, balance=True)
+    balanced.augment.novelty = 0
     yield "SyntheticDataset, balanced, weights chosen", lambda: balanced.__getitems__(list(range(30, 70)))
+
+
+def new_images() -> Calls:
+    fitted = VAEAugment.from_pretrained("fashion-mnist").fit(FEW)
+    yield "new: sample", lambda: fitted.sample([9, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8])
+    yield "new: batch and labels", lambda: fitted(BATCH, LABELS[:64])
+    yield "new: alone", lambda: [fitted(image) for image in IMAGES[:20]]
+    yield "generate", lambda: fitted.generate(20)
 
 
 def saved(vae: VAE, bank: LatentBank) -> list[tuple[str, Tensor]]:

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
-    {"vae", "jitter", "encoders"},
-    {"strength", "pool", "autoencoders"},
+    {"vae", "jitter", "encoders", "neighbourhoods"},
+    {"strength", "pool", "autoencoders", "prior"},
     {"classes", "options", "fit_report", "pool_labels"},
     {"fit", "latent_move"},
     {"engine"},

@@ -31,13 +31,21 @@ def test_the_index_follows_what_size_and_copies_left_out(vae):
         again = vae.encode(POOL[bank.index] / 255)[0].half()
     assert torch.allclose(again.float(), bank.latents.float(), atol=1e-2)
     small = LatentBank.from_images(vae, list(POOL), size=10)
-    assert small.index.tolist() == [i * len(POOL) // 10 for i in range(10)]
+    assert (small.index * 10 // len(POOL)).tolist() == list(range(10))  # one of each tenth
     assert len(LatentBank.from_images(vae, POOL, size=32_768)) == len(POOL) - 1
     with pytest.raises(TypeError, match=r"size of a bank must be an integer from 2 to 32768, got 2\.5"):
         LatentBank.from_images(vae, POOL, size=2.5)
     for size in (1, 32_769):
         with pytest.raises(ValueError, match=f"from 2 to 32768 images, got size={size}"):
             LatentBank.from_images(vae, POOL, size=size)
+
+
+def test_a_bank_meets_all_kinds_of_images_that_take_turns(vae):
+    """Black and white ones in turn, of which each second one shows one kind alone, as in MNIST's training set."""
+    torch.manual_seed(0)
+    images = torch.rand(400, 1, 28, 28) / 4 + 0.75 * (torch.arange(400) % 2)[:, None, None, None]
+    bright = (images[LatentBank.from_images(vae, images, size=200).index.long()].mean((1, 2, 3)) > 0.5).float().mean()
+    assert 0.4 < bright < 0.6
 
 
 def test_files_are_named_through_subsets_and_concatenations(vae, folder):

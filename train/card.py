@@ -16,7 +16,5 @@ def run_card(weights: Weights, name: str, folder: Path, recipe: str, command: st
         recipe: text of training.yaml.
         command: the command line that repeats the run.
     """
-    rows = f"{ORIGINALS}, reconstructions, augmentations at strength 0.5, 1 and 2"
-    # the prior's samples have independent parts, which a spatial latent has not
-    rows += "" if weights.vae.config.spatial else ", samples of the prior"
+    rows = f"{ORIGINALS}, reconstructions, augmentations at strength 0.5, 1 and 2, samples of the prior"
     return model_card(weights, name, recipe=recipe, command=command, picture=rows, old=read_card(folder))

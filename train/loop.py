@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_augment import VAE
+from vae_augment.images import spread_places
 
 from . import checkpoint, processes, start
 from . import device as devices
@@ -20,6 +21,7 @@ from .data import Data
 from .log import Log
 from .loss import elbo, evaluate
 from .pictures import grids
+from .prior import passing_prior
 from .recipes import Recipe
 from .state import DamagedError, State
 from .step import backward, prepare
@@ -90,7 +92,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
                 progress = {"images_per_second": speed, "skipped_steps": float(state.skipped)}
                 log.step(step, {name: value.item() for name, value in loss.items()} | rates | progress)
             if log is not None and step % PICTURES_EVERY == 0 and not is_end:
-                log.images(step, grids(state.ema, data.test))
+                log.images(step, grids(state.ema, data.test, passing_prior(state.ema, data.train)))
             if log is not None and (step % max(1, recipe.steps // EVALUATIONS) == 0 or is_end):
                 evaluate_ema(state, data.test[:EVALUATION_IMAGES], recipe, log, folder)
             # all processes stop at the same step; a signal after this line is for the next one
@@ -219,7 +221,7 @@ def update_ema(ema: VAE, vae: VAE, decay: float) -> None:
 def set_latent_statistics(vae: VAE, images: Tensor) -> None:
     """Set mean and std per dimension of the aggregate posterior, from at most 10000 training images, uint8 `(N, C, S, S)`."""
     device, count = vae.latent_mean.device, min(STATISTICS_IMAGES, len(images))
-    parts = (torch.arange(count) * len(images) // count).split(images_at_a_time(images, 1000))
+    parts = spread_places(len(images), count).split(images_at_a_time(images, 1000))
     posteriors = [vae.encode(images[part].to(device).float().div_(255)) for part in parts]
     mean = torch.cat([p.mean for p in posteriors]).transpose(0, 1).flatten(1)  # (B, L, ...) -> (L, B ...)
     inner = torch.cat([p.std for p in posteriors]).transpose(0, 1).flatten(1).square().mean(1)

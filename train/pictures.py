@@ -10,6 +10,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from torchvision.utils import make_grid
 
 from vae_augment import VAE, VAEAugment
+from vae_augment.prior import Prior
 from vae_augment.vae import Whitened
 
 MAX_COLUMNS, LEAST_COLUMNS = 16, 4  # held-out images in a row
@@ -20,11 +21,11 @@ SMALL = 64  # pixels a side of images that are shown twice as large
 
 
 @torch.no_grad()
-def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Tensor]:
+def rows(vae: VAE, images: Tensor, prior: Prior, gain: float | None = None) -> Mapping[str, Tensor]:
     """Draw rows of up to 16 images in [0, 1] from held-out uint8 images, of 4 where these are large.
 
     The rows are originals, reconstructions, augmentations at three strengths with the same noise, and samples of the
-    prior. A spatial latent has no such samples: its parts are not independent, as they are in the prior.
+    prior.
     """
     vae = copy.deepcopy(vae).cpu()
     fitting = WIDTH // (images.shape[-1] * _magnification(images))
@@ -35,20 +36,18 @@ def rows(vae: VAE, images: Tensor, gain: float | None = None) -> Mapping[str, Te
         with torch.random.fork_rng(devices=[]):  # pictures must not change the run
             torch.default_generator.manual_seed(0)
             drawn[name] = augment(x)
-    if not vae.config.spatial:
-        eps = torch.randn(len(x), *vae.latent_shape, generator=Generator().manual_seed(0))
-        drawn["prior_samples"] = vae.decode(Whitened(vae).unwhiten(eps))
+    drawn["prior_samples"] = Whitened(vae).decode_whitened(prior(len(x), Generator().manual_seed(0)))
     return drawn
 
 
-def grids(vae: VAE, images: Tensor, gain: float | None = None) -> dict[str, Image]:
+def grids(vae: VAE, images: Tensor, prior: Prior, gain: float | None = None) -> dict[str, Image]:
     """Draw each of the `rows` as a picture, for W&B."""
-    return {name: _picture(row, len(row)) for name, row in rows(vae, images, gain).items()}
+    return {name: _picture(row, len(row)) for name, row in rows(vae, images, prior, gain).items()}
 
 
-def contact_sheet(vae: VAE, images: Tensor, gain: float | None = None) -> Image:
+def contact_sheet(vae: VAE, images: Tensor, prior: Prior, gain: float | None = None) -> Image:
     """Draw all `rows` in one picture, originals first."""
-    drawn = list(rows(vae, images, gain).values())
+    drawn = list(rows(vae, images, prior, gain).values())
     return _picture(torch.cat(drawn), len(drawn[0]))
 
 

@@ -28,6 +28,7 @@ from .log import WANDB_ID_FILE, Log, WandbMode
 from .loop import begin, check_processes, train
 from .loss import evaluate, knn_purity
 from .pictures import contact_sheet, grids
+from .prior import stored_prior
 from .recipes import RECIPE_FILE, Recipe
 
 STEP_BYTES = 42  # of memory, for each value of a batch's pixels
@@ -155,6 +156,7 @@ def _measured_weights(vae: VAE, recipe: Recipe, data: Data, log: Log, seconds: f
     """Make the bank, solve the gains, measure the VAE on all held-out images and log that; return it all as weights."""
     images = _random_images(data.train)[:GAIN_IMAGES]
     bank = LatentBank.from_images(vae, data.train, recipe.bank_size) if recipe.bank_size else None
+    prior = None if bank is not None else stored_prior(vae, data.train)
     gains = solve_gains(vae, images, None if bank is None else bank.whitened(vae))
     quality = evaluate(vae, data.test, recipe.likelihood)
     if data.test_labels is not None and len(data.test) >= MIN_TEST_IMAGES:
@@ -166,14 +168,14 @@ def _measured_weights(vae: VAE, recipe: Recipe, data: Data, log: Log, seconds: f
     provenance = data.provenance()
     if recipe.start is not None:
         provenance["started_from"] = hub.weights_without_path(recipe.start)
-    return Weights(vae, bank, gains, provenance, metrics)
+    return Weights(vae, bank, gains, provenance, metrics, prior)
 
 
 def _log_pictures(weights: Weights, data: Data, step: int, log: Log) -> Image:
     """Log grids of held-out images and the distribution of latents, and return the contact sheet."""
-    vae, gain = weights.vae, weights.gains["Noise"]
-    sheet = contact_sheet(vae, data.test, gain)
-    log.images(step, grids(vae, data.test, gain) | {"contact_sheet": sheet})
+    vae, prior, gain = weights.vae, weights.usual_prior(), weights.gains["Noise"]
+    sheet = contact_sheet(vae, data.test, prior, gain)
+    log.images(step, grids(vae, data.test, prior, gain) | {"contact_sheet": sheet})
     log.histogram(step, "latents", Whitened(vae).whitened_mean(_random_images(data.train)))
     return sheet
 

@@ -10,7 +10,7 @@ from . import hub
 from .autoencoders import latent_statistics
 from .engine import Engine
 from .fit import Fit
-from .images import ImageKey, has_exif_rotation, to_model, untransformed_reader, warn_exif_rotation
+from .images import ImageKey, has_exif_rotation, spread_places, to_model, untransformed_reader, warn_exif_rotation
 from .jitter import traits_of
 from .latent_move import LatentMove
 from .pool import LatentBank
@@ -43,7 +43,7 @@ class Calibrated:
 
         Args:
             images: at least two, better a hundred, labelled or not: a tensor `(N, C, H, W)`, or a map-style data set or list of
-                images or samples, read before its own transform. At most 128, evenly spaced, are read.
+                images or samples, read before its own transform. At most 128, spread over all, are read.
             image_key: where a sample's image is, a key or a position. None: that of the transform.
             device: where to compute, as "cuda": a large network takes minutes on a CPU.
 
@@ -109,11 +109,11 @@ def _solved(net: FrozenVAE, x: Tensor, bank: LatentBank | None) -> dict[str, flo
 
 
 def _read(images: Any, net: FrozenVAE, image_key: ImageKey) -> Tensor:
-    """At most `MOST_IMAGES` of the images, evenly spaced, as the network sees them: float32 `(N, C, S, S)` in [0, 1]."""
+    """At most `MOST_IMAGES` of the images, spread over all, as the network sees them: float32 `(N, C, S, S)` in [0, 1]."""
     if (total := len(images)) < 2:
         raise ValueError(f"calibrate measures how images differ, got {total}: give two at least, better a hundred")
     count = min(total, MOST_IMAGES)
-    places = [i * total // count for i in range(count)]
+    places = spread_places(total, count).tolist()
     if isinstance(images, Tensor):
         x, _ = to_model(images[places], net.channels, net.size)
     else:

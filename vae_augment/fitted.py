@@ -14,9 +14,10 @@ from .fit import Fit
 from .fit_report import FitReport
 from .images import ImageKey, LabelAt, Labels, checked_key, pair_up, plain_key
 from .latent_move import LatentMove
-from .numerics import float32_on_cpu
+from .numerics import CPU, float32_on_cpu
 from .pool import ClassTexts, LatentBank
 from .pool_labels import PoolLabels
+from .prior import Exemplars, Prior
 from .seeding import thread_generator
 from .vae import Codec
 
@@ -25,16 +26,18 @@ class Fitted:
     """`fit`, and what it makes possible, for a transform that has an engine and options.
 
     Args:
-        strength, residual, image_key: of the transform.
+        strength, residual, image_key, novelty: of the transform.
     """
 
     strength: float
     residual: bool
     image_key: ImageKey
+    novelty: float
     _engine: Engine
     _fit: Fit | None
     _labels_at: LabelAt
     _is_default_jitter: bool
+    _prior: tuple[hub.Weights, Prior] | None = None
 
     @property
     def vae(self) -> Codec:
@@ -192,8 +195,54 @@ class Fitted:
         return self
 
     def _set_fit(self, fit: Fit, labels_at: LabelAt, image_key: ImageKey) -> None:
-        self._labels_at, self.image_key = labels_at, image_key
-        self._fit, self._engine = fit, Engine(self._engine.net, LatentMove(fit.jitter, 1.0))
+        self._labels_at, self.image_key, self._fit = labels_at, image_key, fit
+        self._draw_anew()
+
+    def _draw_anew(self) -> None:
+        """Draw latents of classes as new as `novelty` says; without a fit nothing is drawn by it."""
+        if self._fit is not None:
+            move = LatentMove(self._fit.jitter.with_novelty(self.novelty), 1.0)
+            self._engine = Engine(self._engine.net, move)
+
+    def generate(self, count: int, *, prior: Prior | None = None) -> Tensor:
+        """Make new images of no class in particular, float32 `(count, C, S, S)` in [0, 1], on the CPU. It needs no fit.
+
+        Args:
+            count: how many, at least 0.
+            prior: where their latents come from, a callable `(count, generator) -> z`, whitened, as those of
+                `vae_augment.prior`. None: beside latents of the bank, as new as `novelty` says; without a bank the mixture that
+                was stored; without either N(0, I), which shows images hardly ever.
+
+        Raises:
+            ValueError: `count` is no number of images, or the prior draws no latents of this autoencoder.
+
+        Example:
+            >>> from vae_augment import VAEAugment
+            >>> VAEAugment.from_pretrained("mnist").generate(3).shape
+            torch.Size([3, 1, 28, 28])
+        """
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(f"count must be a number of images, got {count!r}")
+        net = self._engine.net
+        if count == 0:
+            return torch.empty(0, net.channels, net.size, net.size, dtype=torch.float32)
+        prior = self._own_prior() if prior is None else prior
+        z = prior(count, thread_generator())
+        if not isinstance(z, Tensor) or z.shape != (count, *net.latent_shape) or not bool(z.isfinite().all()):
+            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
+            raise ValueError(
+                f"a prior must give finite latents of shape {(count, *net.latent_shape)}, got {got}: {prior!r}"
+            )
+        with torch.no_grad():
+            return net.on(CPU).decode_whitened(z.float())
+
+    def _own_prior(self) -> Prior:
+        """The prior of these weights, made once, as new as `novelty` says."""
+        weights = self._weights()
+        if self._prior is None or self._prior[0] is not weights:
+            self._prior = (weights, weights.usual_prior())
+        prior = self._prior[1]
+        return prior.with_novelty(self.novelty) if isinstance(prior, Exemplars) else prior
 
     def sample(self, labels: Sequence[Any] | Tensor) -> Tensor:
         """Make new images of these classes, float32 `(B, C, S, S)` in [0, 1], on the CPU. Call `fit` first.

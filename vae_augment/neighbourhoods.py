@@ -7,8 +7,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import embedding_bag, normalize
 
+USUAL_NOVELTY = 0.75  # chosen on validation, see docs/benchmarks.md
 NEIGHBOURS = 10
-CANDIDATES = 2048  # of a class, among which neighbours are looked for: of more, evenly drawn ones
+LARGEST_WORK = (
+    2e10  # multiplications of a search, about a second: in a larger group, neighbours are sought among some of it
+)
 CHUNK = 1024  # latents compared at a time
 
 
@@ -62,8 +65,9 @@ def _neighbours(latents: Tensor) -> Tensor:
         return torch.zeros(1, NEIGHBOURS, dtype=torch.int64)
     directions = normalize(latents)
     # drawn, and not each second or third: what is periodic would lose a part
-    drawn = torch.randperm(count, generator=Generator().manual_seed(0))[:CANDIDATES].sort().values
-    k = min(NEIGHBOURS, count - 1, max(1, len(drawn) - 1))
+    candidates = max(NEIGHBOURS + 1, int(LARGEST_WORK / latents.numel()))
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:candidates].sort().values
+    k = min(NEIGHBOURS, count - 1)
     found = []
     for start in range(0, count, CHUNK):
         similarity = directions[start : start + CHUNK] @ directions[drawn].T

@@ -27,6 +27,7 @@ class Options(TypedDict, total=False):
     resize: bool
     on_geometry: OnGeometry
     image_key: ImageKey
+    novelty: float
 
 
 class PretrainedOptions(Options, total=False):

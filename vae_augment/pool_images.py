@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from .classes import ClassDifferences, Spans
-from .images import ImageKey, to_model, untransformed_reader
+from .images import ImageKey, spread_places, to_model, untransformed_reader
 from .pool import LatentBank
 from .pool_labels import PoolLabels
 from .transform import VAEAugment
@@ -130,7 +130,7 @@ def bank_is_of(bank: LatentBank, vae: Codec, images: Any, image_key: ImageKey = 
     """Whether a bank was made of these images: it knows their places, and some of them have its latents."""
     if bank.index is None or int(bank.index[-1]) >= len(images):
         return False
-    own = bank.latents[_evenly_spaced(len(bank), LOOKED_AT)].float()
+    own = bank.latents[spread_places(len(bank), LOOKED_AT)].float()
     seen = vae.encode(_some(vae, images, bank.index, LOOKED_AT, image_key))[0]
     return bool((seen - own).norm() <= LARGEST_DIFFERENCE * own.norm())
 
@@ -138,12 +138,8 @@ def bank_is_of(bank: LatentBank, vae: Codec, images: Any, image_key: ImageKey = 
 def _some(vae: Codec, images: Any, index: Tensor, count: int, image_key: ImageKey) -> Tensor:
     """Some of the images of a bank, as the VAE sees them, float32 `(B, C, S, S)`."""
     reader = untransformed_reader(images, on_copies=True, image_key=image_key)
-    read = [reader.image(i) for i in index[_evenly_spaced(len(index), count)].tolist()]
+    read = [reader.image(i) for i in index[spread_places(len(index), count)].tolist()]
     return torch.cat([to_model(image, vae.channels, vae.size)[0] for image in read]).clamp(0, 1)
-
-
-def _evenly_spaced(count: int, most: int) -> Tensor:
-    return torch.arange(min(count, most)) * count // min(count, most)
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ from .images import (
 )
 from .jitter import Jitter, Noise
 from .latent_move import LatentMove
+from .neighbourhoods import USUAL_NOVELTY
 from .numerics import float32_on_cpu
 from .options import (
     LARGEST_STRENGTH,
@@ -87,6 +88,8 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         on_geometry: what to do when a sample holds boxes, masks or key points, which are never moved.
         image_key: key, field or position of the image in a sample, where it has an unusual name or lies beside other pictures;
             all other parts are left alone. An image alone needs none, nor does a list of PIL images, which is a batch.
+        novelty: from 0 to 1: how far new images of a class lie from those of the pool, once `fit` was called. At 0 they are
+            decoded images of the pool, which near copies of them are; see `vae_augment.neighbourhoods`.
 
     Raises:
         TypeError: an input that would be damaged or silently ignored: ndarrays, PIL modes with a palette or more than
@@ -120,6 +123,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         resize: bool = True,
         on_geometry: OnGeometry = "passthrough",
         image_key: ImageKey = None,
+        novelty: float = USUAL_NOVELTY,
     ) -> None:
         super().__init__()
         # another codec's are kept in the same form, which `save` refuses
@@ -144,6 +148,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         self._engine = Engine(net, move)
         self._fit: Fit | None = None
         self._labels_at: LabelAt = None
+        self.novelty = novelty
 
     @classmethod
     def from_pretrained(
@@ -238,6 +243,16 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
     @image_key.setter
     def image_key(self, value: ImageKey) -> None:
         self._image_key = checked_key(value)
+
+    @property
+    def novelty(self) -> float:
+        """How far new images of a class lie from those of the pool, from 0 to 1. May be changed, as `p`; with `fit` only."""
+        return self._novelty
+
+    @novelty.setter
+    def novelty(self, value: float) -> None:
+        self._novelty = checked_number("novelty", value, high=1.0)
+        self._draw_anew()
 
     def with_bank(self, bank: LatentBank) -> Self:
         """A copy that fits over another bank of these weights, for one that was not fitted yet.

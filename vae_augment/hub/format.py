@@ -3,6 +3,7 @@
     config.json            architecture, gains of strength, description of the pool, measured metrics, checksums
     model.safetensors      the network and its latent statistics
     bank.safetensors       latents of the pretraining pool (optional)
+    prior.safetensors      a mixture of Gaussians, in its place (optional)
     README.md              the model card
 
 Files from elsewhere are untrusted: only safetensors and JSON are read, sizes are checked before memory is spent, and
@@ -12,6 +13,7 @@ an inexact fit is an error.
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from ..atomic import atomic_write
 from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
+from ..prior import Mixture
 from ..vae import VAE, VAEConfig
 from .printable import shown
 from .reading import read_regular
@@ -29,10 +32,11 @@ from .tensor_file import open_tensors
 from .weights import Weights, WeightsError
 
 FORMAT_VERSION = 2  # of banks with the view of an encoder; of all others 1, so that earlier versions read them
-FILES = ("config.json", "model.safetensors", "bank.safetensors")
+FILES = ("config.json", "model.safetensors", "bank.safetensors", "prior.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 MAX_JSON_BYTES = 1_000_000  # of config.json
 MAX_NAMES = 300  # characters of names that a message lists
+PRIOR = ("shares", "means", "factors")
 FLOAT_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 Shapes = Mapping[str, tuple[int | None, ...]]  # of tensors, by name; None: any length
@@ -64,7 +68,10 @@ def load_folder(folder: Path) -> Weights:
     bank = None
     if "bank.safetensors" in checksums:
         bank = _read_bank(folder / "bank.safetensors", vae, checksums["bank.safetensors"])
-    return Weights(vae, bank, config["gains"], config["pool"], config["metrics"])
+    prior = None
+    if "prior.safetensors" in checksums:
+        prior = _read_prior(folder / "prior.safetensors", vae, checksums["prior.safetensors"])
+    return Weights(vae, bank, config["gains"], config["pool"], config["metrics"], prior)
 
 
 def save_folder(folder: Path, weights: Weights, card: str) -> None:
@@ -99,6 +106,8 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
         # one text at most: safetensors writes several in any order, and the same bank shall be the same bytes
         texts = bank_texts(weights.bank) or {"format": "pt"}
         contents["bank.safetensors"] = safetensors.torch.save(bank, metadata=texts)
+    if weights.prior is not None:
+        contents["prior.safetensors"] = _prior_content(weights.prior)
     config = {
         "format_version": 1 if weights.bank is None or weights.bank.encoder is None else FORMAT_VERSION,
         "vae": weights.vae.config.to_dict(),
@@ -118,8 +127,8 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
     contents["config.json"] = text
     for name, content in contents.items():
         atomic_write(folder / name, content)
-    if weights.bank is None:  # of the weights that were here before
-        (folder / "bank.safetensors").unlink(missing_ok=True)
+    for name in set(FILES) - set(contents):  # of the weights that were here before
+        (folder / name).unlink(missing_ok=True)
 
 
 def _config_text(config: Mapping[str, Any]) -> bytes:
@@ -229,6 +238,28 @@ def _read_bank(path: Path, vae: VAE, checksum: str) -> LatentBank:
         return bank_from_tensors(tensors, vae, texts)
     except ValueError as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def _prior_content(prior: Mixture) -> bytes:
+    tensors = {name: getattr(prior, name).detach().cpu().half().contiguous() for name in PRIOR}
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(
+            "nothing is written: the prior holds values that are not finite in float16. Fit it again, Mixture.of_latents"
+        )
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})
+
+
+def _read_prior(path: Path, vae: VAE, checksum: str) -> Mixture:
+    latent = vae.latent_shape
+    shapes: Shapes = {"shares": (None,), "means": (None, *latent), "factors": (None, None, *latent)}
+    tensors, _ = _read_tensors(path, lambda _: shapes, checksum)
+    lengths = {len(tensor) for tensor in tensors.values()}
+    shares = tensors["shares"].float()
+    if len(lengths) != 1 or not bool((shares >= 0).all()) or not 0 < float(shares.sum()) < math.inf:
+        raise WeightsError(
+            f"{path}: shares must be parts of a whole, one for each Gaussian: get or train other weights"
+        )
+    return Mixture(**tensors)
 
 
 def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], expected: Shapes) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..pool import LatentBank
+from ..prior import Exemplars, Mixture, Prior, StandardNormal
 from ..vae import VAE
 from .printable import printable
 
@@ -29,6 +30,7 @@ class Weights:
         gains: factor at strength 1 of each calibrated jitter, by its name.
         provenance: what it was trained on: name, number of images, sha256 of their pixels.
         metrics: quality on the test set, with units in the names.
+        prior: latents of new images where there is no bank; None: those of a bank, or none were fitted.
         commit: sha of the Hub's commit that was loaded; None for weights from elsewhere. It is not saved.
 
     Example:
@@ -43,7 +45,14 @@ class Weights:
     gains: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str | int] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    prior: Mixture | None = None
     commit: str | None = None
+
+    def usual_prior(self) -> Prior:
+        """Where latents of new images come from: beside those of the bank, else the mixture, else N(0, I)."""
+        if self.bank is not None:
+            return Exemplars(self.bank.whitened(self.vae))
+        return self.prior or StandardNormal(tuple(self.vae.latent_shape))
 
 
 def savable(weights: Weights) -> Weights:

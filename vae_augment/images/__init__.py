@@ -36,6 +36,7 @@ from .sample import (
     holds_samples,
 )
 from .sources import source_of
+from .spread import spread_places
 from .untransformed import Finish, Reader, is_as_it_is, untransformed_reader
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "read_labelled",
     "source_of",
     "spatial_companions",
+    "spread_places",
     "tell_geometry",
     "to_model",
     "unpack",

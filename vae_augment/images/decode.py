@@ -16,6 +16,7 @@ from torch import Tensor
 from .appearance import has_transparency, over_flat_colour, upright
 from .convert import to_model
 from .memory import allocate, memory_limit, processors
+from .spread import spread_places
 
 # of PIL, which would start Ghostscript for an EPS, whatever the name of its file
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -75,9 +76,9 @@ def open_image(file: Path | IO[bytes]) -> Image.Image:
 
 def detect_channels(sources: Sequence[Any], open_image: Callable[[Any], Image.Image] = open_image) -> int:
     """Return 1 if the images are grey, else 3; at most 200 of them, spread over all, are opened."""
-    for source in sources[:: len(sources) // CHANNEL_CHECK_IMAGES + 1]:
+    for place in spread_places(len(sources), CHANNEL_CHECK_IMAGES).tolist():
         try:
-            with open_image(source) as image:
+            with open_image(sources[place]) as image:
                 if image.mode not in GREY_MODES and not image.mode.startswith(("I", "F")):
                     return 3
         except Exception:  # PIL raises errors of many types for damaged files

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from .decode import CHANNEL_CHECK_IMAGES, detect_channels, open_image
+from .spread import spread_places
 
 LARGEST_SIDE_READ = 256  # pixels: the background of larger images is not asked
 LEVELS = 16  # of grey, of which the most frequent is the background
@@ -32,9 +33,9 @@ class Look(NamedTuple):
 def look_at(sources: Sequence[Any], open_image: Callable[[Any], Image.Image] = open_image) -> Look:
     """Look at no more than 200 images, spread over all; files that cannot be read are left to `read_images`."""
     sides, backgrounds = [], []
-    for source in sources[:: len(sources) // CHANNEL_CHECK_IMAGES + 1]:
+    for place in spread_places(len(sources), CHANNEL_CHECK_IMAGES).tolist():
         try:
-            with open_image(source) as image:
+            with open_image(sources[place]) as image:
                 sides.append(max(image.size))
                 backgrounds.append(_background(image) if sides[-1] <= LARGEST_SIDE_READ else 0.0)
         except Exception:  # PIL raises errors of many types for damaged files

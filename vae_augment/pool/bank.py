@@ -79,7 +79,7 @@ class LatentBank:
         cache: str | os.PathLike[str] | None = None,
         image_key: ImageKey = None,
     ) -> Self:
-        """Make a bank of at most `size` of these images, evenly spaced, without near-duplicates.
+        """Make a bank of at most `size` of these images, spread over all of them, without near-duplicates.
 
         It knows which these are, `index`, and their files, `sources`. Thousands of images take tens of seconds, three times as
         many up to nine times as long. Of a clip give some frames, not all: where things move, they are no copies, and still each

@@ -12,6 +12,7 @@ from ..images import (
     as_floats,
     has_exif_rotation,
     source_of,
+    spread_places,
     to_model,
     untransformed_reader,
     warn_exif_rotation,
@@ -48,7 +49,7 @@ class Pool:
     @classmethod
     @torch.no_grad()
     def read(cls, vae: Codec, images: Any, size: int, image_key: ImageKey = None) -> Self:
-        """Read at most `size` images, evenly spaced, and encode those that are no near-duplicates.
+        """Read at most `size` images, spread over all, and encode those that are no near-duplicates.
 
         Args and errors: as of `LatentBank.from_images`.
         """
@@ -83,7 +84,7 @@ def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:
 
 
 def _read(vae: Codec, images: Any, size: int, image_key: ImageKey) -> tuple[Tensor, Tensor]:
-    """At most `size` of the images, evenly spaced, as the VAE sees them: `(M, C, S, S)`, uint8 if they are; and their places."""
+    """At most `size` of the images, spread over all, as the VAE sees them `(M, C, S, S)`, uint8 if they are; their places."""
     if isinstance(images, Tensor) and images.ndim != 4:
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
     is_tensor = isinstance(images, Tensor)
@@ -91,7 +92,7 @@ def _read(vae: Codec, images: Any, size: int, image_key: ImageKey) -> tuple[Tens
     if not 2 <= size <= LARGEST_BANK or len(images) < 2:
         raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
     count = min(size, len(images))
-    places = torch.arange(count) * len(images) // count
+    places = spread_places(len(images), count)
     if reader is None:
         chosen: Tensor = images[places].cpu()
         if chosen.dtype == torch.uint8 and chosen.shape[1:] == (vae.channels, vae.size, vae.size):

@@ -1,0 +1,230 @@
+"""Samples are new: they lie between latents of the pool, not on them; and a prior draws images of no class."""
+
+import math
+
+import pytest
+import safetensors.torch
+import torch
+
+from vae_augment import LatentBank, VAEAugment, Weights, WeightsError, load_weights
+from vae_augment.demo_data import fashion_sample
+from vae_augment.neighbourhoods import Neighbourhoods
+from vae_augment.prior import Exemplars, Mixture, StandardNormal
+
+IMAGES, LABELS = fashion_sample()
+EVERY = list(range(10)) * 20
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return VAEAugment.from_pretrained("fashion-mnist").fit(IMAGES[:100], LABELS[:100])
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return load_weights("fashion-mnist")
+
+
+def test_a_new_latent_is_what_the_formula_says():
+    torch.manual_seed(0)
+    latents = torch.randn(30, 6).half()
+    around = Neighbourhoods(latents, torch.tensor([30]))
+    z = latents.float()
+    directions = torch.nn.functional.normalize(z)
+    nearest = (directions @ directions.T).fill_diagonal_(-2).topk(10, 1).indices
+    places, novelty = torch.tensor([3, 17]), 0.6
+    new = around.draw(places, novelty, torch.Generator().manual_seed(1))
+    eps = torch.randn(2, 10, generator=torch.Generator().manual_seed(1))
+    mean = z[nearest[places]].mean(1)
+    noise = torch.einsum("bk,bkl->bl", eps, z[nearest[places]] - mean[:, None]) / math.sqrt(10)
+    assert torch.allclose(new, mean + math.sqrt(1 - novelty**2) * (z[places] - mean) + novelty * noise, atol=1e-5)
+
+
+def test_neighbours_are_of_the_same_class():
+    """Two classes far apart: whatever lies between latents of one is of it."""
+    torch.manual_seed(0)
+    latents = torch.cat([torch.randn(50, 4) + 20, torch.randn(50, 4) - 20]).half()
+    around = Neighbourhoods(latents, torch.tensor([50, 100]))
+    places = torch.arange(100)
+    new = around.draw(places, 1.0)
+    assert ((new.mean(1) > 0) == (places < 50)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_class_of_few_latents_has_samples(count):
+    torch.manual_seed(0)
+    latents = torch.randn(count, 2, 3, 3).half()
+    new = Neighbourhoods(latents, torch.tensor([count])).draw(torch.zeros(7, dtype=torch.int64), 0.75)
+    assert new.shape == (7, 2, 3, 3)
+    assert new.isfinite().all()
+    if count == 1:
+        assert torch.allclose(new, latents.float().expand_as(new), atol=1e-6)
+
+
+def test_samples_are_new_unless_asked_otherwise(fitted):
+    """At 0 each is a decoded latent of the pool; by default hardly one is near it."""
+    known = fitted.vae.decode(fitted.bank.latents.float()).flatten(1)
+
+    def distance(novelty):
+        fitted.novelty = novelty
+        torch.manual_seed(0)
+        return torch.cdist(fitted.sample(EVERY).flatten(1), known).min(1).values
+
+    own, usual, far = distance(0), distance(0.75), distance(1.0)
+    assert own.max() < 0.05
+    assert usual.median() > 1.5 > 0.1 > own.median()
+    assert far.median() > usual.median()
+    fitted.novelty = 0.75
+
+
+def test_novelty_is_an_option_of_the_transform_and_not_of_the_fit(fitted, tmp_path):
+    fitted.save_fit(tmp_path / "fit.safetensors")
+    again = VAEAugment.from_pretrained("fashion-mnist", novelty=0).load_fit(tmp_path / "fit.safetensors")
+    assert "novelty=0)" in repr(again)
+    assert "novelty=0.75" in repr(fitted)
+    again.novelty = 0.75
+    torch.manual_seed(0)
+    one = again.sample([1, 2, 3])
+    torch.manual_seed(0)
+    assert torch.equal(one, fitted.sample([1, 2, 3]))
+
+
+@pytest.mark.parametrize("novelty", [-0.1, 1.1, math.nan, "much", True])
+def test_what_is_no_novelty_is_refused(novelty):
+    with pytest.raises(ValueError, match=r"novelty must be a number from 0 to 1\.0, got"):
+        VAEAugment.from_pretrained("fashion-mnist", novelty=novelty)
+
+
+def test_images_without_a_label_beside_are_new_too(fitted):
+    """As in a v1 pipeline, one after the other and in a batch."""
+    torch.manual_seed(0)
+    known = fitted.vae.decode(fitted.bank.latents.float()).flatten(1)
+    new = torch.stack([fitted(image) for image in IMAGES[:20]]).float().flatten(1) / 255
+    assert torch.cdist(new, known).min(1).values.median() > 1
+    batch = fitted(IMAGES[:20]).float().flatten(1) / 255
+    assert torch.cdist(batch, known).min(1).values.median() > 1
+
+
+def test_without_a_pool_novelty_changes_nothing(weights):
+    few = VAEAugment(weights.vae, novelty=0.2, gain=1.0).fit(IMAGES[:30], LABELS[:30])
+    torch.manual_seed(0)
+    one = few.sample([1, 2])
+    few.novelty = 0.9
+    torch.manual_seed(0)
+    assert torch.equal(few.sample([1, 2]), one)
+
+
+def test_generate_needs_no_labels_and_follows_the_seed():
+    augment = VAEAugment.from_pretrained("mnist")
+    torch.manual_seed(0)
+    one = augment.generate(5)
+    torch.manual_seed(0)
+    assert torch.equal(augment.generate(5), one)
+    assert one.shape == (5, 1, 28, 28)
+    assert 0 <= one.min() <= one.max() <= 1
+    assert augment.generate(0).shape == (0, 1, 28, 28)
+    for wrong in (-1, 2.0, True, "3"):
+        with pytest.raises(ValueError, match="count must be a number of images, got"):
+            augment.generate(wrong)
+
+
+def test_generate_takes_any_prior(weights):
+    augment = VAEAugment(weights)
+    z = weights.bank.whitened(weights.vae)
+    with torch.no_grad():
+        expected = weights.vae.decode(weights.bank.latents[:3].float())
+    drawn = augment.generate(3, prior=lambda count, generator: z[:count])
+    assert torch.allclose(drawn, expected, atol=1e-3)
+    with pytest.raises(ValueError, match=r"a prior must give finite latents of shape \(2, 64\), got \(2, 3\)"):
+        augment.generate(2, prior=lambda count, generator: torch.zeros(count, 3))
+    with pytest.raises(ValueError, match="a prior must give finite latents"):
+        augment.generate(2, prior=lambda count, generator: torch.full((count, 64), math.nan))
+
+
+def test_every_prior_but_the_normal_one_draws_what_the_encoder_knows(weights):
+    """Latents of real images are few of those of N(0, I): of its images, a latent is mostly another one."""
+    bank = weights.bank.whitened(weights.vae)
+    torch.manual_seed(0)
+
+    def typical(prior):
+        return float(torch.cdist(prior(200, None).flatten(1), bank).min(1).values.median())
+
+    exemplars, mixture, normal = map(typical, (Exemplars(bank), Mixture.of_latents(bank), StandardNormal((64,))))
+    real = float(torch.cdist(bank[:200], bank).topk(2, 1, largest=False).values[:, 1].median())
+    assert max(exemplars, mixture) < 1.1 * real
+    assert normal > 1.3 * real
+
+
+def test_a_mixture_has_the_mean_and_the_variance_of_what_it_is_fitted_to():
+    torch.manual_seed(0)
+    latents = torch.cat([torch.randn(2000, 5) * torch.tensor([3.0, 1, 1, 0.5, 0.1]) + 4, torch.randn(1000, 5) - 4])
+    drawn = Mixture.of_latents(latents, components=2, rank=5)(20_000)
+    assert torch.allclose(drawn.mean(0), latents.mean(0), atol=0.15)
+    assert torch.allclose(drawn.std(0), latents.std(0), rtol=0.05)
+
+
+def test_a_mixture_of_few_or_equal_latents():
+    assert Mixture.of_latents(torch.randn(3, 4))(5).shape == (5, 4)
+    assert torch.allclose(Mixture.of_latents(torch.ones(100, 4))(5), torch.ones(5, 4))
+    assert len(Mixture.of_latents(torch.randn(50_000, 4)).shares) <= 500
+    spatial = Mixture.of_latents(torch.randn(2000, 4, 16, 16))
+    assert spatial(2).shape == (2, 4, 16, 16)
+    assert spatial.factors.numel() + spatial.means.numel() <= 500_000
+
+
+def test_weights_without_a_bank_keep_a_mixture(weights, tmp_path):
+    mixture = Mixture.of_latents(weights.bank.whitened(weights.vae))
+    VAEAugment(Weights(weights.vae, prior=mixture), gain=1.0).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "prior.safetensors",
+    }
+    again = VAEAugment.from_pretrained(tmp_path)
+    torch.manual_seed(0)
+    one = again.generate(4)
+    torch.manual_seed(0)
+    assert torch.allclose(VAEAugment(Weights(weights.vae, prior=mixture)).generate(4), one, atol=0.02)
+    VAEAugment(weights).save_pretrained(tmp_path)
+    assert not (tmp_path / "prior.safetensors").exists()
+    assert (tmp_path / "bank.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shares": torch.tensor([0.5, -0.5])}, "shares must be parts of a whole"),
+        ({"shares": torch.zeros(2)}, "shares must be parts of a whole"),
+        ({"shares": torch.ones(3)}, "shares must be parts of a whole"),
+        ({"means": torch.full((2, 64), math.nan)}, "means must hold finite floats"),
+        ({"means": torch.zeros(2, 3)}, "means has shape"),
+        ({"factors": torch.zeros(2, 64)}, "factors has shape"),
+        ({"extra": torch.zeros(2)}, "unknown tensors: extra"),
+    ],
+)
+def test_a_damaged_prior_is_refused(weights, tmp_path, change, message):
+    import hashlib
+    import json
+
+    from vae_augment.hub.format import config_checksum
+
+    mixture = Mixture(torch.tensor([0.5, 0.5]), torch.zeros(2, 64), torch.zeros(2, 3, 64))
+    VAEAugment(Weights(weights.vae, prior=mixture), gain=1.0).save_pretrained(tmp_path)
+    path, config = tmp_path / "prior.safetensors", json.loads((tmp_path / "config.json").read_text())
+    tensors = safetensors.torch.load_file(path) | {name: value.half() for name, value in change.items()}
+    path.write_bytes(content := safetensors.torch.save(tensors, metadata={"format": "pt"}))
+    config["sha256"]["prior.safetensors"] = hashlib.sha256(content).hexdigest()
+    config["sha256"]["config.json"] = config_checksum(config)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match=message):
+        load_weights(tmp_path)
+
+
+def test_a_bank_of_ones_own_is_generated_from(weights):
+    bank = LatentBank.from_images(weights.vae, IMAGES[:50])
+    augment = VAEAugment(weights.vae, bank=bank, gain=1.0, novelty=0)
+    known = weights.vae.decode(bank.latents.float()).flatten(1)
+    assert torch.cdist(augment.generate(20).flatten(1), known).min(1).values.max() < 0.05
+    augment.novelty = 1
+    assert torch.cdist(augment.generate(20).flatten(1), known).min(1).values.median() > 1
