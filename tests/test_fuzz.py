@@ -25,13 +25,14 @@ from vae_augment.__main__ import main
 from vae_augment.hub.card import Card
 from vae_augment.hub.format import config_checksum
 from vae_augment.hub.model_card import model_card
+from vae_augment.prior import Mixture
 from vae_augment.vae.config import _parameter_estimate
 
 COUNT = int(os.environ.get("VAE_AUGMENT_FUZZ", "200"))
 SLOWEST = 5.0  # seconds for one folder
 MOST_MEMORY = 1_000_000  # kB more than before
 Files = dict[str, bytes]
-TENSORS = ("model.safetensors", "bank.safetensors")
+TENSORS = ("model.safetensors", "bank.safetensors", "prior.safetensors")
 NUMBERS = [0, -1, 1, 2, 3, 7, 2**31, 2**63, 10**30, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf"), True, False]
 VALUES = [*NUMBERS, None, "", "x", "1", "\ud800", "\0", [], {}, [[1]], {"a": 1}, "9" * 5000]
 
@@ -197,8 +198,9 @@ def greedy_config(random: random.Random, folder: Files) -> None:
     state = {key: value.half().contiguous() for key, value in VAE(architecture).state_dict().items()}
     folder["model.safetensors"] = safetensors.torch.save(state)
     if random.random() < 0.8:
-        folder.pop("bank.safetensors", None)
-        config["sha256"].pop("bank.safetensors", None)
+        for name in ("bank.safetensors", "prior.safetensors"):
+            folder.pop(name, None)
+            config["sha256"].pop(name, None)
         folder["config.json"] = json.dumps(config).encode()
 
 
@@ -220,7 +222,8 @@ def sign(folder: Files) -> None:
 
 def fingerprint(weights: Weights) -> list[torch.Tensor]:
     bank = [] if weights.bank is None else [weights.bank.latents, *(view.neighbours for view in weights.bank.views)]
-    return [*weights.vae.state_dict().values(), *bank]
+    prior = [] if weights.prior is None else [weights.prior.shares, weights.prior.means, weights.prior.factors]
+    return [*weights.vae.state_dict().values(), *bank, *prior]
 
 
 @pytest.fixture(scope="module")
@@ -230,9 +233,9 @@ def whole(tmp_path_factory) -> Path:
         vae = VAE(VAEConfig(latent_dim=4, width=8, neck=2)).eval()
     folder = tmp_path_factory.mktemp("whole")
     pool = {"name": "sample", "images": 12, "sha256": "0" * 64}
-    hub.save(
-        folder, Weights(vae, LatentBank.from_images(vae, IMAGES[:12]), {"Noise": 0.5}, pool, {"psnr": 1.0}), "# card\n"
-    )
+    bank = LatentBank.from_images(vae, IMAGES[:12])
+    prior = Mixture.of_latents(bank.whitened(vae), components=2, rank=2)
+    hub.save(folder, Weights(vae, bank, {"Noise": 0.5}, pool, {"psnr": 1.0}, prior), "# card\n")
     return folder
 
 

@@ -19,6 +19,7 @@ from vae_augment import LatentBank, VAEConfig, Weights, WeightsError, hub
 from vae_augment.hub.card import END, Card, read_card
 from vae_augment.hub.format import config_checksum
 from vae_augment.hub.published import ORIGINALS, published, read_documents
+from vae_augment.prior import Mixture
 
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
 
@@ -26,7 +27,8 @@ KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
 @pytest.fixture
 def folder(vae, tmp_path):
     bank = LatentBank.from_images(vae, IMAGES[:20])
-    hub.save(tmp_path / "weights", Weights(vae, bank, {"Noise": 0.5}, {"name": "sample"}, {"psnr": 1.0}))
+    prior = Mixture.of_latents(bank.whitened(vae))
+    hub.save(tmp_path / "weights", Weights(vae, bank, {"Noise": 0.5}, {"name": "sample"}, {"psnr": 1.0}, prior))
     return tmp_path / "weights"
 
 

@@ -27,6 +27,7 @@ from .lock import locked
 from .log import WANDB_ID_FILE, Log, WandbMode
 from .loop import begin, check_processes, train
 from .loss import evaluate, knn_purity
+from .near_copies import near_copies
 from .pictures import contact_sheet, grids
 from .prior import stored_prior
 from .recipes import RECIPE_FILE, Recipe
@@ -164,6 +165,8 @@ def _measured_weights(vae: VAE, recipe: Recipe, data: Data, log: Log, seconds: f
     log.step(recipe.steps, {f"test/{name}": value for name, value in quality.items()})
     _warn_of_inactive_latent(quality["active_units"], recipe.vae.latent_dim, len(data.test), log)
     metrics = {f"test_{name}": round(value, 4) for name, value in quality.items()}
+    if bank is not None and len(data.test) >= MIN_TEST_IMAGES:
+        metrics["bank_near_copies"] = round(near_copies(vae, bank, data.train, data.test), 4)
     metrics |= {"train_seconds": round(seconds, 1), "train_threads": float(torch.get_num_threads())}
     provenance = data.provenance()
     if recipe.start is not None:

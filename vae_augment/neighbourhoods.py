@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import embedding_bag, normalize
 
-USUAL_NOVELTY = 0.75  # chosen on validation, see docs/benchmarks.md
+USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
 NEIGHBOURS = 10
 LARGEST_WORK = (
     2e10  # multiplications of a search, about a second: in a larger group, neighbours are sought among some of it
@@ -18,12 +18,14 @@ CHUNK = 1024  # latents compared at a time
 class Neighbourhoods:
     """Latents and their neighbours, from which new latents are drawn.
 
-    A smoothed bootstrap that keeps the variance (Silverman & Young, Biometrika 1987), its kernel the local covariance of a
-    manifold Parzen window (Vincent & Bengio, NeurIPS 2002). Of a latent z, whose k neighbours have the mean m,
+    A manifold Parzen window (Vincent & Bengio, NeurIPS 2002). Of a latent z, whose k neighbours have the mean m,
 
-        z' = m + sqrt(1 - novelty^2) (z - m) + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
+        z' = m + kept (z - m) + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
 
-    So a novelty of 0 is the latent itself, and at 1 nothing of it is left but its neighbours.
+    A novelty of 0 is the latent itself. Of vector latents, kept is 1: what the kernel adds to their variance makes up for what
+    a decoder blurs. Of spatial ones, whose neighbours are nearly as far from them as any other latent, kept is
+    sqrt(1 - novelty^2), as in a smoothed bootstrap that keeps the variance (Silverman & Young, Biometrika 1987); else the
+    contrast of images would grow by a fifth.
 
     Args:
         latents: float16 `(N, *latent_shape)`, whitened.
@@ -32,6 +34,7 @@ class Neighbourhoods:
 
     def __init__(self, latents: Tensor, ends: Tensor) -> None:
         self._shape = latents.shape[1:]
+        self._keeps_variance = latents.ndim > 2
         self._latents = latents.float().flatten(1)
         starts = [0, *ends[:-1].tolist()]
         groups = [_neighbours(self._latents[a:b]) + a for a, b in zip(starts, ends.tolist(), strict=True)]
@@ -41,7 +44,8 @@ class Neighbourhoods:
     def draw(self, places: Tensor, novelty: float, generator: Generator | None = None) -> Tensor:
         """Places `(B,)` of latents -> new ones beside them, float32 `(B, *latent_shape)`."""
         around = self._around.index_select(0, places)  # (B, 1 + k)
-        fixed, of_eps = _weights(around.shape[1] - 1, novelty)
+        kept = math.sqrt(1 - novelty**2) if self._keeps_variance else 1.0
+        fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
         weights = torch.addmm(fixed, eps, of_eps)
         # gathered and summed in one pass: for one latent the calls are what it costs
@@ -50,9 +54,8 @@ class Neighbourhoods:
 
 
 @functools.cache
-def _weights(k: int, novelty: float) -> tuple[Tensor, Tensor]:
+def _weights(k: int, kept: float, novelty: float) -> tuple[Tensor, Tensor]:
     """The weights of a latent and its neighbours in the formula above: `(1 + k,)`, and `(k, 1 + k)` by which eps adds to them."""
-    kept = math.sqrt(1 - novelty**2)
     fixed = torch.tensor([kept] + k * [(1 - kept) / k], dtype=torch.float32)
     centred = torch.eye(k, dtype=torch.float32) - 1 / k  # of eps, since differences are from the neighbours' mean
     return fixed, novelty / math.sqrt(k) * torch.cat([torch.zeros(k, 1), centred], 1)

@@ -25,6 +25,11 @@ METRICS = {
         "{:.3f}",
         "knn_label_purity",
     ),
+    "bank_near_copies": (
+        "Decoded latents of the bank that are near copies of training images (see Privacy)",
+        "{:.0%}",
+        None,
+    ),
     "train_seconds": ("Training time, seconds (see the recipe)", "{:.0f}", None),
     "train_threads": ("Processor threads it ran on", "{:.0f}", None),
 }
@@ -157,7 +162,7 @@ def _origin(weights: Weights) -> str:
     if bank is not None:
         of = _plain(pool.get("bank", "the pool"))
         held = f"{len(bank):,} latents of {of}, with their nearest neighbours by "
-        held += f"{' and by '.join(view.name for view in bank.views)}, without labels. Each decodes to a likeness of its image."
+        held += f"{' and by '.join(view.name for view in bank.views)}, without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
         trained = f"{pool['images']:,} images without labels: {_plain(pool['name'])}"
         trained += f" (sha256 of the pixels `{pool['sha256']}`)." if _is_sha256(pool["sha256"]) else "."
@@ -171,9 +176,26 @@ def _origin(weights: Weights) -> str:
         )
     return f"""**Trained on** {trained}
 **Bank:** {held}
-
+{_privacy(weights)}
 **Limits.** It knows only images like those it was trained on. A decoded image is blurrier than a real one; the residual output
 of `VAEAugment` adds the change to the image itself for that reason."""
+
+
+def _privacy(weights: Weights) -> str:
+    """What these weights give away of single images; a paragraph."""
+    if weights.bank is None:
+        return ""
+    part = weights.metrics.get("bank_near_copies")
+    measured = (
+        ""
+        if part is None
+        else f" {part:.0%} are nearer to a training image than half of what held-out images are."
+    )
+    return f"""
+**Privacy.** Each latent of the bank decodes to a likeness of its image, for whoever has these weights.{measured}
+Where images may not be shown, train with `--bank_size 0`, which stores a mixture of Gaussians in its place, or save
+`VAEAugment(augment.vae)`. A smaller bank gives fewer images away.
+"""
 
 
 def _one_line(value: str | int) -> str:

@@ -32,6 +32,9 @@ class Pretrained:
         A README.md in the folder keeps what was written into it by hand. The folder of an autoencoder of diffusers is as
         diffusers writes it, with `vae_augment.json` and the bank beside it.
 
+        A bank's latents decode to likenesses of its images. The card says so, and how many are near copies, if a run has
+        measured it. `VAEAugment(augment.vae).save_pretrained(folder)` leaves the bank out.
+
         Args:
             folder: made if there is none; interrupted, no file in it is half written.
             push_to_hub: put the folder on the Hub, too.

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,6 +89,8 @@ def push(
         endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
         originals: whether samples.png is sent with its first row, which are held-out images themselves.
 
+    Weights with a bank show likenesses of the bank's images: unless `private` is True, a warning says so.
+
     Returns:
         The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
 
@@ -100,7 +103,14 @@ def push(
     check_repo_id(repo_id)
     folder = Path(os.path.expanduser(folder))
     documents = read_documents(folder)
-    others, card = published(documents, load_folder(folder).vae.size, originals)
+    weights = load_folder(folder)
+    others, card = published(documents, weights.vae.size, originals)
+    if weights.bank is not None and not private:
+        warnings.warn(
+            f"these weights hold the latents of {len(weights.bank)} single images: whoever has them sees likenesses of these. If "
+            "nobody may: private=True, or weights without a bank, VAEAugment(augment.vae), python -m train --bank_size 0",
+            stacklevel=2,
+        )
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
