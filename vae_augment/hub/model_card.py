@@ -25,6 +25,12 @@ METRICS = {
         "{:.3f}",
         "knn_label_purity",
     ),
+    "label_survival_strength": ("Strength at which labels survive, used where none is given", "{:.2f}", None),
+    "label_survival_wanted": (
+        "Part of labels that survive at it, as a probe of labelled images sees it",
+        "{:.1%}",
+        None,
+    ),
     "train_seconds": ("Training time, seconds (see the recipe)", "{:.0f}", None),
     "train_threads": ("Processor threads it ran on", "{:.0f}", None),
 }
