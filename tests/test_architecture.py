@@ -16,7 +16,7 @@ ORDER = (
     {"classes", "options", "fit_report", "pool_labels"},
     {"fit", "latent_move"},
     {"engine"},
-    {"shortcuts", "hub"},
+    {"shortcuts", "hub", "survival"},
     {"apply", "fitted", "calibrated"},
     {"transform"},
     {"base_fit", "pool_images"},

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import decoding, encoders, label_spreading, own_images, rivals, texts, unequal
+from benchmarks import decoding, encoders, label_spreading, own_images, rivals, survival, texts, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -64,6 +64,8 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
     for made in [
         *tables,
         unequal.table(),
+        survival.curve_table(),
+        survival.strength_table(),
         own_images.table(),
         decoding.table(),
         encoders.table(),

@@ -17,7 +17,7 @@ OnGeometry = Literal["passthrough", "warn", "error"]
 class Options(TypedDict, total=False):
     """The options of `VAEAugment`, as `from_pretrained` passes them on; see there for their meaning and defaults."""
 
-    strength: float
+    strength: float | None
     p: float
     jitter: Jitter | None
     residual: bool

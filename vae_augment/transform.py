@@ -53,6 +53,7 @@ from .options import (
 from .pool import LatentBank
 from .seeding import thread_generator
 from .strength import gain_name, without_neighbours
+from .survival import Survival
 from .tracing import refuse_tracing
 from .vae import Codec, FrozenVAE, check_codec
 
@@ -74,7 +75,8 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
             the `Weights` of one, as `load_weights(name)` gives them.
         strength: how far to move, at least 0. 1 is the same visible change on every VAE: a root mean square change of a
             fifth of the distance between two random images (see `vae_augment.strength`). 0 returns the image itself,
-            or with `residual=False` its reconstruction.
+            or with `residual=False` its reconstruction. None: the one that `calibrate` found by labels, here or
+            stored with the weights, else 1; after `fit` 1.
         p: probability that an image is varied, drawn for each image of a batch.
         jitter: any callable `(mean, std) -> z` on whitened latents; default `Noise()`. See `vae_augment.jitter`.
         residual: add the decoded change to the image, `x + decode(z') - decode(z)`, which keeps the detail that a
@@ -113,7 +115,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         self,
         vae: Codec | hub.Weights,
         *,
-        strength: float = 1.0,
+        strength: float | None = None,
         p: float = 1.0,
         jitter: Jitter | None = None,
         residual: bool = True,
@@ -132,7 +134,8 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         if bank is not None:
             check_bank(bank, weights.vae)
             weights = _with_other_bank(weights, bank)
-        self.strength, self.p, self.image_key = strength, p, image_key
+        self._strength = None if strength is None else checked_number("strength", strength, high=LARGEST_STRENGTH)
+        self.p, self.image_key = p, image_key
         gain = None if gain is None else checked_number("gain", gain, high=LARGEST_STRENGTH)
         if on_geometry not in get_args(OnGeometry):
             raise ValueError(f"on_geometry must be one of {get_args(OnGeometry)}, got {on_geometry!r}")
@@ -140,6 +143,8 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         self.source: str | None = None
         self.revision: str | None = None
         self._is_default_jitter = jitter is None
+        is_stored = jitter is None and gain is None and residual  # survival is of how images move
+        self._survival = Survival.from_metrics(weights.metrics) if is_stored else None
         net = FrozenVAE(weights.vae)  # not a registered submodule: see there
         move = LatentMove.of(Noise() if jitter is None else jitter, gain, net.codec, weights.bank, weights.gains)
         if gain is None and move.traits.is_calibrated:
@@ -206,15 +211,6 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
     def gain(self) -> float:
         """Factor on the jitter's displacement at strength 1; after `fit` 1."""
         return self._engine.move.gain
-
-    @property
-    def strength(self) -> float:
-        """How far to move. May be changed between epochs, as `p`: workers started afterwards follow."""
-        return self._strength
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        self._strength = checked_number("strength", value, high=LARGEST_STRENGTH)
 
     @property
     def p(self) -> float:
@@ -380,7 +376,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
 
     @cached_property
     def _how(self) -> How:
-        return How(self._strength, self._p, self.residual, self.per_frame, self.resize)
+        return How(self.strength, self._p, self.residual, self.per_frame, self.resize)
 
     def check_geometry(self, leaves: Iterable[Any]) -> None:
         """Do as `on_geometry` says about boxes, masks and key points among the parts of a sample; "error" is a ValueError."""

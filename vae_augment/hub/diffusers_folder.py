@@ -2,7 +2,7 @@
 
     config.json                                 diffusers' own: the class, and how it is built
     diffusion_pytorch_model.safetensors         the network; of a variant, diffusion_pytorch_model.fp16.safetensors
-    vae_augment.json                            size, statistics of latents, gains, checksums (optional)
+    vae_augment.json                            size, statistics of latents, gains, metrics, checksums (optional)
     bank.safetensors                            latents of a pool (optional)
 
 As in `format.py`, only safetensors and JSON are read, by this package's own readers, and sizes are checked before memory
@@ -34,9 +34,17 @@ from .weights import Weights, WeightsError
 
 CONFIG, MEASURED, BANK, PIPELINE = "config.json", "vae_augment.json", "bank.safetensors", "model_index.json"
 STEM = "diffusion_pytorch_model"
-FORMAT_VERSION = 1  # of vae_augment.json
+FORMAT_VERSION = 2  # of vae_augment.json with metrics; without them 1, so that earlier versions read it
 MAX_CONFIG_BYTES = 32_000_000  # that of an AutoencoderRAE may list statistics of every value of a latent
-MEASURED_KEYS = {"format_version", "size", "calibrated_on", "latent_mean", "latent_std", "gains", "sha256"}
+MEASURED_KEYS = {
+    "format_version",
+    "size",
+    "calibrated_on",
+    "latent_mean",
+    "latent_std",
+    "gains",
+    "sha256",
+}  # of version 1; 2 has metrics
 
 
 class Reading(NamedTuple):
@@ -134,7 +142,8 @@ def _as_measured(folder: Path, net: Any, measured: Mapping[str, Any], how: Readi
         raise WeightsError(f"{path}: {error}") from error
     sums = measured["sha256"]
     bank = _read_bank(folder / BANK, codec, sums[BANK]) if BANK in sums else None  # type: ignore[arg-type]
-    return Weights(codec, bank, measured["gains"] or _rough_gain(codec))  # type: ignore[arg-type]
+    gains = measured["gains"] or _rough_gain(codec)
+    return Weights(codec, bank, gains, metrics=measured.get("metrics", {}))  # type: ignore[arg-type]
 
 
 def save_diffusers_folder(folder: Path, weights: Weights) -> None:
@@ -156,12 +165,13 @@ def save_diffusers_folder(folder: Path, weights: Weights) -> None:
         bank = {name: value.detach().cpu().contiguous() for name, value in bank_to_tensors(weights.bank).items()}
         contents[BANK] = safetensors.torch.save(bank, metadata=bank_texts(weights.bank) or {"format": "pt"})
     measured: dict[str, Any] = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if weights.metrics else 1,
         "size": codec.size,
         "calibrated_on": codec.statistics.images,
         "latent_mean": codec.latent_mean.flatten().tolist(),
         "latent_std": codec.latent_std.flatten().tolist(),
         "gains": dict(weights.gains),
+        **({"metrics": dict(weights.metrics)} if weights.metrics else {}),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
     measured["sha256"][MEASURED] = config_checksum({**measured, "sha256": dict(measured["sha256"])})
@@ -189,10 +199,9 @@ def _read_measured(path: Path) -> dict[str, Any] | None:
         raise WeightsError(
             f"{path} has format_version {version}, this vae-augment reads up to {FORMAT_VERSION}: pip install -U vae-augment"
         )
-    if set(measured) != MEASURED_KEYS:
-        raise WeightsError(
-            f"{path} must have the keys {', '.join(sorted(MEASURED_KEYS))}, got {shown(sorted(measured))}"
-        )
+    expected = MEASURED_KEYS if version < 2 else MEASURED_KEYS | {"metrics"}
+    if set(measured) != expected:
+        raise WeightsError(f"{path} must have the keys {', '.join(sorted(expected))}, got {shown(sorted(measured))}")
     _check_measured(path, measured)
     own = measured["sha256"].pop(MEASURED, None)
     if own != config_checksum(measured):
@@ -204,10 +213,11 @@ def _check_measured(path: Path, measured: Mapping[str, Any]) -> None:
     for key in ("size", "calibrated_on"):
         if type(measured[key]) is not int or not 0 <= measured[key] < 2**31:
             raise WeightsError(f"{path}: {key} must be an integer of at least 0, got {shown(measured[key])}")
-    for key in ("gains", "sha256"):
-        if not isinstance(measured[key], dict):
+    for key in ("gains", "sha256", "metrics"):
+        if not isinstance(measured.get(key, {}), dict):
             raise WeightsError(f"{path}: {key} must be an object, got {shown(measured[key])}")
     numbers = {
+        "metrics": list(measured.get("metrics", {}).values()),
         "gain": list(measured["gains"].values()),
         **{key: measured[key] for key in ("latent_mean", "latent_std")},
     }

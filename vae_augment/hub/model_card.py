@@ -30,6 +30,12 @@ METRICS = {
         "{:.0%}",
         None,
     ),
+    "label_survival_strength": ("Strength at which labels survive, used where none is given", "{:.2f}", None),
+    "label_survival_wanted": (
+        "Part of labels that survive at it, as a probe of labelled images sees it",
+        "{:.1%}",
+        None,
+    ),
     "train_seconds": ("Training time, seconds (see the recipe)", "{:.0f}", None),
     "train_threads": ("Processor threads it ran on", "{:.0f}", None),
 }
@@ -187,9 +193,7 @@ def _privacy(weights: Weights) -> str:
         return ""
     part = weights.metrics.get("bank_near_copies")
     measured = (
-        ""
-        if part is None
-        else f" {part:.0%} are nearer to a training image than half of what held-out images are."
+        "" if part is None else f" {part:.0%} are nearer to a training image than half of what held-out images are."
     )
     return f"""
 **Privacy.** Each latent of the bank decodes to a likeness of its image, for whoever has these weights.{measured}

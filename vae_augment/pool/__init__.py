@@ -2,6 +2,7 @@
 
 from .bank import LatentBank
 from .encoder_features import LabelledFeatures
+from .label_probe import LabelProbe
 from .latent_hog import LatentHogView, latent_hog_neighbours
 from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
@@ -20,6 +21,7 @@ __all__ = [
     "Extractor",
     "FeatureView",
     "FitPolicy",
+    "LabelProbe",
     "LabelledFeatures",
     "LatentBank",
     "LatentHogView",
