@@ -43,6 +43,7 @@ from torchvision.transforms import v2
 from train import data as datasets
 from vae_augment import VAE, LatentBank, VAEAugment
 from vae_augment.encoders import cached, load_encoder
+from vae_augment.neighbourhoods import USUAL_NOVELTY
 from vae_augment.pool import USUAL_BANK
 from vae_augment.vae import computes_bf16
 
@@ -212,11 +213,11 @@ class Bench:
 
     def knows_a_pool(self, source: str) -> bool:
         """Whether this source draws from unlabelled images of the classes."""
-        return source in ("ours-pool", "pool", "soft", "oracle") or (source == "ours" and self.track in OF_ITS_IMAGES)
+        return source in ("ours-pool", "pool", "soft", "oracle") or (source in ("ours", "new") and self.track in OF_ITS_IMAGES)
 
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
-        """real: None. ours: samples of a fit. pythae-: of its VAEs. pool: the same latents' real images. soft: these, under
-        the distributions that spread to them.
+        """real: None. ours: samples of a fit at novelty 0, decoded latents of the pool. new: the same at the usual novelty.
+        pythae-: of its VAEs. pool: the same latents' real images. soft: these, under the distributions that spread to them.
 
         oracle: the bank's images, with their true labels. copies: the labelled images again, which must change nothing.
         jitter: these, each varied by the transform without a fit, on track B.
@@ -236,12 +237,12 @@ class Bench:
         vae, bank = self.knowledge(source, labelled)
         images = self.images[labelled]
         features = None if self.features is None else self.encoder.embed(images)
-        fitted = VAEAugment(vae, bank=bank, gain=1.0)
+        fitted = VAEAugment(vae, bank=bank, gain=1.0, novelty=USUAL_NOVELTY if source == "new" else 0)
         fitted.fit(images, self.labels[labelled], keep=keep, features=features)
         return self._of_fit(fitted, source)
 
     def _of_fit(self, fitted: VAEAugment, source: str) -> Sampler:
-        if source in ("ours", "ours-pool"):
+        if source in ("ours", "ours-pool", "new"):
             return lambda labels: ((fitted.sample(labels) * 255).round().to(torch.uint8), labels)
         kept = fitted.pool_labels().kept()
         members = [kept.place[kept.target == c] for c in range(self.classes)]
@@ -311,7 +312,7 @@ def arms(name: str, n: int, track: str) -> list[str]:
         return [f"{best}+ours", f"{best}+pool", f"{best}+soft"]
     if track == "C":
         return [best, f"{best}+ours", f"{best}+ours-pool", f"{best}+oracle"]
-    main = [best, f"{best}+ours", f"{best}+pool", f"{best}+oracle", f"{best}+jitter"]
+    main = [best, f"{best}+ours", f"{best}+new", f"{best}+pool", f"{best}+oracle", f"{best}+jitter"]
     not_here = {"mnist": "flip-affine", "fashion-mnist": "affine"}[name]  # digits are not mirrored, garments may be
     others = [policy for policy in POLICIES if policy not in (best, not_here)]
     rest = [f"mixup-{best}", "none+ours", *others, *(f"{policy}+ours" for policy in others if policy != "none")]

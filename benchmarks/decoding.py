@@ -132,7 +132,7 @@ def stacked(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def measured(images: Images, weights: str, n: int, arms: list[str], draw: int, bank: LatentBank) -> dict[str, float]:
     """Test accuracy of each arm on one draw, in per cent, and how many of the labels that are kept are right."""
     few = images.draw(n, draw)
-    fitted = VAEAugment.from_pretrained(weights, bank=bank)
+    fitted = VAEAugment.from_pretrained(weights, bank=bank, novelty=0)
     fitted.fit(images.free[few], images.free_labels[few])
     kept = fitted.pool_labels().kept()
     right = (torch.tensor(kept.label) == images.pool_labels[kept.index]).float().mean()

@@ -96,7 +96,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("once")
     data = options.images.resolve().name
-    augment, revision = VAEAugment.from_pretrained(options.weights), commit()
+    augment, revision = VAEAugment.from_pretrained(options.weights, novelty=0), commit()
     config = augment.vae.config
     (images, labels), test = (read(part, config.channels, config.size) for part in parts(options.images))
     for n in options.n:

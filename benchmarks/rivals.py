@@ -14,7 +14,8 @@ with " x10" behind the name:
 
     policy            the labelled images alone
     ours              and samples of a fit whose pool is compared as weights have it, no network
-    decoded           and samples of a fit whose pool is compared by Lite0, too
+    decoded           and samples of a fit whose pool is compared by Lite0, too: decoded latents of the pool
+    new               and new images beside these, the default
     own               and the pool's own images under the labels of that fit
     soft              and the pool's own images under its distributions
     distilled         and the pool's own images under the probe's distributions
@@ -50,6 +51,7 @@ from torchvision.models import resnet18
 
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.encoders import Encoder, cached, load_encoder
+from vae_augment.neighbourhoods import USUAL_NOVELTY
 from vae_augment.pool import USUAL_BANK
 from vae_augment.vae import Codec
 
@@ -62,7 +64,7 @@ from .table import difference, mean
 RESULTS = Path(__file__).parent / "rivals.jsonl"
 LONG, TIMES = " x10", 10
 VIEWS = 5  # times as many augmented images for ten times the steps
-SMALL = ("policy", "ours", "decoded", "own", "soft", "distilled", "pseudo-labels", "fixmatch")
+SMALL = ("policy", "ours", "decoded", "new", "own", "soft", "distilled", "pseudo-labels", "fixmatch")
 ON_LITE0 = ("labels", "probe", "probe + decoded", "probe + own", "last stage", "last stage + own")
 ARMS = (
     *ON_LITE0,
@@ -164,11 +166,11 @@ class Draw:
 
     @cached_property
     def plain(self) -> VAEAugment:
-        return VAEAugment(self.data.vae, bank=self.data.plain, gain=1.0).fit(self.images, self.labels)
+        return VAEAugment(self.data.vae, bank=self.data.plain, gain=1.0, novelty=0).fit(self.images, self.labels)
 
     @cached_property
     def compared(self) -> VAEAugment:
-        augment = VAEAugment(self.data.vae, bank=self.data.compared, gain=1.0)
+        augment = VAEAugment(self.data.vae, bank=self.data.compared, gain=1.0, novelty=0)
         return augment.fit(self.images, self.labels, features=self.data.features[self.few])
 
     @cached_property
@@ -229,6 +231,12 @@ class Draw:
                 said = torch.cat([self.alone(part.float() / 255) for part in pool.split(1000)]).softmax(1)
             sure = [surer_half(said, c) for c in range(said.shape[1])]
             return self._beside(pool[torch.cat(sure)], said[torch.cat(sure)].argmax(1), count)
+        if arm == "new":
+            self.compared.novelty = USUAL_NOVELTY
+            try:
+                return served(self.base, self.compared, pool, "decoded", count, self.share)
+            finally:
+                self.compared.novelty = 0
         return served(self.base, None if arm == "policy" else self.compared, pool, arm, count, self.share)
 
     def _beside(self, images: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
