@@ -213,7 +213,9 @@ class Bench:
 
     def knows_a_pool(self, source: str) -> bool:
         """Whether this source draws from unlabelled images of the classes."""
-        return source in ("ours-pool", "pool", "soft", "oracle") or (source in ("ours", "new") and self.track in OF_ITS_IMAGES)
+        return source in ("ours-pool", "pool", "soft", "oracle") or (
+            source in ("ours", "new") and self.track in OF_ITS_IMAGES
+        )
 
     def sampler(self, source: str, labelled: Tensor, keep: float, draw: int) -> Sampler | None:
         """real: None. ours: samples of a fit at novelty 0, decoded latents of the pool. new: the same at the usual novelty.

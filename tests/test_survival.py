@@ -103,9 +103,10 @@ def test_after_a_fit_strength_is_1_and_no_more_is_measured(calibrated):
         augment.calibrate(IMAGES, LABELS)
 
 
-def test_a_data_set_over_it_varies_unless_strength_is_given(calibrated):
-    assert SyntheticDataset(FEW, augment=VAEAugment(calibrated._saved), ratio=0.1).augment.classes is None
+def test_a_data_set_over_it_fits_unless_a_strength_is_given(calibrated):
+    assert SyntheticDataset(FEW, augment=VAEAugment(calibrated._saved), ratio=0.1).augment.classes
     assert SyntheticDataset(FEW, augment=VAEAugment(calibrated._saved, strength=1), ratio=0.1).augment.classes
+    assert SyntheticDataset(FEW, augment=VAEAugment(calibrated._saved, strength=0.5), ratio=0.1).augment.classes is None
 
 
 def test_without_labels_none_are_read_and_what_was_known_is_forgotten(calibrated):

@@ -30,6 +30,7 @@ class Fitted:
     """
 
     strength: float
+    _strength: float | None  # None: the default
     residual: bool
     image_key: ImageKey
     novelty: float
@@ -59,7 +60,7 @@ class Fitted:
     @property
     def can_fit(self) -> bool:
         """Whether `fit` would replace nothing that was chosen: there is a bank, and how images move is the default."""
-        is_default = self._is_default_jitter and self.strength == 1 and self.residual
+        is_default = self._is_default_jitter and self._strength in (None, 1) and self.residual
         return self.bank is not None and is_default and self._fit is None
 
     @property

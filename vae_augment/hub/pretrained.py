@@ -28,8 +28,8 @@ class Pretrained:
     ) -> str | None:
         """Write a weights folder, which `from_pretrained` reads: config, tensors in float16, bank if there is one, card.
 
-        It does not hold what `VAEAugment.fit` learned, see `save_fit`; nor strength, p and jitter, which are a pipeline's, but
-        for a strength that `calibrate` found by labels.
+        It does not hold what `VAEAugment.fit` learned, see `save_fit`; nor strength, p and jitter, which are a
+        pipeline's, but for a strength that `calibrate` found by labels.
         A README.md in the folder keeps what was written into it by hand. The folder of an autoencoder of diffusers is as
         diffusers writes it, with `vae_augment.json` and the bank beside it.
 
