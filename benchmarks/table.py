@@ -99,6 +99,21 @@ def track_table(cells: Cells) -> str:
     return "\n".join(rows)
 
 
+def novelty_table(cells: Cells) -> str:
+    """New images of a class, the default, beside decoded latents of the pool, on the same draws (track B)."""
+    rows = [
+        "| data set | labels a class | draws | best policy alone | + decoded images of the pool | + new images | new - decoded |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for data, n in _cells_of(cells, "B"):
+        best = BEST[data]
+        alone, ours, new = (cells.get(("B", data, n, arm)) for arm in (best, f"{best}+ours", f"{best}+new"))
+        if alone and ours and new:
+            means = " | ".join(f"{mean(arm):.2f}" for arm in (alone, ours, new))
+            rows.append(f"| {data} | {n} | {len(new)} | {means} | {difference(new, ours)} |")
+    return "\n".join(rows)
+
+
 def encoder_table(cells: Cells, n: int = 10) -> str:
     """Track D, where a pretrained network compares the pool's images, too, beside track B, where none does."""
     rows = [

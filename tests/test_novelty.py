@@ -6,7 +6,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from vae_augment import LatentBank, VAEAugment, Weights, WeightsError, load_weights
+from benchmarks.novelty import frechet_distance, nearest_distance
+from train.near_copies import near_copies
+from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, load_weights
 from vae_augment.demo_data import fashion_sample
 from vae_augment.neighbourhoods import Neighbourhoods
 from vae_augment.prior import Exemplars, Mixture, StandardNormal
@@ -231,3 +233,33 @@ def test_a_bank_of_ones_own_is_generated_from(weights):
     assert torch.cdist(augment.generate(20).flatten(1), known).min(1).values.max() < 0.05
     augment.novelty = 1
     assert torch.cdist(augment.generate(20).flatten(1), known).min(1).values.median() > 1
+
+
+def test_the_frechet_distance_of_two_gaussians_is_the_known_one():
+    """Of equal covariances it is the squared distance of the means, of scaled ones sum_i (a_i - b_i)^2 of the deviations."""
+    torch.manual_seed(0)
+    root = torch.randn(6, 6, dtype=torch.float64)
+    covariance = root @ root.T
+    mean = torch.randn(6, dtype=torch.float64)
+    assert abs(frechet_distance((mean, covariance), (mean + 2, covariance)) - 4 * 6) < 1e-6
+    spread = torch.rand(6, dtype=torch.float64) + 1
+    one, other = (torch.diag(value.square()) for value in (spread, 3 * spread))
+    assert abs(frechet_distance((mean, one), (mean, other)) - float((2 * spread).square().sum())) < 1e-6
+
+
+def test_the_distance_to_the_nearest_training_image():
+    training = torch.randint(0, 256, (300, 1, 28, 28), dtype=torch.uint8)
+    assert nearest_distance(training[[7, 250]], training).max() < 1e-2
+    changed = training[:1].clone()
+    changed[0, 0, 0, 0] = 255 - changed[0, 0, 0, 0]
+    expected = abs(float(changed[0, 0, 0, 0]) - float(training[0, 0, 0, 0])) / 255
+    assert abs(float(nearest_distance(changed, training)) - expected) < 1e-2
+
+
+def test_a_run_tells_how_many_latents_of_its_bank_are_near_copies(weights):
+    """The bundled VAE draws its bank's images; one that draws nothing gives no image away."""
+    held_out = IMAGES[300:]
+    bank = LatentBank.from_images(weights.vae, IMAGES[:300])
+    assert near_copies(weights.vae, bank, IMAGES[:300], held_out) > 0.4
+    blind = VAE(VAEConfig(latent_dim=8)).eval()
+    assert near_copies(blind, LatentBank.from_images(blind, IMAGES[:300]), IMAGES[:300], held_out) < 0.1

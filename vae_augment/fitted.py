@@ -1,4 +1,4 @@
-"""Fitted: the half of `VAEAugment` that knows classes, from a few labelled images and a pool."""
+"""Fitted: the half of `VAEAugment` that makes new images: of classes, from a few labelled images and a pool, or of none."""
 
 import os
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from .vae import Codec
 
 
 class Fitted:
-    """`fit`, and what it makes possible, for a transform that has an engine and options.
+    """`fit` and what it makes possible, and `generate`, for a transform that has an engine and options.
 
     Args:
         strength, residual, image_key, novelty: of the transform.
