@@ -48,8 +48,10 @@ class Neighbourhoods:
         fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
         weights = torch.addmm(fixed, eps, of_eps)
-        # gathered and summed in one pass: for one latent the calls are what it costs
-        new = embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
+        if len(places) == 1:  # the calls are what it costs: these are 10 us cheaper
+            new = torch.mm(weights, self._latents.index_select(0, around.view(-1)))
+        else:  # gathered and summed in one pass
+            new = embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
         return new.view(-1, *self._shape)
 
 
