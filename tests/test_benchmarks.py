@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import decoding, encoders, label_spreading, own_images, rivals, survival, texts, unequal
+from benchmarks import decoding, encoders, label_spreading, novelty, own_images, rivals, survival, texts, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -29,6 +29,7 @@ from benchmarks.table import (
     interval,
     load,
     main_table,
+    novelty_table,
     paired,
     peer_table,
     policy_table,
@@ -64,6 +65,8 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
     for made in [
         *tables,
         unequal.table(),
+        novelty.table(),
+        novelty_table(cells),
         survival.curve_table(),
         survival.strength_table(),
         own_images.table(),
