@@ -162,7 +162,7 @@ def _origin(weights: Weights) -> str:
         trained = f"{pool['images']:,} images without labels: {_plain(pool['name'])}"
         trained += f" (sha256 of the pixels `{pool['sha256']}`)." if _is_sha256(pool["sha256"]) else "."
         # only of known data sets is it known which images are a test set
-        known = re.fullmatch(r"[\w-]+ training images(, shipped sample)?", str(pool["name"]))
+        known = re.fullmatch(r"[\w-]+ training images(, shipped sample|, JPEG copies)?", str(pool["name"]))
         nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
         held += f" {nothing} is in the weights" + ("." if "bank" in pool else " or the bank.")
     if "started_from" in pool:
