@@ -133,7 +133,7 @@ def test_cards_of_the_bundled_weights_have_their_accuracy():
     from benchmarks.table import load, main_table
     from vae_augment import hub
 
-    for name in hub.bundled():
+    for name in ("mnist", "fashion-mnist"):  # photographs' accuracy is measured with banks of their own
         card = (hub.BUNDLED / name / "README.md").read_text()
         rows = re.findall(rf"^\| {name} \| \d+ \| .* \|$", main_table(load()), re.MULTILINE)
         assert len(rows) == 4
