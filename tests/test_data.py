@@ -87,7 +87,7 @@ def test_a_recipe_for_photographs_is_that_of_the_bundled_weights(name):
     recipe, weights = RECIPES[name], hub.load(name)
     assert recipe.data == name
     assert recipe.vae == weights.vae.config
-    assert recipe.bank_size == len(weights.bank)
+    assert 0.99 * recipe.bank_size < len(weights.bank) <= recipe.bank_size  # less near copies
 
 
 def test_every_kind_of_image_file_is_read(tmp_path):

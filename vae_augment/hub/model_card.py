@@ -98,7 +98,7 @@ def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, 
         EvalResult(
             task_type="unconditional-image-generation",
             dataset_type=dataset or "imagefolder",  # the Hub's name for a user's own images
-            dataset_name=_one_line(weights.provenance.get("name", "unnamed")).removesuffix(" training images"),
+            dataset_name=_one_line(weights.provenance.get("name", "unnamed")).replace(" training images", ""),
             dataset_split="test",
             metric_type=metric,
             metric_name=title,
