@@ -1,6 +1,7 @@
 """A weights folder loads whole or not at all."""
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -277,13 +279,17 @@ def test_bundled_weights_of_photographs_serve_one_offline(name, monkeypatch):
     assert (new.mode, new.size) == ("RGB", (224, 160))
     change = (F.pil_to_tensor(new).float() - F.pil_to_tensor(picture)).square().mean().sqrt()
     assert 2 < change < 60  # grey levels
-    assert len(augment.bank) > 990
+    assert len(augment.bank) > 790
     assert set(hub.load(name).gains) == {"Noise", "PosteriorSample", "Interpolate", "Extrapolate", "LocalNoise"}
 
 
-def test_bundled_weights_leave_room_in_a_wheel_of_12_megabytes():
-    files = [path for name in hub.bundled() for path in (hub.BUNDLED / name).iterdir()]
-    assert sum(path.stat().st_size for path in files) < 11_500_000  # the rest of the package takes 0.5
+def test_the_package_leaves_room_in_a_wheel_of_12_megabytes():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path in Path(vae_augment.__file__).parent.rglob("*"):
+            if path.is_file() and path.suffix != ".pyc":
+                wheel.write(path)
+    assert len(packed.getvalue()) < 11_800_000  # the trainer takes 0.1 MB
 
 
 def test_bundled_cards_state_quality_and_time():

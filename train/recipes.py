@@ -106,8 +106,8 @@ RECIPES = {
     "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=600, batch_size=64),
     "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=12000),
     "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=8000),
-    "cifar10":       Recipe(data="cifar10",       vae=RGB32, steps=9000, batch_size=64, bank_size=1500),
-    "flowers":       Recipe(data="flowers",       vae=RGB64, steps=5000, batch_size=64, bank_size=1000),
+    "cifar10":       Recipe(data="cifar10",       vae=RGB32, steps=9000, batch_size=64, bank_size=1000),
+    "flowers":       Recipe(data="flowers",       vae=RGB64, steps=5000, batch_size=64, bank_size=800),
 }  # fmt: skip
 
 # what changes where a run starts from weights: they need fewer steps, shorter ones, and no warm-up
