@@ -2,6 +2,7 @@
 
 python -m benchmarks.speed                  all of it, about ten minutes: writes benchmarks/speed.json, prints the tables
 python -m benchmarks.speed --quick          a tenth of the time, noisier
+python -m benchmarks.speed --bundled        only the bundled weights of photographs, stored beside the other figures
 python -m benchmarks.speed --table          the tables of the stored figures, and the plot, benchmarks/speed.png
 
 Everything is measured in one run, path after path in turn, five times; a figure is the median of five ratios, with the
@@ -36,6 +37,7 @@ RESULTS = Path(__file__).parent / "speed.json"
 PLOT = Path(__file__).parent / "speed.png"
 REPEATS, ROUNDS = 5, 10
 SIZES = (32, 96, 224, 448)  # of colour images
+BUNDLED_SIZES = (32, 224)  # of those through the bundled weights of photographs
 WORKERS = (1, 2, 4)
 RAND_AUGMENT = "RandAugment"
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
@@ -87,6 +89,17 @@ def single(images: Tensor, ours: Mapping[str, Callable[[Any], Any]], seconds: fl
         paths[name] = (lambda t=transform: t(next(tensors)), 1)  # type: ignore[misc]
         if name in (RAND_AUGMENT, "RandomAffine", *ours):
             paths[f"{name}, PIL"] = (lambda t=transform: t(next(pil)), 1)  # type: ignore[misc]
+    return interleaved(paths, seconds)
+
+
+def bundled(images: Tensor, seconds: float) -> Figures:
+    """One colour image at a time through the bundled weights of photographs."""
+    ours = {name: VAEAugment.from_pretrained(name) for name in ("cifar10", "flowers")}
+    tensors, pil = _cycle(list(images)), _cycle([F.to_pil_image(image) for image in images])
+    paths: Paths = {}
+    for name, transform in ({RAND_AUGMENT: v2.RandAugment()} | ours).items():
+        paths[name] = (lambda t=transform: t(next(tensors)), 1)  # type: ignore[misc]
+        paths[f"{name}, PIL"] = (lambda t=transform: t(next(pil)), 1)  # type: ignore[misc]
     return interleaved(paths, seconds)
 
 
@@ -292,6 +305,17 @@ def _cycle(items: list[Any]) -> Iterator[Any]:
         yield from items
 
 
+def measure_bundled(quick: bool) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images, _ = fashion_sample()
+    colour = {size: F.resize(images[:64], [size, size]).expand(-1, 3, -1, -1).contiguous() for size in BUNDLED_SIZES}
+    return {
+        f"bundled weights, one image, 3 x {size} x {size}": bundled(colour[size], 0.05 if quick else 0.5)
+        for size in BUNDLED_SIZES
+    }
+
+
 def measure(quick: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -308,6 +332,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "one image, 1 x 28 x 28": single(images, grey | labelled, seconds),
         **{f"one image, 3 x {size} x {size}": single(colour[size], rgb, seconds) for size in SIZES},
+        **measure_bundled(quick),
         "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
         "DataLoader with one worker or more, net of loading": loaders(images, labels, plain, fitted, 1 if quick else 8),
         "memory of a worker, MB": memory(images, {"nothing": _same, RAND_AUGMENT: v2.RandAugment(), **grey}),
@@ -351,6 +376,7 @@ def plot(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--bundled", action="store_true", help="only the bundled weights of photographs, a minute")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     if options.table:
@@ -358,8 +384,11 @@ def main() -> None:
         plot(figures)
         print(tables(figures))
         return
-    figures = measure(options.quick)
-    if not options.quick:
+    figures = measure_bundled(options.quick) if options.bundled else measure(options.quick)
+    if options.bundled:
+        stored = json.loads(RESULTS.read_text())
+        RESULTS.write_text(json.dumps(stored | figures, indent=1) + "\n")
+    elif not options.quick:
         RESULTS.write_text(json.dumps(figures, indent=1) + "\n")
     print(tables(figures))
 

@@ -92,7 +92,11 @@ def test_json_says_the_same(capsys):
         told = json.loads(capsys.readouterr().out)
         weights, folder = hub.load(name), hub.BUNDLED / name
         assert (told["name"], told["source"], told["folder"], told["commit"]) == (name, "bundled", str(folder), None)
-        assert (told["channels"], told["size"], told["latent"]) == (1, 28, list(weights.vae.latent_shape))
+        assert (told["channels"], told["size"], told["latent"]) == (
+            weights.vae.channels,
+            weights.vae.size,
+            list(weights.vae.latent_shape),
+        )
         assert told["parameters"] == sum(p.numel() for p in weights.vae.parameters())
         assert (told["provenance"], told["metrics"], told["gains"]) == (
             weights.provenance,

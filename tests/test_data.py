@@ -15,6 +15,7 @@ import PIL.ImageOps
 import pytest
 import torch
 import yaml
+from torchvision.datasets import Flowers102
 from torchvision.transforms.v2 import functional as F
 
 from benchmarks import own_images
@@ -23,8 +24,8 @@ from tests.photographs import photograph, photographs
 from tests.running import python_m_train
 from train import data as datasets
 from train.__main__ import main
-from train.recipes import recipe_for_images
-from vae_augment import VAEAugment
+from train.recipes import RECIPES, recipe_for_images
+from vae_augment import VAEAugment, hub
 from vae_augment.demo_data import fashion_sample
 from vae_augment.engine import How
 from vae_augment.images import decode, upright
@@ -47,6 +48,46 @@ def test_a_data_set_of_torchvision_is_one_row_of_the_table(form, monkeypatch):
     assert torch.equal(torch.cat([data.train, data.test]), grey[:, None] if form == "MNIST" else colour)
     assert torch.equal(data.test_labels, LABELS[40:50])
     assert data.name == "Garments training images"
+
+
+@pytest.fixture
+def flowers102(tmp_path, monkeypatch):
+    """Torchvision's files of Flowers102, of two photographs a split."""
+    savemat = pytest.importorskip("scipy.io").savemat
+    folder = tmp_path / "flowers-102"
+    (folder / "jpg").mkdir(parents=True)
+    for i in range(1, 7):
+        photograph(i, (50, 40)).save(folder / "jpg" / f"image_{i:05d}.jpg")
+    savemat(folder / "setid.mat", {"trnid": [[5, 6]], "valid": [[1, 2]], "tstid": [[3, 4]]})
+    savemat(folder / "imagelabels.mat", {"labels": [[1, 2, 1, 2, 1, 2]]})
+    monkeypatch.setattr(Flowers102, "_check_integrity", lambda self: True)
+    return tmp_path
+
+
+def test_flowers_are_trained_on_two_splits_of_torchvision_and_measured_on_the_third(flowers102):
+    data = datasets.load("flowers", 3, 64, str(flowers102))
+    assert data.name == "Flowers102 training images"
+    assert (data.train.shape, data.test.shape) == ((4, 3, 64, 64), (2, 3, 64, 64))
+    assert data.test_labels.tolist() == [0, 1]
+    expected, _, _ = decode.read_images(
+        [flowers102 / "flowers-102" / "jpg" / f"image_0000{i}.jpg" for i in (5, 6, 1, 2, 3, 4)],
+        decode.open_image, 3, 64, flowers102,
+    )  # fmt: skip
+    assert torch.equal(torch.cat([data.train, data.test]), expected)
+
+
+def test_a_library_that_reads_a_data_set_and_is_missing_is_named(flowers102, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(FileNotFoundError, match=r"Flowers102 is read with scipy.*pip install scipy"):
+        datasets.load("flowers", 3, 64, str(flowers102))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "flowers"])
+def test_a_recipe_for_photographs_is_that_of_the_bundled_weights(name):
+    recipe, weights = RECIPES[name], hub.load(name)
+    assert recipe.data == name
+    assert recipe.vae == weights.vae.config
+    assert 0.99 * recipe.bank_size < len(weights.bank) <= recipe.bank_size  # less near copies
 
 
 def test_every_kind_of_image_file_is_read(tmp_path):

@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES
+from tests.photographs import photograph
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment
 from vae_augment.demo_data import fashion_sample
 
@@ -462,6 +463,8 @@ def test_augment_none_picks_bundled_weights_that_fit():
     assert dataset.augment.source == "fashion-mnist"
     assert (dataset[150][0].mode, dataset[150][0].size) == ("RGB", (40, 40))
     assert SyntheticDataset(FEW, augment="mnist").augment.source == "mnist"
+    for side, name in ((32, "cifar10"), (128, "flowers")):
+        assert SyntheticDataset([photograph(i, (side, side)) for i in range(4)], ratio=1).augment.source == name
 
 
 def test_splits_loaders_and_pickling(augment):

@@ -1,6 +1,7 @@
 """A weights folder loads whole or not at all."""
 
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -9,14 +10,17 @@ import struct
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from torchvision.transforms.v2 import functional as F
 
 import vae_augment
 from tests.conftest import FEW, IMAGES
+from tests.photographs import photograph
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, hub, version
 from vae_augment.hub.format import config_checksum
 from vae_augment.pool.latent_hog import LatentHogView
@@ -264,6 +268,28 @@ def test_bundled_weights_reconstruct(name):
     z = weights.bank.latents[:100].float()
     back = weights.vae.encode(weights.vae.decode(z)).mean
     assert torch.nn.functional.cosine_similarity(z, back).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", ["cifar10", "flowers"])
+def test_bundled_weights_of_photographs_serve_one_offline(name, monkeypatch):
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("network"))
+    augment, picture = VAEAugment.from_pretrained(name), photograph(3, (224, 160))
+    torch.manual_seed(0)
+    new = augment(picture)
+    assert (new.mode, new.size) == ("RGB", (224, 160))
+    change = (F.pil_to_tensor(new).float() - F.pil_to_tensor(picture)).square().mean().sqrt()
+    assert 2 < change < 60  # grey levels
+    assert len(augment.bank) > 790
+    assert set(hub.load(name).gains) == {"Noise", "PosteriorSample", "Interpolate", "Extrapolate", "LocalNoise"}
+
+
+def test_the_package_leaves_room_in_a_wheel_of_12_megabytes():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path in Path(vae_augment.__file__).parent.rglob("*"):
+            if path.is_file() and path.suffix != ".pyc":
+                wheel.write(path)
+    assert len(packed.getvalue()) < 11_800_000  # the trainer takes 0.1 MB
 
 
 def test_bundled_cards_state_quality_and_time():

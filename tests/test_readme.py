@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -81,6 +82,7 @@ def test_commands_run(command, tmp_path, request):
     words = shlex.split(command)
     (tmp_path / "photos").mkdir()
     to_pil_image(IMAGES[0].repeat(3, 1, 1)).save(tmp_path / "photos" / "boot.jpg")
+    np.save(tmp_path / "bands.npy", IMAGES[:8].repeat(1, 4, 1, 1).numpy())
     if "runs/sample" in command:
         request.getfixturevalue("beside_a_run")  # in tmp_path
     if words[0] == "vae-augment":
@@ -133,7 +135,7 @@ def test_cards_of_the_bundled_weights_have_their_accuracy():
     from benchmarks.table import load, main_table
     from vae_augment import hub
 
-    for name in hub.bundled():
+    for name in ("mnist", "fashion-mnist"):  # photographs' accuracy is measured with banks of their own
         card = (hub.BUNDLED / name / "README.md").read_text()
         rows = re.findall(rf"^\| {name} \| \d+ \| .* \|$", main_table(load()), re.MULTILINE)
         assert len(rows) == 4

@@ -181,8 +181,11 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
         (["sample", "--grad_clip", "0"], "grad_clip must be above 0"),
         (["sample", "--kl_warmup", "5"], "at most 1, got 500.0 and 5.0"),
         (["sample", "--seed", str(2**64)], "seed must be from -2**63 to 2**64 - 1"),
-        (["--data", "cifar"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
-        (["--data", "cifar", "--size", "32"], "mnist, fashion-mnist, sample, folder:PATH, or hf:NAME"),
+        (["--data", "cifar"], "mnist, fashion-mnist, cifar10, flowers, sample, folder:PATH, array:FILE, or hf:NAME"),
+        (
+            ["--data", "cifar", "--size", "32"],
+            "mnist, fashion-mnist, cifar10, flowers, sample, folder:PATH, array:FILE, or hf:NAME",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_error(arguments, message, tmp_path, monkeypatch, capsys):
@@ -200,7 +203,11 @@ def test_no_arguments_is_no_training(tmp_path, monkeypatch, capsys):
         main([])
     printed = capsys.readouterr()
     assert printed.out == ""
-    for part in ("python -m train mnist", "--data folder:PATH", "recipes: sample, mnist, fashion-mnist"):
+    for part in (
+        "python -m train mnist",
+        "--data folder:PATH",
+        "recipes: sample, mnist, fashion-mnist, cifar10, flowers",
+    ):
         assert part in printed.err
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
 python -m train mnist                       one of the recipes
 python -m train mnist --steps 500 --vae.latent_dim 32
 python -m train --data folder:PATH --size 64    images of your own, resized to 64x64; or --data hf:NAME
+python -m train --data array:FILE.npy            the same of an array (N, C, H, W), of 1 to 64 channels
 python -m train --from mnist --data folder:PATH  go on from weights that are there, on images of your own
 python -m train --config RUN/training.yaml  the same run again
 python -m train --resume RUN                go on where a run was stopped

@@ -196,7 +196,8 @@ def _recipe_by_look(data: str, channels: str | None, size: int | None, spatial: 
     look = datasets.look(data)
     look = look._replace(channels=int(channels) if channels else look.channels)
     is_vector = are_glyphs(look) if spatial is None else spatial.lower() == "false"
-    seen = f"{data}: {'grey' if look.channels == 1 else 'colour'} images of about {look.side} pixels"
+    kinds = {1: "grey", 3: "colour"}
+    seen = f"{data}: {kinds.get(look.channels, f'{look.channels}-channel')} images of about {look.side} pixels"
     seen += f", {look.background:.0%} background" if look.background else ""
     if is_vector:
         kind, other = "characters and the like, a vector latent", "--vae.spatial true takes that for photographs"
@@ -349,7 +350,7 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
     optional(
         "--size",
         type=int | None,
-        help=f"side of the model's images in pixels, for --data folder: and hf:; default {DEFAULT_SIZE}",
+        help=f"side of the model's images in pixels, for --data folder:, array: and hf:; default {DEFAULT_SIZE}",
     )
     optional("--out", type=str | None, help="folder to write; default runs/NAME, or NAME-2 if that exists")
     optional("--root", type=str | None, help=f"folder of torchvision's data sets; default ${datasets.ROOT_VARIABLE}")

@@ -11,19 +11,28 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 from torchvision import datasets
 
 from vae_augment.demo_data import fashion_sample
 from vae_augment.images import Look, decode, look_at, to_model
 from vae_augment.images import files as image_files
 
-from . import hugging_face, paths
+from . import arrays, hugging_face, paths
 from .recipes import RECIPE_FILE
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
-OWN_IMAGES = ("folder:", "hf:")  # prefixes of data sets with any images, of any size
-# classes with `data`, pixels (N, H, W) or (N, H, W, C), and `targets`, class numbers: also CIFAR10, CIFAR100, KMNIST
-TORCHVISION: dict[str, type[Any]] = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}
+OWN_IMAGES = ("folder:", "array:", "hf:")  # prefixes of data sets with any images, of any size
+# classes with `data`, pixels (N, H, W) or (N, H, W, C), and `targets`, class numbers: also CIFAR100, KMNIST
+TORCHVISION: dict[str, type[Any]] = {
+    "mnist": datasets.MNIST,
+    "fashion-mnist": datasets.FashionMNIST,
+    "cifar10": datasets.CIFAR10,
+}
+# classes of image files in splits, opened one by one: splits to train on, and the one that is held out
+TORCHVISION_FILES: dict[str, tuple[type[Any], tuple[str, ...], str]] = {
+    "flowers": (datasets.Flowers102, ("train", "val"), "test"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,27 +76,34 @@ def load(name: str, channels: int, size: int, root: str | None = None) -> Data:
     check_name(name)
     if name in TORCHVISION:
         return _resized(_torchvision(name, root_folder(root)), channels, size)
+    if name in TORCHVISION_FILES:
+        return _torchvision_files(name, channels, size, root_folder(root))
     if name == "sample":
         images, labels = fashion_sample()
         data = Data("Fashion-MNIST training images, shipped sample", images, images, labels)
         return _split(_resized(data, channels, size))
     if name.startswith("folder:"):
         return _folder(_path(name), channels, size, root_folder(root))
+    if name.startswith("array:"):
+        return _array(name, channels, size, root_folder(root))
     return _hugging_face(_hub_or_folder(name), channels, size, root_folder(root))
 
 
 def check_name(name: str) -> None:
     """Raise ValueError if no data set has this name."""
-    if name in TORCHVISION or name == "sample" or name.startswith(OWN_IMAGES):
+    own = (*TORCHVISION, *TORCHVISION_FILES, "sample")
+    if name in own or name.startswith(OWN_IMAGES):
         return
     hint = f". For the folder of that name write folder:{name}" if paths.expanded(name).is_dir() else ""
     raise ValueError(
-        f"unknown data set {name!r}: choose one of {', '.join(TORCHVISION)}, sample, folder:PATH, or hf:NAME{hint}"
+        f"unknown data set {name!r}: choose one of {', '.join(own)}, folder:PATH, array:FILE, or hf:NAME{hint}"
     )
 
 
 def detect_channels(name: str) -> int:
-    """Return 1 if the images of `folder:PATH` or `hf:NAME` are grey, else 3."""
+    """Return 1 if the images of `folder:PATH` or `hf:NAME` are grey, else 3; those of `array:FILE` have their own."""
+    if name.startswith("array:"):
+        return int(arrays.open_array(_path(name)).shape[1])
     if name.startswith("folder:"):
         return decode.detect_channels(_at_a_glance(name))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
@@ -95,7 +111,9 @@ def detect_channels(name: str) -> int:
 
 
 def look(name: str) -> Look:
-    """Return what the images of `folder:PATH` or `hf:NAME` are like at a glance."""
+    """Return what the images of `folder:PATH`, `array:FILE` or `hf:NAME` are like at a glance."""
+    if name.startswith("array:"):
+        return arrays.look_at_array(_path(name))
     if name.startswith("folder:"):
         return look_at(_at_a_glance(name))
     dataset, column, _ = hugging_face.open_dataset(_hub_or_folder(name))
@@ -104,7 +122,8 @@ def look(name: str) -> Look:
 
 def short_name(name: str) -> str:
     """Return the last part of the PATH or NAME of images of one's own, `..` resolved; empty for other data sets."""
-    return paths.storable(os.path.basename(os.path.abspath(_path(name)))) if name.startswith(OWN_IMAGES) else ""
+    last = paths.storable(os.path.basename(os.path.abspath(_path(name)))) if name.startswith(OWN_IMAGES) else ""
+    return last.removesuffix(".npy") if name.startswith("array:") else last
 
 
 def root_folder(root: str | None) -> Path:
@@ -131,7 +150,9 @@ def _hub_or_folder(name: str) -> str:
 def _after_colon(name: str) -> str:
     rest = name.partition(":")[2]
     if not rest:
-        raise ValueError(f"{name} names no images: write folder:PATH or hf:NAME, folder:. for the current folder")
+        raise ValueError(
+            f"{name} names no images: write folder:PATH, array:FILE or hf:NAME, folder:. for the current folder"
+        )
     return rest
 
 
@@ -147,7 +168,7 @@ def _to_uint8(x: Tensor) -> Tensor:
 
 
 def _torchvision(name: str, root: Path) -> Data:
-    train, test = (_downloaded(name, root, is_train) for is_train in (True, False))
+    train, test = (_downloaded(TORCHVISION[name], root, train=is_train) for is_train in (True, False))
     title = f"{type(train).__name__} training images"
     return Data(title, _channels_first(train.data), _channels_first(test.data), torch.as_tensor(test.targets))
 
@@ -158,18 +179,40 @@ def _channels_first(pixels: Any) -> Tensor:
     return images[:, None] if images.ndim == 3 else images.movedim(-1, 1).contiguous()
 
 
-def _downloaded(name: str, root: Path, train: bool) -> Any:
+def _torchvision_files(name: str, channels: int, size: int, root: Path) -> Data:
+    kind, train, test = TORCHVISION_FILES[name]
+    splits = [_downloaded(kind, root, split=split) for split in (*train, test)]
+    images: ConcatDataset[Any] = ConcatDataset(splits)
+    labels = [str(label) for split in splits for label in split._labels]  # without opening an image
+    held_out = range(len(images) - len(splits[-1]), len(images))
+
+    title = f"{kind.__name__} training images"
+    return _read_split(
+        title, range(len(images)), labels, held_out, lambda i: images[i][0], channels, size, root, kind="image "
+    )
+
+
+def _downloaded(kind: type[Any], root: Path, **split: bool | str) -> Any:
+    """The data set, downloaded if it is not there yet.
+
+    Raises:
+        FileNotFoundError: it cannot be, or a library that reads it is missing.
+    """
+    name = kind.__name__
     try:
-        return TORCHVISION[name](str(root), train=train)
-    except RuntimeError:  # not there yet
-        pass
-    try:
-        return TORCHVISION[name](str(root), train=train, download=True)
-    except (OSError, RuntimeError) as error:
-        kind = TORCHVISION[name].__name__
+        try:
+            return kind(str(root), **split)
+        except RuntimeError:  # not there yet
+            return kind(str(root), **split, download=True)
+    except ImportError as error:
+        library = str(error.name).partition(".")[0]
         raise FileNotFoundError(
-            f"{kind} is not under {root} and could not be downloaded ({error}). On a machine with network run "
-            f"`python -c \"import torchvision; torchvision.datasets.{kind}('DIR', download=True)\"`, then pass --root DIR "
+            f"torchvision's {name} is read with {library}, which is missing: pip install {library}"
+        ) from None
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"{name} is not under {root} and could not be downloaded ({error}). On a machine with network run "
+            f"`python -c \"import torchvision; torchvision.datasets.{name}('DIR', download=True)\"`, then pass --root DIR "
             f"or set {ROOT_VARIABLE}=DIR; `python -m train sample` needs no download"
         ) from None
 
@@ -180,6 +223,11 @@ def _folder(path: Path, channels: int, size: int, scratch: Path) -> Data:
     title = f"{'training ' if test else ''}images of {paths.storable(os.path.basename(os.path.abspath(path)))}"
     held_out = [test[i] for i in _fixed_permutation(len(test))] or _held_out_tenth(len(files))
     return _read_split(title, files, labels, held_out, decode.open_image, channels, size, scratch)
+
+
+def _array(name: str, channels: int, size: int, scratch: Path) -> Data:
+    images = arrays.read_array(_path(name), channels, size, scratch)
+    return _split(Data(f"images of {short_name(name)}", images, images))
 
 
 def _hugging_face(name: str, channels: int, size: int, scratch: Path) -> Data:

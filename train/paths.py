@@ -10,7 +10,7 @@ from vae_augment.atomic import atomic_write
 PLACE_FILE = (
     "images.path"  # in a run's folder: where its images lay, absolute; it is not part of the weights, nor published
 )
-FOLDER = "folder:"  # prefix of a data set that is a folder of images
+LOCAL = ("folder:", "array:")  # prefixes of data sets that are a folder of images, or a file of them
 
 
 def storable(text: str) -> str:
@@ -48,20 +48,20 @@ def cache_folder() -> Path:
 
 
 def remember_place(run: Path, data: str) -> None:
-    """Write down where the images of a new run lie, for `remembered_place`; nothing for images of no folder."""
+    """Write down where the images of a new run lie, for `remembered_place`; nothing for images of no folder or file."""
     (run / PLACE_FILE).unlink(missing_ok=True)
-    if data.startswith(FOLDER):
-        place = os.path.abspath(expanded(data.removeprefix(FOLDER)))
+    if data.startswith(LOCAL):
+        place = os.path.abspath(expanded(data.partition(":")[2]))
         atomic_write(run / PLACE_FILE, storable(place).encode())
 
 
 def remembered_place(run: Path, data: str) -> str:
-    """Return the data set of a run with the folder where its images lay, if that is still there."""
+    """Return the data set of a run with the folder or file where its images lay, if that is still there."""
     path = run / PLACE_FILE
-    if not data.startswith(FOLDER) or not path.is_file():
+    if not data.startswith(LOCAL) or not path.is_file():
         return data
     place = path.read_text("utf-8", "replace")
-    return FOLDER + place if expanded(place).is_dir() else data
+    return f"{data.partition(':')[0]}:{place}" if expanded(place).exists() else data
 
 
 def _as_the_system_has_it(text: str) -> str:

@@ -52,7 +52,8 @@ def contact_sheet(vae: VAE, images: Tensor, prior: Prior, gain: float | None = N
 
 
 def _picture(images: Tensor, columns: int) -> Image:
-    picture: Image = to_pil_image(make_grid(images, nrow=columns, padding=1, pad_value=0.5))
+    shown = images[:, : 3 if images.shape[1] > 2 else 1]  # of many channels the first three
+    picture: Image = to_pil_image(make_grid(shown, nrow=columns, padding=1, pad_value=0.5))
     times = _magnification(images)
     return picture.resize((picture.width * times, picture.height * times), resample=0)
 

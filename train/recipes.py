@@ -17,9 +17,9 @@ class Recipe:
     """Settings of a training run. Every field is a flag, a line of training.yaml and of the model card."""
 
     data: str = "sample"
-    """data set to train on: mnist, fashion-mnist, sample (shipped Fashion-MNIST images), folder:PATH of image files (if it
-    holds train/ and test/ or val/, those in train/), or hf:NAME, a data set of the Hugging Face Hub or a folder in its
-    format"""
+    """data set to train on: mnist, fashion-mnist, cifar10, flowers, sample (shipped Fashion-MNIST images), folder:PATH of
+    image files (if it holds train/ and test/ or val/, those in train/), array:FILE, a .npy file of images (N, C, H, W) of any
+    channels, or hf:NAME, a data set of the Hugging Face Hub or a folder in its format"""
     start: str | None = None
     """weights to start from, also written --from: a bundled name, a folder or a Hub id, whose architecture the run keeps; null:
     random ones"""
@@ -97,11 +97,17 @@ CHANGEABLE_ON_RESUME = ("keep", "checkpoint_every", "data")
 
 GREY28 = VAEConfig(channels=1, size=28, latent_dim=48, patch=7, width=160, neck=32)
 
+# of photographs: a spatial latent, and a bank that fits a wheel
+RGB32 = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, patch=4, width=96)
+RGB64 = VAEConfig(channels=3, size=64, latent_dim=4, spatial=True, patch=4, width=96)
+
 # a row for another data set of torchvision needs its name in data.TORCHVISION, and nothing else
 RECIPES = {
     "sample":        Recipe(data="sample",        vae=replace(GREY28, latent_dim=16), steps=600, batch_size=64),
     "mnist":         Recipe(data="mnist",         vae=GREY28,                         steps=12000),
     "fashion-mnist": Recipe(data="fashion-mnist", vae=replace(GREY28, latent_dim=64), steps=8000),
+    "cifar10":       Recipe(data="cifar10",       vae=RGB32, steps=9000, batch_size=64, bank_size=1000),
+    "flowers":       Recipe(data="flowers",       vae=RGB64, steps=5000, batch_size=64, bank_size=800),
 }  # fmt: skip
 
 # what changes where a run starts from weights: they need fewer steps, shorter ones, and no warm-up
@@ -132,7 +138,7 @@ def recipe_for_images(data: str, channels: int, size: int) -> Recipe:
     photographs.
 
     Args:
-        data: `folder:PATH` or `hf:NAME`.
+        data: `folder:PATH`, `array:FILE` or `hf:NAME`.
         channels, size: of the images the model works on.
 
     Raises:

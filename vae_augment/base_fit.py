@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -79,18 +80,19 @@ class _ReadAgain:
 
 
 def bundled_for(base: Reader, count: int) -> str:
-    """Name the bundled weights that reconstruct a few images of a base of so many samples best.
+    """Name the bundled weights that suit a base of so many samples, by a few of its images.
+
+    They are grey or of colours as the images are, and of the size that is nearest to theirs: a spatial latent draws anything
+    well at more pixels than there are. Of several those that reconstruct the images best.
 
     Raises:
         ValueError: none reconstruct them well.
     """
     images = [base.image(i * count // 16) for i in range(min(16, count))]
     vaes = {name: hub.load(name).vae for name in hub.bundled()}
-    quality = {
-        name: _psnr(config, images)
-        for name, config in vaes.items()
-        if all(_loses_no_colour(image, config.channels) for image in images)
-    }
+    channels, side = max(map(_channels, images)), statistics.median(max(_shape(image)[-2:]) for image in images)
+    away = {name: abs(math.log(max(side, 1) / c.size)) for name, c in vaes.items() if c.channels == channels}
+    quality = {name: _psnr(vaes[name], images) for name, far in away.items() if far == min(away.values())}
     if not quality or max(quality.values()) < LEAST_PSNR:
         listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in vaes.items())
         best = f", at best {max(quality.values()):.1f} dB PSNR" if quality else ""
@@ -144,12 +146,11 @@ def _shape(image: PIL.Image.Image | Tensor) -> tuple[int, ...]:
     return tuple(image.shape)
 
 
-def _loses_no_colour(image: PIL.Image.Image | Tensor, channels: int) -> bool:
-    """Whether a VAE of so many channels sees all of its colours: grey may be stored as RGB."""
+def _channels(image: PIL.Image.Image | Tensor) -> int:
+    """Channels of an image; 1 of a grey one, which may be stored as RGB."""
     pixels, _ = unpack(image)
-    if pixels.shape[-3] == 3 and channels == 1:
-        return bool((pixels == pixels[..., :1, :, :]).all())
-    return pixels.shape[-3] == channels or pixels.shape[-3] == 1
+    is_grey = pixels.shape[-3] == 3 and bool((pixels == pixels[..., :1, :, :]).all())
+    return 1 if is_grey else pixels.shape[-3]
 
 
 @torch.no_grad()

@@ -106,6 +106,11 @@ class Encoder:
 
     def see(self, image: Any) -> Tensor:
         """An image, or a batch, as the encoder sees it before normalisation: float32 `(B, C, S, S)` in [0, 1]."""
+        if isinstance(image, Tensor) and image.ndim > 2 and image.shape[-3] not in (1, 3):
+            raise ValueError(
+                f"an encoder sees images of 1 or 3 channels, got {image.shape[-3]}: give it those that it knows, or features of "
+                "your own, features=array"
+            )
         x: Tensor = to_model(image, self.channels, self.size)[0]
         return x.clamp(0, 1)
 

@@ -109,7 +109,7 @@ def _model_index(weights: Weights, name: str, dataset: str | None) -> dict[str, 
         EvalResult(
             task_type="unconditional-image-generation",
             dataset_type=dataset or "imagefolder",  # the Hub's name for a user's own images
-            dataset_name=_one_line(weights.provenance.get("name", "unnamed")).removesuffix(" training images"),
+            dataset_name=_one_line(weights.provenance.get("name", "unnamed")).replace(" training images", ""),
             dataset_split="test",
             metric_type=metric,
             metric_name=title,
@@ -173,7 +173,7 @@ def _origin(weights: Weights) -> str:
         trained = f"{pool['images']:,} images without labels: {_plain(pool['name'])}"
         trained += f" (sha256 of the pixels `{pool['sha256']}`)." if _is_sha256(pool["sha256"]) else "."
         # only of known data sets is it known which images are a test set
-        known = re.fullmatch(r"[\w-]+ training images(, shipped sample)?", str(pool["name"]))
+        known = re.fullmatch(r"[\w-]+ training images(, shipped sample|, JPEG copies)?", str(pool["name"]))
         nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
         held += f" {nothing} is in the weights" + ("." if "bank" in pool else " or the bank.")
     if "started_from" in pool:

@@ -67,8 +67,8 @@ def data_without_path(name: str) -> str:
         ('folder:photos', 'hf:you/birds')
     """
     kind, _, rest = name.partition(":")
-    if kind == "folder":
-        return f"folder:{_last_part(rest)}"
+    if kind in ("folder", "array"):
+        return f"{kind}:{_last_part(rest)}"
     path, options = re.fullmatch(r"([^:@]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]  # it matches any text
     return f"hf:{_last_part(path)}{options}" if kind == "hf" and _is_local(path) else name
 
@@ -100,7 +100,9 @@ def command_without_paths(text: str) -> str:
             if (flag or "".join(reduced[-1:])) in START_FLAGS:
                 value = weights_without_path(value)
             else:
-                value = data_without_path(value) if value.startswith(("folder:", "hf:")) else _last_part(value)
+                value = (
+                    data_without_path(value) if value.startswith(("folder:", "array:", "hf:")) else _last_part(value)
+                )
         reduced.append(f"{flag}{equals}{value}")
     return shlex.join(reduced)
 

@@ -10,6 +10,6 @@ def bundled() -> list[str]:
 
     Example:
         >>> bundled()
-        ['fashion-mnist', 'mnist']
+        ['cifar10', 'fashion-mnist', 'flowers', 'mnist']
     """
     return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))

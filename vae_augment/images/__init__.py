@@ -21,8 +21,8 @@ from .kinds import (
 from .label import LabelAt, label_of, labels_of, plain_label, with_label
 from .labelled import Labels, lacks_label, pair_up, read_labelled
 from .like import in_kind_of
-from .look import Look, look_at
-from .memory import usable_memory
+from .look import Look, look_at, look_at_grey
+from .memory import allocate, usable_memory
 from .parts import describe_sample, plain_dict, plain_key
 from .sample import (
     ImageKey,
@@ -49,6 +49,7 @@ __all__ = [
     "Reader",
     "Restore",
     "all_to_model",
+    "allocate",
     "as_floats",
     "as_pixels",
     "check_has_image",
@@ -79,6 +80,7 @@ __all__ = [
     "lacks_label",
     "lead_shape",
     "look_at",
+    "look_at_grey",
     "over_flat_colour",
     "pair_up",
     "plain_dict",

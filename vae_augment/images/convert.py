@@ -10,10 +10,10 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 
 from .appearance import has_transparency, over_flat_colour
+from .enlarge import enlarged, resized
 from .kinds import check_has_channels
 
 Restore = Callable[..., Any]
@@ -117,7 +117,7 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
     x = match_channels(_floats_at_size(flat, (size, size)), channels)
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
-        grown = match_channels(resized(y, flat.shape[-2:]), flat.shape[1])
+        grown = match_channels(enlarged(y, like=flat), flat.shape[1])
         if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and grown is not y:
             values = grown.mul_(scale).add_(flat)  # in place: allocating another large tensor takes longer
         elif is_change:  # in the wider dtype: a change of 0 returns the image exactly, with gradient 1
@@ -227,7 +227,9 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
             )
     if pixels.shape[-3] != channels and {pixels.shape[-3], channels} != {1, 3}:
         remedy = (
-            ". If the channels come last, put them first: image.movedim(-1, -3)" if pixels.shape[-1] in (1, 3) else ""
+            ". If the channels come last, put them first: image.movedim(-1, -3)"
+            if pixels.shape[-1] in (1, 3, channels)
+            else ""
         )
         raise ValueError(f"this VAE was trained on {channels}-channel images, got {pixels.shape[-3]} channels{remedy}")
     if not resize and pixels.shape[-2:] != (size, size):
@@ -252,12 +254,6 @@ def match_channels(x: Tensor, channels: int) -> Tensor:
     if channels == 3:
         return x.expand(-1, 3, -1, -1)
     return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def resized(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    if x.shape[-2:] == tuple(size):
-        return x
-    return interpolate(x, size=tuple(size), mode="bilinear", antialias=True)
 
 
 def as_floats(images: Tensor) -> Tensor:

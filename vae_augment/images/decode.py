@@ -112,7 +112,9 @@ def read_images(
     """
     mode = {1: "L", 3: "RGB"}.get(channels)
     if mode is None:
-        raise ValueError(f"image files have 1 or 3 channels, not {channels}: set --vae.channels")
+        raise ValueError(
+            f"image files have 1 or 3 channels, not {channels}: set --vae.channels, or give array:FILE.npy"
+        )
     budget = PixelBudget(memory_limit() // 4 // DECODING_BYTES)
 
     def read_one(source: Any) -> Tensor | Exception:

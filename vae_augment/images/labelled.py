@@ -135,8 +135,8 @@ class Pairs:
     """Images and their labels, each in one array, tensor or list, as a data set of pairs.
 
     Args:
-        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)`, `(N, H, W, C)` or, of one channel or three,
-            `(N, C, H, W)`, or a sequence of images.
+        images: a tensor `(N, C, H, W)` or `(N, H, W)`, an array `(N, H, W)`, `(N, H, W, C)` or
+            `(N, C, H, W)`, of fewer channels than pixels a side, or a sequence of images.
         labels: one for each.
         image_key: where the image is, if they are samples.
 
@@ -154,7 +154,7 @@ class Pairs:
             raise ValueError(f"there are {len(images)} images and {len(labels)} labels: give one label for each image")
         if isinstance(images, np.ndarray):
             images = torch.from_numpy(images)
-            if images.ndim == 4 and (images.shape[-1] in COLOURS or images.shape[1] not in COLOURS):
+            if images.ndim == 4 and _has_channels_last(images):
                 images = images.movedim(-1, 1)
         self.images = images[:, None] if isinstance(images, Tensor) and images.ndim == 3 else images
         self.labels, self.image_key = labels, checked_key(image_key)
@@ -167,3 +167,9 @@ class Pairs:
         if self.image_key is not None:
             image, _ = extract_image(image, self.image_key, f"sample {index}")
         return image, self.labels[index]
+
+
+def _has_channels_last(images: Tensor) -> bool:
+    """Whether images of four dimensions are `(N, H, W, C)`: grey or colour if either end says so, else the end that is less."""
+    first, last = images.shape[1], images.shape[-1]
+    return last in COLOURS or (first not in COLOURS and last <= first)

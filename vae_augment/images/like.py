@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from .convert import as_pixels, match_channels, resized, unpack
+from .convert import as_pixels, match_channels, unpack
+from .enlarge import resized
 from .kinds import PIL_MODES
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from .decode import CHANNEL_CHECK_IMAGES, detect_channels, open_image
 from .spread import spread_places
@@ -19,7 +20,7 @@ class Look(NamedTuple):
 
     Args:
         images: how many there are.
-        channels: 1 if they are grey, else 3.
+        channels: 1 if they are grey, 3 of other image files; of an array its own.
         side: in pixels, of the longer sides the median.
         background: part of an image that has its most frequent level of grey, of 16; the median over images, 0 of large ones.
     """
@@ -42,6 +43,11 @@ def look_at(sources: Sequence[Any], open_image: Callable[[Any], Image.Image] = o
             continue
     channels = detect_channels(sources, open_image)
     return Look(len(sources), channels, round(statistics.median(sides or [0])), statistics.median(backgrounds or [0.0]))
+
+
+def look_at_grey(pixels: Tensor, images: int, side: int) -> Look:
+    """The same of some grey images, uint8 `(N, 1, H, W)`, of so many of this side."""
+    return Look(images, 1, side, statistics.median(_background(Image.fromarray(one[0].numpy())) for one in pixels))
 
 
 def _background(image: Image.Image) -> float:

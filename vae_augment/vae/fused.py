@@ -55,6 +55,9 @@ class FusedVAE:
         # where an image's pixels are among those of its patches
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
+        # the same two of images whose channels lie last
+        self.windows_last = self.windows % c.size**2 * c.channels + self.windows // c.size**2
+        self.places_last = self.places.view(c.channels, -1).T.flatten()
         self.not_and_moved = torch.tensor([[0.0], [1.0]], dtype=torch.float32)
         self.chunk = self._chunk(CHUNK)
 
@@ -80,20 +83,20 @@ class FusedVAE:
         """`encode_whitened(x).mean`."""
         if x.shape[0] > self.chunk:
             return self._in_parts(self.whitened_mean, x)
-        return self._latent(self._mean(x.reshape(x.shape[0], -1), self.patches))
+        return self._latent(self._mean(x.reshape(x.shape[0], -1), self.patches, self.windows))
 
     def mean_of_bytes(self, pixels: Tensor) -> Tensor:
         """The same of uint8 images `(..., C, S, S)`, up to rounding: `(B, *latent_shape)`."""
         x = pixels.reshape(-1, self.places.shape[0])
         if x.shape[0] > self.chunk:
             return self._in_parts(self.mean_of_bytes, x)
-        return self._latent(self._mean(x.float(), self.patches_of_bytes))
+        return self._latent(self._mean(x.float(), self.patches_of_bytes, self.windows))
 
     def encode_whitened(self, x: Tensor) -> Posterior:
         """float32 `(B, C, S, S)` in [0, 1] -> the posterior in whitened units, `(B, *latent_shape)`."""
         if x.shape[0] > self.chunk:
             return Posterior(*map(torch.cat, zip(*map(self.encode_whitened, x.split(self.chunk)), strict=True)))
-        features = self._features(x.reshape(x.shape[0], -1), self.patches)
+        features = self._features(x.reshape(x.shape[0], -1), self.patches, self.windows)
         mean, raw = torch.addmm(self.to_latent[0], features, self.to_latent[1]).float().chunk(2, 1)
         std = raw.tanh().mul_(3).add_(self.log_std_shift).exp_()
         return Posterior(*(self._latent(part.reshape(x.shape[0], -1)) for part in (mean, std)))
@@ -108,7 +111,7 @@ class FusedVAE:
         """`decode_whitened(mean + amount * move) - decode_whitened(mean)`."""
         if mean.shape[0] > self.chunk:
             return self._in_parts(lambda a, b: self.decoded_change(a, b, amount), mean, move)
-        return self._image(self._change(self._row(mean), self._row(move), amount))
+        return self._image(self._change(self._row(mean), self._row(move), amount, self.places))
 
     def vary_bytes(self, pixels: Tensor, move: Tensor, amount: float) -> Tensor:
         """uint8 images `(..., C, S, S)` and the `decoded_change` around each, in the fewest operations.
@@ -119,24 +122,30 @@ class FusedVAE:
         if count > self.chunk:
             flat = pixels.flatten(0, -4)
             return self._in_parts(lambda x, m: self.vary_bytes(x, m, amount), flat, move).view(pixels.shape)
-        x = pixels.reshape(count, -1).float()
-        change = self._change(self._mean(x, self.patches_of_bytes), self._row(move), amount)
-        return as_pixels(x.add_(change, alpha=255), torch.uint8).view_as(pixels)
+        is_last = (
+            count == 1 and pixels.ndim == 3 and not pixels.is_contiguous()
+        )  # a PIL image's bytes are read as they lie
+        windows, places = (self.windows_last, self.places_last) if is_last else (self.windows, self.places)
+        seen = pixels.permute(1, 2, 0) if is_last else pixels
+        x = seen.reshape(count, -1).float()
+        change = self._change(self._mean(x, self.patches_of_bytes, windows), self._row(move), amount, places)
+        new = as_pixels(x.add_(change, alpha=255), torch.uint8).view(seen.shape)
+        return new.permute(2, 0, 1) if is_last else new
 
     def _in_parts(self, compute: Callable[..., Tensor], *batches: Tensor) -> Tensor:
         """What a function gives for large batches, a part at a time."""
         parts = zip(*(batch.split(self.chunk) for batch in batches), strict=True)
         return torch.cat([compute(*part) for part in parts])
 
-    def _features(self, x: Tensor, patches: Affine) -> Tensor:
+    def _features(self, x: Tensor, patches: Affine, windows: Tensor) -> Tensor:
         """Pixels -> what the mean and the std are read from: `(B, h h neck)`, spatial `(B h h, width)`."""
         bias, weight = patches
-        seen = x.index_select(1, self.windows).view(-1, weight.shape[0])  # (B h h, C side side)
+        seen = x.index_select(1, windows).view(-1, weight.shape[0])  # (B h h, C side side)
         h = silu(torch.addmm(bias, seen, weight), inplace=True)
         return h if self.neck is None else torch.addmm(self.neck[0], h, self.neck[1]).view(x.shape[0], -1)
 
-    def _mean(self, x: Tensor, patches: Affine) -> Tensor:
-        mean = torch.addmm(self.to_mean[0], self._features(x, patches), self.to_mean[1])
+    def _mean(self, x: Tensor, patches: Affine, windows: Tensor) -> Tensor:
+        mean = torch.addmm(self.to_mean[0], self._features(x, patches, windows), self.to_mean[1])
         return _full(mean.view(x.shape[0], -1) if self.config.spatial else mean)
 
     def _pixels(self, z: Tensor) -> Tensor:
@@ -147,14 +156,14 @@ class FusedVAE:
         h = silu(torch.addmm(bias, z, weight), inplace=True).view(-1, self.config.width)
         return _full(torch.addmm(self.pixels[0], h, self.pixels[1])).sigmoid_()
 
-    def _change(self, mean: Tensor, move: Tensor, amount: float) -> Tensor:
+    def _change(self, mean: Tensor, move: Tensor, amount: float, places: Tensor) -> Tensor:
         count = mean.shape[0]
         if count == 1:  # one operation less
             both = torch.addcmul(mean, move, self.not_and_moved, value=amount)
         else:
             both = torch.cat([mean, torch.add(mean, move, alpha=amount)])
         before, after = self._pixels(both).view(2, count, -1).unbind()
-        return (after - before).index_select(1, self.places)
+        return (after - before).index_select(1, places)
 
     def _image(self, row: Tensor) -> Tensor:
         return row.view(-1, self.config.channels, self.config.size, self.config.size)
