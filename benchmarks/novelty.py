@@ -2,7 +2,7 @@
 
     python -m benchmarks.novelty --data mnist fashion-mnist --draws 10       bundled weights, about six minutes a data set
     python -m benchmarks.novelty --images flowers --weights runs/flowers     a folder of train/CLASS/ and test/CLASS/
-    python -m benchmarks.novelty --data mnist --sources pythae-gmm pythae-maf pythae-two-stage    needs pythae
+    python -m benchmarks.novelty --data mnist --sources pythae-gmm pythae-maf      needs pythae
     python -m benchmarks.novelty --table                                     the table of the stored figures
     python -m benchmarks.novelty --picture docs/novelty.png --data mnist fashion-mnist            a row of each source
 
@@ -22,7 +22,7 @@ The sources:
     generate            no labels: the prior of the weights
     mixture             no labels: the prior of weights without a bank, fitted to 20,000 latents
     normal              no labels: N(0, I)
-    pythae-gmm, pythae-maf, pythae-two-stage    pythae's samplers on the same VAE, of all training images
+    pythae-gmm, pythae-maf   pythae's samplers on the same VAE, of all training images
 
 Every row is added to novelty.jsonl.
 """
@@ -51,7 +51,7 @@ from .own_images import draw_of, parts, read
 
 RESULTS = Path(__file__).parent / "novelty.jsonl"
 REAL, OF_A_FIT = ("test", "training"), ("decoded", "new")
-PYTHAE = ("pythae-gmm", "pythae-maf", "pythae-two-stage")
+PYTHAE = ("pythae-gmm", "pythae-maf")
 SOURCES = (*REAL, *OF_A_FIT, "generate", "mixture", "normal", *PYTHAE)
 LABELS = 10  # a class, of a fit
 SAMPLES, COMPARED = 10_000, 1_000  # for the Fréchet distance; for the distance to training images
@@ -158,7 +158,7 @@ class Images:
             images = self.test[0] if source == "test" else self.training[0]
             return images[torch.randperm(len(images))[:count]]
         if source in PYTHAE:
-            from .peers import pythae_samples  # noqa: PLC0415 (three sources need it)
+            from .peers import pythae_samples  # noqa: PLC0415 (two sources need it)
 
             return as_bytes(
                 pythae_samples(source.removeprefix("pythae-"), self.weights.vae, self.training[0], count, draw)

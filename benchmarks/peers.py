@@ -22,7 +22,6 @@ from pythae.samplers import (
     NormalSampler,
     RHVAESampler,
     RHVAESamplerConfig,
-    TwoStageVAESampler,
 )
 from pythae.trainers import BaseTrainerConfig
 from torch import Tensor
@@ -72,7 +71,7 @@ def pythae_samples(kind: str, vae: Codec, images: Tensor, count: int, seed: int)
     """Samples of a VAE of ours by a sampler of pythae's that is fitted to uint8 images; float `(count, C, S, S)` in [0, 1].
 
     Args:
-        kind: gmm, maf or two-stage, at pythae's own settings, in batches of 1,000.
+        kind: gmm or maf, at pythae's own settings, in batches of 1,000.
     """
     torch.manual_seed(seed)
     shape = tuple(images.shape[1:])
@@ -82,7 +81,7 @@ def pythae_samples(kind: str, vae: Codec, images: Tensor, count: int, seed: int)
         if kind == "gmm":
             sampler, options = GaussianMixtureSampler(model), {}
         else:
-            sampler = {"maf": MAFSampler, "two-stage": TwoStageVAESampler}[kind](model)
+            sampler = MAFSampler(model)
             options = {"training_config": config}
         sampler.fit(images.float() / 255, **options)
         with torch.no_grad():

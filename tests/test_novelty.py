@@ -1,7 +1,9 @@
 """Samples are new: they lie between latents of the pool, not on them; and a prior draws images of no class."""
 
 import math
+import pickle
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -10,7 +12,7 @@ from benchmarks.novelty import frechet_distance, nearest_distance
 from train.near_copies import near_copies
 from vae_augment import VAE, LatentBank, VAEAugment, VAEConfig, Weights, WeightsError, load_weights
 from vae_augment.demo_data import fashion_sample
-from vae_augment.neighbourhoods import Neighbourhoods
+from vae_augment.neighbourhoods import Neighbourhoods, _weights
 from vae_augment.prior import Exemplars, Mixture, StandardNormal
 
 IMAGES, LABELS = fashion_sample()
@@ -140,7 +142,9 @@ def test_generate_takes_any_prior(weights):
         expected = weights.vae.decode(weights.bank.latents[:3].float())
     drawn = augment.generate(3, prior=lambda count, generator: z[:count])
     assert torch.allclose(drawn, expected, atol=1e-3)
-    with pytest.raises(ValueError, match=r"a prior must give finite latents of shape \(2, 64\), got \(2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"a prior must give finite latents of shape \(2, 64\), got torch.float32 \(2, 3\)"
+    ):
         augment.generate(2, prior=lambda count, generator: torch.zeros(count, 3))
     with pytest.raises(ValueError, match="a prior must give finite latents"):
         augment.generate(2, prior=lambda count, generator: torch.full((count, 64), math.nan))
@@ -263,3 +267,88 @@ def test_a_run_tells_how_many_latents_of_its_bank_are_near_copies(weights):
     assert near_copies(weights.vae, bank, IMAGES[:300], held_out) > 0.4
     blind = VAE(VAEConfig(latent_dim=8)).eval()
     assert near_copies(blind, LatentBank.from_images(blind, IMAGES[:300]), IMAGES[:300], held_out) < 0.1
+
+
+@pytest.mark.parametrize("setting", ["float64", "meta", "autocast"])
+def test_what_a_user_has_set_for_training_changes_no_new_image(fitted, weights, setting):
+    """But for the rounding of a network in bfloat16. Nor does it stay behind: constants are kept for the whole process."""
+    _weights.cache_clear()
+
+    def made():
+        torch.default_generator.manual_seed(0)
+        fresh = VAEAugment(weights, gain=1.0)
+        mixture = Mixture.of_latents(weights.bank.whitened(weights.vae)[:100], components=2)
+        one = IMAGES[0].clone()
+        return [
+            fitted.sample([1, 2]),
+            fitted.sample([3]),
+            fitted(one, 3)[0],
+            fresh.generate(2),
+            fresh.generate(2, prior=mixture),
+        ]
+
+    try:
+        if setting == "float64":
+            torch.set_default_dtype(torch.float64)
+        elif setting == "meta":
+            torch.set_default_device("meta")
+        with torch.autocast("cpu", torch.bfloat16, enabled=setting == "autocast"):
+            within = made()
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    for one, other in zip(within, made(), strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=0.02 if one.is_floating_point() else 5)
+
+
+def test_two_latents_of_a_class_have_others_between_them():
+    torch.manual_seed(0)
+    latents = torch.randn(2, 5).half()
+    new = Neighbourhoods(latents, torch.tensor([2])).draw(torch.zeros(50, dtype=torch.int64), 0.85)
+    along = (latents[1] - latents[0]).float()
+    part = (new - latents[0].float()) @ along / along.square().sum()
+    assert torch.allclose(new, latents[0].float() + part[:, None] * along, atol=1e-3)
+    assert part.std() > 0.2
+
+
+def test_a_mixture_keeps_no_latent_of_a_single_image():
+    """Outliers would have clusters of their own, whose mean is the outlier."""
+    torch.manual_seed(0)
+    outliers = 40 * torch.eye(10)
+    latents = torch.cat([torch.randn(400, 10), outliers])
+    mixture = Mixture.of_latents(latents, components=20)
+    assert (mixture.shares * len(latents)).round().min() >= 10
+    assert torch.cdist(outliers, mixture.means).min() > 5
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (lambda: Exemplars(torch.zeros(0, 4)), "finite latents .* got none"),
+        (lambda: Exemplars(torch.full((3, 4), math.nan)), "not finite"),
+        (lambda: Exemplars(torch.zeros(3, 4), novelty=2), "novelty must be a number from 0 to 1, got 2"),
+        (lambda: Exemplars(torch.zeros(3, 4), novelty=math.nan), "novelty must be a number from 0 to 1, got nan"),
+        (lambda: Mixture.of_latents(torch.zeros(0, 4)), "finite latents .* got none"),
+        (lambda: Mixture.of_latents(torch.full((3, 4), math.inf)), "not finite"),
+        (lambda: Mixture.of_latents(torch.zeros(3, 4), rank=0), "got 500 and 0"),
+    ],
+)
+def test_what_no_prior_is_made_of(prior, message):
+    with pytest.raises(ValueError, match=message):
+        prior()
+
+
+@pytest.mark.parametrize(
+    "z", [torch.full((2, 64), 1e300, dtype=torch.float64), torch.zeros(2, 64, dtype=torch.complex64), "latents"]
+)
+def test_what_no_prior_may_give(weights, z):
+    with pytest.raises(ValueError, match="a prior must give finite latents of shape"):
+        VAEAugment(weights, gain=1.0).generate(2, prior=lambda count, generator: z)
+
+
+def test_generate_counts_as_numpy_does_and_workers_are_not_sent_its_prior(weights):
+    augment = VAEAugment(weights, gain=1.0)
+    before = len(pickle.dumps(augment))
+    assert len(augment.generate(np.int64(3))) == 3
+    assert len(pickle.dumps(augment)) < 1.01 * before
+    assert len(pickle.loads(pickle.dumps(augment)).generate(2)) == 2

@@ -232,3 +232,12 @@ def test_where_a_curve_crosses():
     assert _crossing({0.0: 1.0, 1.0: 0.90, 2.0: 0.96, 3.0: 0.5}, 0.95) == pytest.approx(0.5)  # it is made to fall
     assert _crossing({0.0: 0.9, 1.0: 0.8}, 0.95) == 0
     assert _crossing({0.0: 1.0, 4.0: 0.97}, 0.95) == 4
+
+
+def test_what_was_measured_with_residual_says_nothing_without(calibrated):
+    augment = VAEAugment(calibrated._saved)
+    augment.residual = False
+    assert augment.survival is None
+    assert augment.strength == 1
+    augment.residual = True
+    assert augment.strength == calibrated.strength

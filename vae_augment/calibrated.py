@@ -57,13 +57,14 @@ class Calibrated:
     _is_default_jitter: bool
     _strength: float | None  # None: as measured
     _survival: Survival | None
+    _survives_residual: bool  # what `residual` was when it was measured
 
     @property
     def strength(self) -> float:
         """How far to move. May be changed between epochs, as `p`: workers started afterwards follow."""
         if self._strength is not None:
             return self._strength
-        return 1.0 if self._survival is None or self._fit is not None else self._survival.strength
+        return 1.0 if self.survival is None or self._fit is not None else self.survival.strength
 
     @strength.setter
     def strength(self, value: float) -> None:
@@ -75,7 +76,7 @@ class Calibrated:
 
         It is of how images move here: a transform that is given a jitter, a gain or `residual=False` has none of its weights.
         """
-        return self._survival
+        return self._survival if self.residual == self._survives_residual else None
 
     def calibrate(
         self,
@@ -163,7 +164,7 @@ class Calibrated:
             if self._is_default_jitter and self.residual:  # as `from_pretrained` without options has it
                 metrics |= found.to_metrics()
         self._saved = replace(self._saved, vae=engine.net.codec, gains=gains, metrics=metrics)  # type: ignore[arg-type]
-        self._engine, self._survival = engine, found
+        self._engine, self._survival, self._survives_residual = engine, found, self.residual
 
     def _check_can_calibrate(self) -> None:
         if self._fit is not None:

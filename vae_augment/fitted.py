@@ -1,5 +1,6 @@
 """Fitted: the half of `VAEAugment` that makes new images: of classes, from a few labelled images and a pool, or of none."""
 
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any, Self
@@ -169,6 +170,7 @@ class Fitted:
             raise RuntimeError("there is nothing to save: call fit(labelled) first")
         hub.save_fit(path, self._fit, self.vae)
 
+    @float32_on_cpu()
     def load_fit(self, path: str | os.PathLike[str], labels: LabelAt = None, *, image_key: ImageKey = None) -> Self:
         """Read a file of `save_fit`, and be as after that `fit`; the labelled images and the bank are not needed.
 
@@ -222,21 +224,20 @@ class Fitted:
             >>> VAEAugment.from_pretrained("mnist").generate(3).shape
             torch.Size([3, 1, 28, 28])
         """
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+        if isinstance(count, bool) or (wanted := _index(count)) is None or wanted < 0:
             raise ValueError(f"count must be a number of images, got {count!r}")
         net = self._engine.net
-        if count == 0:
-            return torch.empty(0, net.channels, net.size, net.size, dtype=torch.float32)
+        if wanted == 0:
+            return torch.empty(0, net.channels, net.size, net.size, dtype=torch.float32, device=CPU)
         prior = self._own_prior() if prior is None else prior
-        z = prior(count, thread_generator())
-        if not isinstance(z, Tensor) or z.shape != (count, *net.latent_shape) or not bool(z.isfinite().all()):
-            got = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
-            raise ValueError(
-                f"a prior must give finite latents of shape {(count, *net.latent_shape)}, got {got}: {prior!r}"
-            )
-        with torch.no_grad():
-            return net.on(CPU).decode_whitened(z.float())
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), CPU:
+            z = prior(wanted, thread_generator())
+            return net.on(CPU).decode_whitened(_checked_latents(z, (wanted, *net.latent_shape), prior))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_prior": None}  # it is made again sooner than it is sent to a worker
+
+    @float32_on_cpu()
     def _own_prior(self) -> Prior:
         """The prior of these weights, made once, as new as `novelty` says."""
         weights = self._weights()
@@ -262,3 +263,18 @@ class Fitted:
             return self._engine.vary(None, plan, How(strength=1))
         y = self._engine.vary(None, plan, self._how)
         return (plan.source + y).clamp(0, 1) if self.residual else y
+
+
+def _index(count: Any) -> int | None:
+    try:
+        return operator.index(count)
+    except TypeError:
+        return None
+
+
+def _checked_latents(z: Any, shape: tuple[int, ...], prior: Prior) -> Tensor:
+    """What a prior gives, float32. Raises ValueError for what are no finite latents of this shape."""
+    if isinstance(z, Tensor) and z.is_floating_point() and z.shape == shape and bool((z := z.float()).isfinite().all()):
+        return z
+    got = f"{z.dtype} {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+    raise ValueError(f"a prior must give finite latents of shape {shape}, got {got}: {prior!r}")

@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import embedding_bag, normalize
 
+from .numerics import float32_on_cpu
+
 USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
 NEIGHBOURS = 10
 LARGEST_WORK = (
@@ -29,9 +31,11 @@ class Neighbourhoods:
 
     Args:
         latents: float16 `(N, *latent_shape)`, whitened.
-        ends: int64 `(C,)`: where each group of them ends; neighbours are of the same group. One group: `[N]`.
+        ends: int64 `(C,)`: where each group of them ends; neighbours are of the same group. One group: `[N]`. In a group of two
+            latents new ones lie along their difference; one alone has nothing beside it, and stays as it is.
     """
 
+    @float32_on_cpu()
     def __init__(self, latents: Tensor, ends: Tensor) -> None:
         self._shape = latents.shape[1:]
         self._keeps_variance = latents.ndim > 2
@@ -47,35 +51,39 @@ class Neighbourhoods:
         kept = math.sqrt(1 - novelty**2) if self._keeps_variance else 1.0
         fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
-        weights = torch.addmm(fixed, eps, of_eps)
-        if len(places) == 1:  # the calls are what it costs: these are 10 us cheaper
-            new = torch.mm(weights, self._latents.index_select(0, around.view(-1)))
-        else:  # gathered and summed in one pass
-            new = embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
-        return new.view(-1, *self._shape)
+        with torch.autocast("cpu", enabled=False):
+            weights = torch.addmm(fixed, eps, of_eps)
+            return self._summed(around, weights).view(-1, *self._shape)
+
+    def _summed(self, around: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sums `(B, L)` of latents at these places, both `(B, 1 + k)`."""
+        if len(around) == 1:  # the calls are what it costs: these are 10 us cheaper
+            return torch.mm(weights, self._latents.index_select(0, around.view(-1)))
+        # gathered and summed in one pass
+        return embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
 
 
 @functools.cache
 def _weights(k: int, kept: float, novelty: float) -> tuple[Tensor, Tensor]:
     """The weights of a latent and its neighbours in the formula above: `(1 + k,)`, and `(k, 1 + k)` by which eps adds to them."""
-    fixed = torch.tensor([kept] + k * [(1 - kept) / k], dtype=torch.float32)
-    centred = torch.eye(k, dtype=torch.float32) - 1 / k  # of eps, since differences are from the neighbours' mean
-    return fixed, novelty / math.sqrt(k) * torch.cat([torch.zeros(k, 1), centred], 1)
+    fixed = torch.tensor([kept] + k * [(1 - kept) / k], dtype=torch.float32, device="cpu")
+    of_eps = torch.zeros(k, 1 + k, dtype=torch.float32, device="cpu")
+    of_eps[:, 1:] = torch.eye(k, dtype=torch.float32, device="cpu") - 1 / k  # differences are from the neighbours' mean
+    return fixed, novelty / math.sqrt(k) * of_eps
 
 
 def _neighbours(latents: Tensor) -> Tensor:
-    """The nearest others of each latent `(N, L)` by cosine, int64 `(N, NEIGHBOURS)`; where there are fewer, they come again."""
+    """The nearest others of each latent `(N, L)` by cosine, int64 `(N, NEIGHBOURS)`; of few, all in turn."""
     count = len(latents)
-    if count == 1:
-        return torch.zeros(1, NEIGHBOURS, dtype=torch.int64)
+    if count <= NEIGHBOURS:
+        return (torch.arange(NEIGHBOURS) % count).expand(count, -1)
     directions = normalize(latents)
     # drawn, and not each second or third: what is periodic would lose a part
     candidates = max(NEIGHBOURS + 1, int(LARGEST_WORK / latents.numel()))
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:candidates].sort().values
-    k = min(NEIGHBOURS, count - 1)
     found = []
     for start in range(0, count, CHUNK):
         similarity = directions[start : start + CHUNK] @ directions[drawn].T
         itself = drawn == torch.arange(start, start + len(similarity))[:, None]
-        found.append(drawn[similarity.masked_fill_(itself, -2).topk(k, 1).indices])
-    return torch.cat(found)[:, torch.arange(NEIGHBOURS) % k]
+        found.append(drawn[similarity.masked_fill_(itself, -2).topk(NEIGHBOURS, 1).indices])
+    return torch.cat(found)

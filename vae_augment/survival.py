@@ -51,16 +51,18 @@ class Survival:
                 "  strength  labels that survive",
                 *rows,
                 f"of {told:,} images whose label a probe tells rightly unvaried, {self.accuracy:.1%} of {self.images:,}; each is "
-                f"judged by one that has not seen it. Standard error at {self.wanted:.0%}: {error:.1%}",
+                f"judged by one that has not seen it. Standard error at {100 * self.wanted:g}%: {error:.1%}",
             ]
         )
 
     def _verdict(self) -> str:
         if self._keeps_all:
-            return f"at least {self.wanted:.0%} of labels survive at strength {self.strength:g}, the largest that was tried"
+            return f"at least {100 * self.wanted:g}% of labels survive at strength {self.strength:g}, the largest that was tried"
         if self._keeps_none:
-            return f"less than {self.wanted:.0%} of labels survive at any strength, {self.curve[0]:.1%} at strength 0"
-        return f"{self.wanted:.0%} of labels survive at strength {self.strength:g}"
+            return (
+                f"less than {100 * self.wanted:g}% of labels survive at any strength, {self.curve[0]:.1%} at strength 0"
+            )
+        return f"{100 * self.wanted:g}% of labels survive at strength {self.strength:g}"
 
     @property
     def _keeps_all(self) -> bool:

@@ -144,7 +144,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         self.revision: str | None = None
         self._is_default_jitter = jitter is None
         is_stored = jitter is None and gain is None and residual  # survival is of how images move
-        self._survival = Survival.from_metrics(weights.metrics) if is_stored else None
+        self._survival, self._survives_residual = Survival.from_metrics(weights.metrics) if is_stored else None, True
         net = FrozenVAE(weights.vae)  # not a registered submodule: see there
         move = LatentMove.of(Noise() if jitter is None else jitter, gain, net.codec, weights.bank, weights.gains)
         if gain is None and move.traits.is_calibrated:

@@ -89,7 +89,7 @@ def push(
         endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
         originals: whether samples.png is sent with its first row, which are held-out images themselves.
 
-    Weights with a bank show likenesses of the bank's images: unless `private` is True, a warning says so.
+    Weights with a bank show likenesses of the bank's images: if the repository is public, a warning says so.
 
     Returns:
         The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
@@ -105,18 +105,14 @@ def push(
     documents = read_documents(folder)
     weights = load_folder(folder)
     others, card = published(documents, weights.vae.size, originals)
-    if weights.bank is not None and not private:
-        warnings.warn(
-            f"these weights hold the latents of {len(weights.bank)} single images: whoever has them sees likenesses of these. If "
-            "nobody may: private=True, or weights without a bank, VAEAugment(augment.vae), python -m train --bank_size 0",
-            stacklevel=2,
-        )
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint, token=token, library_name="vae-augment", library_version=__version__)
     done = "nothing is committed"
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
+        if weights.bank is not None and not api.repo_info(repo_id).private:  # one that was there stays as it was
+            _warn_of_likenesses(len(weights.bank), repo_id)
         if branch is not None:
             api.create_branch(repo_id, branch=branch, exist_ok=True)
         commit = api.create_commit(
@@ -133,6 +129,15 @@ def push(
             f"{folder} was not pushed to {repo_id}, {done}: {error}\n{_remedy(_reason(error))}"
         ) from error
     return str(commit.oid)
+
+
+def _warn_of_likenesses(count: int, repo_id: str) -> None:
+    warnings.warn(
+        f"these weights hold the latents of {count} single images, and {repo_id} is public: whoever has them sees likenesses of "
+        "these. If nobody may: a new repository with private=True, or weights without a bank, VAEAugment(augment.vae), "
+        "python -m train --bank_size 0",
+        stacklevel=3,
+    )
 
 
 def _changes(
