@@ -232,7 +232,7 @@ def test_a_folder_with_a_bundled_name_is_found_by_its_path(folder, monkeypatch):
 
 
 def test_unknown_names_are_answered_with_the_known_ones():
-    with pytest.raises(FileNotFoundError, match=r"Did you mean 'mnist'\?.*fashion-mnist, mnist"):
+    with pytest.raises(FileNotFoundError, match=r"Did you mean 'mnist'\?.*cifar10, fashion-mnist, flowers, mnist"):
         VAEAugment.from_pretrained("mnits")
     with pytest.raises(FileNotFoundError, match="neither"):
         VAEAugment.from_pretrained("/no/such/folder")
