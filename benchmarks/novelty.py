@@ -32,6 +32,7 @@ import datetime
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -122,34 +123,35 @@ class Images:
 
     Args:
         training, test: uint8 images and their labels.
-        near: half the median distance of test images to the nearest training image.
     """
 
     name: str
     training: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     weights: Weights
-    judge: Judge
-    near: float
 
-    @classmethod
-    def of(cls, name: str, training: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], weights: Weights) -> Self:
-        near = float(nearest_distance(test[0][:COMPARED], training[0]).median()) / 2
-        return cls(name, training, test, weights, Judge.trained(*training), near)
+    @cached_property
+    def judge(self) -> Judge:
+        return Judge.trained(*self.training)
+
+    @cached_property
+    def near(self) -> float:
+        """Half the median distance of test images to the nearest training image."""
+        return float(nearest_distance(self.test[0][:COMPARED], self.training[0]).median()) / 2
 
     @classmethod
     def bundled(cls, name: str, root: str | None) -> Self:
         data = datasets.load(name, 1, 28, root)
         labels = datasets.TORCHVISION[name](str(datasets.root_folder(root)), train=True).targets
         assert data.test_labels is not None
-        return cls.of(name, (data.train, labels), (data.test, data.test_labels), load_weights(name))
+        return cls(name, (data.train, labels), (data.test, data.test_labels), load_weights(name))
 
     @classmethod
     def folder(cls, images: Path, weights: str) -> Self:
         loaded = load_weights(weights)
         training, test = (read(part, loaded.vae.channels, loaded.vae.size) for part in parts(images))
         order = torch.randperm(len(test[0]), generator=torch.Generator().manual_seed(0))  # files are sorted by class
-        return cls.of(images.resolve().name, training, (test[0][order], test[1][order]), loaded)
+        return cls(images.resolve().name, training, (test[0][order], test[1][order]), loaded)
 
     def draw(self, source: str, draw: int, count: int = SAMPLES) -> Tensor:
         """uint8 images of a source, in random order."""
