@@ -19,7 +19,7 @@ from vae_augment import LatentBank, VAEConfig, Weights, WeightsError, hub
 from vae_augment.hub.card import END, Card, read_card
 from vae_augment.hub.format import config_checksum
 from vae_augment.hub.published import ORIGINALS, published, read_documents
-from vae_augment.prior import Mixture
+from vae_augment.prior import Mixture, StandardNormal
 
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n"
 
@@ -278,7 +278,7 @@ def run_folder(folder, vae):
     from train.card import run_card
     from train.pictures import contact_sheet
 
-    contact_sheet(vae, IMAGES[:20]).save(folder / "samples.png")
+    contact_sheet(vae, IMAGES[:20], StandardNormal(vae.latent_shape)).save(folder / "samples.png")
     recipe = "data: folder:/home/me/secret clients/photos\nsteps: 5\n"
     command = "python -m train --data 'folder:/home/me/secret clients/photos' --out=/home/me/runs/a --root ~/data"
     (folder / "training.yaml").write_text(recipe)
@@ -313,7 +313,7 @@ def test_held_out_originals_are_published_only_when_asked_for(run_folder, vae):
     others, card = published(documents, 28, originals=False)
     assert ORIGINALS not in card.block
     assert "Rows: reconstructions, augmentations" in card.block
-    drawn = list(rows(vae, IMAGES[:20]).values())
+    drawn = list(rows(vae, IMAGES[:20], StandardNormal(vae.latent_shape)).values())
     expected = _picture(torch.cat(drawn[1:]), 16)
     assert Image.open(io.BytesIO(others["samples.png"])).tobytes() == expected.tobytes()
     again, _ = published(others | {"README.md": str(card).encode()}, 28, originals=False)

@@ -23,6 +23,7 @@ from train.log import Log
 from train.loop import schedule, set_latent_statistics, update_ema, warmup
 from train.recipes import RECIPES, Recipe
 from vae_augment import VAE, VAEAugment, VAEConfig, hub, load_weights
+from vae_augment.prior import StandardNormal
 from vae_augment.vae import Whitened
 
 SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
@@ -292,9 +293,9 @@ def test_the_columns_of_the_picture_are_the_held_out_images(count, vae):
     from train.pictures import contact_sheet, rows
 
     columns = min(count, 16)
-    sheet = contact_sheet(vae, IMAGES[:count], 1.0)
+    sheet = contact_sheet(vae, IMAGES[:count], StandardNormal(vae.latent_shape), 1.0)
     side = 2 * (28 + 1)
-    assert sheet.size == (columns * side + 2, len(rows(vae, IMAGES, 1.0)) * side + 2)
+    assert sheet.size == (columns * side + 2, len(rows(vae, IMAGES, StandardNormal(vae.latent_shape), 1.0)) * side + 2)
 
 
 def test_non_finite_steps_are_skipped_counted_and_end_in_a_clear_error(tmp_path):
