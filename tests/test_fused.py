@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
@@ -49,7 +50,7 @@ def test_equals_the_modules(config):
 @torch.no_grad()
 def test_equals_the_modules_with_trained_weights(name):
     vae = hub.load(name).vae
-    x = IMAGES[:8] / 255
+    x = interpolate(IMAGES[:8] / 255, vae.size).expand(-1, vae.channels, -1, -1)
     fused = FusedVAE(vae)
     mean = fused.encode_whitened(x).mean
     torch.testing.assert_close(mean, Whitened(vae).encode_whitened(x)[0], atol=1e-4, rtol=1e-4)

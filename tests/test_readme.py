@@ -232,7 +232,14 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), (path, anchor)
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+NEEDS_FILES = "your_own_autoencoder.py"  # weights of others: tests/test_own_autoencoder.py runs it where they are
+
+
+@pytest.mark.parametrize(
+    "example",
+    [path for path in sorted((ROOT / "examples").glob("*.py")) if path.name != NEEDS_FILES],
+    ids=lambda path: path.name,
+)
 def test_examples_run_offline(example, tmp_path):
     code = (
         "import runpy, socket, sys\n"
