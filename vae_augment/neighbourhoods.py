@@ -10,6 +10,7 @@ from torch.nn.functional import embedding_bag, normalize
 from .numerics import float32_on_cpu
 
 USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
+SPATIAL = 0.75  # of novelty counts where latents are spatial: as few near copies as of vectors, nearer to real images
 NEIGHBOURS = 10
 LARGEST_WORK = (
     2e10  # multiplications of a search, about a second: in a larger group, neighbours are sought among some of it
@@ -25,9 +26,9 @@ class Neighbourhoods:
         z' = m + kept (z - m) + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
 
     A novelty of 0 is the latent itself. Of vector latents, kept is 1: what the kernel adds to their variance makes up for what
-    a decoder blurs. Of spatial ones, whose neighbours are nearly as far from them as any other latent, kept is
-    sqrt(1 - novelty^2), as in a smoothed bootstrap that keeps the variance (Silverman & Young, Biometrika 1987); else the
-    contrast of images would grow by a fifth.
+    a decoder blurs. Of spatial ones, whose neighbours are nearly as far from them as any other latent, novelty counts three
+    quarters, and kept is then sqrt(1 - novelty^2), as in a smoothed bootstrap that keeps the variance (Silverman & Young,
+    Biometrika 1987); else the contrast of images would grow by a fifth.
 
     Args:
         latents: float16 `(N, *latent_shape)`, whitened.
@@ -48,6 +49,8 @@ class Neighbourhoods:
     def draw(self, places: Tensor, novelty: float, generator: Generator | None = None) -> Tensor:
         """Places `(B,)` of latents -> new ones beside them, float32 `(B, *latent_shape)`."""
         around = self._around.index_select(0, places)  # (B, 1 + k)
+        if self._keeps_variance:
+            novelty *= SPATIAL
         kept = math.sqrt(1 - novelty**2) if self._keeps_variance else 1.0
         fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
