@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_augment.images import Look, allocate, look_at_grey, to_model
+from vae_augment.images import Look, allocate, look_at_grey, spread_places, to_model
 
 CHUNK = 64  # images at a time
 GLANCE = 200  # images, spread over all, by which a recipe is chosen
@@ -50,7 +50,9 @@ def look_at_array(path: Path) -> Look:
     count, channels, height, width = images.shape
     if channels != 1:
         return Look(count, channels, max(height, width), 0.0)
-    return look_at_grey(_bytes(images[:: count // GLANCE + 1], 1, min(height, width)), count, max(height, width))
+    return look_at_grey(
+        _bytes(images[spread_places(count, GLANCE).numpy()], 1, min(height, width)), count, max(height, width)
+    )
 
 
 def read_array(path: Path, channels: int, size: int, scratch: Path) -> Tensor:

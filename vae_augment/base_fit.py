@@ -21,6 +21,7 @@ from .images import (
     label_of,
     lacks_label,
     spatial_companions,
+    spread_places,
     to_model,
     unpack,
     warn_exif_rotation,
@@ -88,7 +89,7 @@ def bundled_for(base: Reader, count: int) -> str:
     Raises:
         ValueError: none reconstruct them well.
     """
-    images = [base.image(i * count // 16) for i in range(min(16, count))]
+    images = [base.image(i) for i in spread_places(count, 16).tolist()]
     vaes = {name: hub.load(name).vae for name in hub.bundled()}
     channels, side = max(map(_channels, images)), statistics.median(max(_shape(image)[-2:]) for image in images)
     away = {name: abs(math.log(max(side, 1) / c.size)) for name, c in vaes.items() if c.channels == channels}

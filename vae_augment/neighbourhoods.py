@@ -5,16 +5,14 @@ import math
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import embedding_bag, normalize
+from torch.nn.functional import normalize
 
 from .numerics import float32_on_cpu
 
 USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
 SPATIAL = 0.75  # of novelty counts where latents are spatial: as few near copies as of vectors, nearer to real images
 NEIGHBOURS = 10
-LARGEST_WORK = (
-    2e10  # multiplications of a search, about a second: in a larger group, neighbours are sought among some of it
-)
+LARGEST_WORK = 2e10  # multiplications of a search, about a second: in larger groups neighbours are sought among some
 CHUNK = 1024  # latents compared at a time
 
 
@@ -40,9 +38,9 @@ class Neighbourhoods:
     def __init__(self, latents: Tensor, ends: Tensor) -> None:
         self._shape = latents.shape[1:]
         self._keeps_variance = latents.ndim > 2
-        self._latents = latents.float().flatten(1)
+        self._latents = latents.flatten(1)  # no copy of them: a fit is sent to workers
         starts = [0, *ends[:-1].tolist()]
-        groups = [_neighbours(self._latents[a:b]) + a for a, b in zip(starts, ends.tolist(), strict=True)]
+        groups = [_neighbours(self._latents[a:b].float()) + a for a, b in zip(starts, ends.tolist(), strict=True)]
         itself = torch.arange(len(latents))[:, None]
         self._around = torch.cat([itself, torch.cat(groups)], 1).int()  # (N, 1 + k), places
 
@@ -55,15 +53,12 @@ class Neighbourhoods:
         fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
         with torch.autocast("cpu", enabled=False):
-            weights = torch.addmm(fixed, eps, of_eps)
-            return self._summed(around, weights).view(-1, *self._shape)
-
-    def _summed(self, around: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sums `(B, L)` of latents at these places, both `(B, 1 + k)`."""
-        if len(around) == 1:  # the calls are what it costs: these are 10 us cheaper
-            return torch.mm(weights, self._latents.index_select(0, around.view(-1)))
-        # gathered and summed in one pass
-        return embedding_bag(around, self._latents, per_sample_weights=weights, mode="sum")
+            weights = torch.addmm(fixed, eps, of_eps)  # (B, 1 + k)
+            known = self._latents.index_select(0, around.view(-1)).float()
+            if len(places) == 1:  # its cost is in calls, of which these are fewer
+                return torch.mm(weights, known).view(1, *self._shape)
+            known = known.view(*around.shape, self._latents.shape[1])
+            return torch.bmm(weights[:, None], known).view(len(places), *self._shape)
 
 
 @functools.cache

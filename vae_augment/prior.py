@@ -20,10 +20,8 @@ Prior = Callable[[int, Generator | None], Tensor]
 
 COMPONENTS, RANK = 500, 8  # of a mixture, at most
 LARGEST_MIXTURE = 500_000  # values: a megabyte in float16
-USUAL_MEMBERS, LEAST_MEMBERS = (
-    20,
-    10,
-)  # latents of a component, on average and at least: of fewer it would keep single images
+USUAL_MEMBERS = 20  # latents of a component, on average
+LEAST_MEMBERS = 10  # and at least: of fewer it would keep single images
 ROUNDS = 15  # of k-means
 CHUNK = 4096  # latents compared at a time
 

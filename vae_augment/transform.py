@@ -91,7 +91,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
         image_key: key, field or position of the image in a sample, where it has an unusual name or lies beside other pictures;
             all other parts are left alone. An image alone needs none, nor does a list of PIL images, which is a batch.
         novelty: from 0 to 1: how far new images of a class lie from those of the pool, once `fit` was called. At 0 they are
-            decoded images of the pool, which near copies of them are; see `vae_augment.neighbourhoods`.
+            decoded images of the pool, and so near copies of these; see `vae_augment.neighbourhoods`.
 
     Raises:
         TypeError: an input that would be damaged or silently ignored: ndarrays, PIL modes with a palette or more than

@@ -122,9 +122,8 @@ class FusedVAE:
         if count > self.chunk:
             flat = pixels.flatten(0, -4)
             return self._in_parts(lambda x, m: self.vary_bytes(x, m, amount), flat, move).view(pixels.shape)
-        is_last = (
-            count == 1 and pixels.ndim == 3 and not pixels.is_contiguous()
-        )  # a PIL image's bytes are read as they lie
+        # a PIL image's bytes are read as they lie
+        is_last = count == 1 and pixels.ndim == 3 and not pixels.is_contiguous()
         windows, places = (self.windows_last, self.places_last) if is_last else (self.windows, self.places)
         seen = pixels.permute(1, 2, 0) if is_last else pixels
         x = seen.reshape(count, -1).float()
