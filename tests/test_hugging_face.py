@@ -5,7 +5,7 @@ import torch
 
 from tests.photographs import photograph
 from train import data as datasets
-from train import hugging_face
+from vae_augment.images import hugging_face
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from torch.utils.data import ConcatDataset
 from torchvision import datasets
 
 from vae_augment.demo_data import fashion_sample
-from vae_augment.images import Look, decode, look_at, to_model
+from vae_augment.images import Look, decode, hugging_face, look_at, to_model
 from vae_augment.images import files as image_files
 
-from . import arrays, hugging_face, paths
+from . import arrays, paths
 from .recipes import RECIPE_FILE
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"

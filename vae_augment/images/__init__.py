@@ -1,6 +1,6 @@
 """Images and samples of any kind, between their own form and what a network reads. This room imports no other."""
 
-from . import decode, files
+from . import decode, files, hugging_face
 from .appearance import exif_orientation, has_transparency, over_flat_colour, upright
 from .convert import Restore, all_to_model, as_floats, as_pixels, to_model, unpack
 from .kinds import (
@@ -69,6 +69,7 @@ __all__ = [
     "has_transparency",
     "hide_companions",
     "holds_samples",
+    "hugging_face",
     "in_kind_of",
     "is_as_it_is",
     "is_empty",

@@ -7,17 +7,20 @@ from typing import Any
 
 from PIL.Image import Image
 
-from vae_augment.images import decode
+from . import decode
+
+HELD_OUT_SPLITS = ("test", "validation")
 
 
-def open_dataset(name: str) -> tuple[Any, str, str | None]:
-    """Return a data set's training split, the name of its image column, and that of its label column or None.
+def open_dataset(name: str, *, test: bool = False) -> tuple[Any, str, str | None]:
+    """Return a data set's training split, or its test split, the name of its image column, and that of its label column or None.
 
     Args:
         name: Hub id, a folder that `Dataset.save_to_disk` wrote, or one that `load_dataset` reads (parquet files, images).
+        test: the split "test", or "validation".
 
     Raises:
-        ValueError: `datasets` is not installed, or the data set has no column of images.
+        ValueError: `datasets` is not installed, or the data set has no column of images, or no such split.
         OSError: the data set is not here and cannot be downloaded.
     """
     try:
@@ -30,7 +33,12 @@ def open_dataset(name: str) -> tuple[Any, str, str | None]:
     except (datasets.exceptions.DatasetsError, ConnectionError) as error:
         raise FileNotFoundError(f"no data set {name!r}, here or on the Hugging Face Hub: {error}") from None
     if isinstance(dataset, datasets.DatasetDict):
-        dataset = dataset["train"] if "train" in dataset else next(iter(dataset.values()))
+        wanted = [split for split in (HELD_OUT_SPLITS if test else ("train", *dataset)) if split in dataset]
+        if not wanted:
+            raise ValueError(f"{name!r} has no split {' or '.join(HELD_OUT_SPLITS)}, only {', '.join(dataset)}")
+        dataset = dataset[wanted[0]]
+    elif test:
+        raise ValueError(f"{name!r} has one split, and none that is held out: name the folder of that one")
     images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if not images:
         raise _no_images(name, dataset.features)
