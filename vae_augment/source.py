@@ -11,15 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
-from .demo_data import fashion_sample
+from .demo_data import FASHION_CLASSES, fashion_sample
 from .images import decode, files, hugging_face
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
 SAMPLE = "sample"
-SAMPLE_CLASSES = (
-    *("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag"),
-    "Ankle boot",
-)
 
 
 class LabelledImages(Dataset[tuple[Image, int]]):
@@ -97,7 +93,7 @@ def _sample(test: bool) -> LabelledImages:
         raise ValueError("sample has no images that are held out: name a data set that has")
     images, labels = fashion_sample()
     opened = _opener_of(images)
-    return LabelledImages("Fashion-MNIST, the shipped sample", opened, labels.tolist(), SAMPLE_CLASSES)
+    return LabelledImages("Fashion-MNIST, the shipped sample", opened, labels.tolist(), FASHION_CLASSES)
 
 
 def _opener_of(images: Tensor) -> Callable[[int], Image]:
