@@ -2,6 +2,7 @@ import PIL.Image
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES, colour, grey, pixels, same_kind
 from vae_augment.images import lead_shape, to_model
@@ -115,3 +116,22 @@ def test_gradient_of_the_residual_is_the_identity():
     x, restore = to_model(image * 0.5 + 0.2, 1, 28)
     restore(x.detach() * 0 + 0.01, is_change=True).sum().backward()
     assert torch.allclose(image.grad, torch.full((1, 28, 28), 0.5))
+
+
+@pytest.mark.parametrize("height", [33, 90])
+@pytest.mark.parametrize("size_of_change", [0.0, 0.1, 0.49, 1.0])
+def test_a_change_reaches_large_images_of_any_kind_within_a_grey_level(height, size_of_change):
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (2, 3, height, 70), dtype=torch.uint8)
+    change = (torch.rand(2, 3, 32, 32) * 2 - 1) * size_of_change
+    grown = torch.nn.functional.interpolate(change, (height, 70), mode="bilinear", antialias=True)
+    wanted = (pixels + 255 * grown).clamp(0, 255)
+    _, restore = to_model(pixels, 3, 32)
+    assert (restore(change, is_change=True) - wanted).abs().max() <= 0.51
+    for i in range(2):
+        _, restore = to_model(F.to_pil_image(pixels[i]), 3, 32)
+        new = F.pil_to_tensor(restore(change[i : i + 1], is_change=True))
+        assert (new - wanted[i]).abs().max() <= 1.51
+        assert (new.float() - wanted[i]).mean().abs() < 0.05  # neither brighter nor darker
+        _, restore = to_model(pixels[i], 3, 32)
+        assert (restore(change[i : i + 1], is_change=True) - wanted[i]).abs().max() <= 0.51

@@ -2,7 +2,7 @@
 
 from . import decode, files, hugging_face
 from .appearance import exif_orientation, has_transparency, over_flat_colour, upright
-from .convert import Restore, all_to_model, as_floats, as_pixels, to_model, unpack
+from .convert import Restore, all_to_model, as_floats, to_model, unpack
 from .kinds import (
     IMAGE_KINDS,
     check_has_image,
@@ -24,6 +24,7 @@ from .like import in_kind_of
 from .look import Look, look_at, look_at_grey
 from .memory import allocate, usable_memory
 from .parts import describe_sample, plain_dict, plain_key
+from .pixels import as_pixels
 from .sample import (
     ImageKey,
     checked_key,

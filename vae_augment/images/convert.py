@@ -13,8 +13,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from .appearance import has_transparency, over_flat_colour
-from .enlarge import enlarged, resized
+from .enlarge import enlarged, resized, with_change
 from .kinds import check_has_channels
+from .pixels import as_pixels
 
 Restore = Callable[..., Any]
 """The inverse of a conversion to model space.
@@ -25,7 +26,6 @@ at the image's own resolution. Both return the kind, size and dtype of the origi
 
 # beyond the range [0, 1], in its units. Interpolation overshoots by less, normalised or 0..255 images by far more
 MAX_OVERSHOOT = 0.25
-MAX_VALUES_CAST_DIRECTLY = 4096  # float values; with fewer, a second cast costs more than it saves
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PIL_REMEDY = {
@@ -117,31 +117,14 @@ def _pixels_to_model(pixels: Tensor, channels: int, size: int, resize: bool) -> 
     x = match_channels(_floats_at_size(flat, (size, size)), channels)
 
     def restore(y: Tensor, is_change: bool = False) -> Tensor:
+        if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and y.shape != flat.shape:
+            return with_change(flat, y).reshape(pixels.shape)
         grown = match_channels(enlarged(y, like=flat), flat.shape[1])
-        if is_change and flat.dtype == torch.uint8 and y.shape[1] == flat.shape[1] and grown is not y:
-            values = grown.mul_(scale).add_(flat)  # in place: allocating another large tensor takes longer
-        elif is_change:  # in the wider dtype: a change of 0 returns the image exactly, with gradient 1
-            values = torch.add(flat, grown, alpha=scale)
-        else:
-            values = grown * scale
+        # a change is added in the wider dtype: one of 0 returns the image exactly, with gradient 1
+        values = torch.add(flat, grown, alpha=scale) if is_change else grown * scale
         return as_pixels(values, flat.dtype).reshape(pixels.shape)
 
     return x, restore
-
-
-def as_pixels(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Clamp and round values, in the units of this dtype, to pixels of it. Overwrites `values`.
-
-    Example:
-        >>> as_pixels(torch.tensor([-3.0, 127.6, 300.0]), torch.uint8)
-        tensor([  0, 128, 255], dtype=torch.uint8)
-    """
-    if dtype != torch.uint8:
-        return values.clamp_(0, 1).to(dtype)
-    values = values.clamp_(0, 255).round_()
-    if values.numel() > MAX_VALUES_CAST_DIRECTLY:
-        values = values.to(torch.int16)  # a direct cast of many floats to bytes is slower
-    return values.byte()
 
 
 def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:

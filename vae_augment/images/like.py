@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from .convert import as_pixels, match_channels, unpack
+from .convert import match_channels, unpack
 from .enlarge import resized
 from .kinds import PIL_MODES
+from .pixels import as_pixels
 
 
 def in_kind_of(image: Any, other: Any, same_size: bool) -> Any:
