@@ -17,7 +17,7 @@ ORDER = (
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub", "survival"},
-    {"apply", "fitted", "calibrated"},
+    {"apply", "fitted", "calibrated", "preview"},
     {"transform"},
     {"base_fit", "pool_images"},
     {"dataset"},

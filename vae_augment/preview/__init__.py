@@ -1,0 +1,9 @@
+"""A look at what a transform does: images beside what becomes of them, as a grid of pictures and as a figure.
+
+`VAEAugment.preview` is the way in. matplotlib is imported when a figure is drawn, and not before.
+"""
+
+from .cells import as_cell, fit_within
+from .previewed import Previewed
+
+__all__ = ["Previewed", "as_cell", "fit_within"]

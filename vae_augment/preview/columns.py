@@ -1,0 +1,56 @@
+"""The columns of a preview: originals, strengths, jitters and, after a fit, new images of the class."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from torch import Generator
+
+from ..jitter import Jitter
+from .cells import as_cell
+from .grid import Column
+from .rows import Rows
+
+
+class Varies(Protocol):
+    """What varies single images, as `VAEAugment` does."""
+
+    strength: float
+    novelty: float
+
+    def vary_all(
+        self, images: Sequence[Any], labels: Sequence[Any] | None = None, generator: Generator | None = None
+    ) -> list[Any]: ...
+
+
+def originals(rows: Rows) -> Column:
+    return Column("original", [as_cell(image) for image in rows.images])
+
+
+def of_strengths(augment: Varies, rows: Rows, strengths: Sequence[float], seed: int) -> Iterator[Column]:
+    """The same draw at each strength, so that a row shows one way, walked further and further. Leaves the last one set."""
+    for strength in strengths:
+        augment.strength = strength
+        yield _column(f"strength {strength:g}", augment, rows, None, seed)
+
+
+def of_jitter(augment: Varies, jitter: Jitter, rows: Rows, seed: int) -> Column:
+    """A jitter's column, whose transform is given."""
+    return _column(_name(jitter), augment, rows, None, seed)
+
+
+def of_novelties(augment: Varies, rows: Rows, novelties: Sequence[float], seed: int) -> Iterator[Column]:
+    """New images of each row's class, drawn beside the same latent of the pool at each novelty."""
+    labels = None if None in rows.labels else rows.labels
+    for novelty in novelties:
+        augment.novelty = novelty
+        yield _column(f"novelty {novelty:g}", augment, rows, labels, seed)
+
+
+def _column(title: str, augment: Varies, rows: Rows, labels: Sequence[Any] | None, seed: int) -> Column:
+    new = augment.vary_all(rows.images, labels, Generator("cpu").manual_seed(seed))
+    return Column(title, [as_cell(image) for image in new])
+
+
+def _name(jitter: Jitter) -> str:
+    """A class of jitters by its name, a function by its own."""
+    return str(getattr(jitter, "__name__", type(jitter).__name__))
