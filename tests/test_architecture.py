@@ -20,7 +20,7 @@ ORDER = (
     {"apply", "fitted", "calibrated", "preview"},
     {"transform"},
     {"base_fit", "pool_images"},
-    {"dataset"},
+    {"dataset", "app"},
     {"__init__"},
     {"commands"},
     {"__main__", "train"},

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from .demo_data import FASHION_CLASSES, fashion_sample
-from .images import decode, files, hugging_face
+from .images import as_seen, decode, files, hugging_face
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
 SAMPLE = "sample"
@@ -107,13 +107,19 @@ def _folder(folder: Path, test: bool) -> LabelledImages:
     if not chosen:
         raise ValueError(f"{folder} has no folder of images that are held out, as test/: name the folder itself")
     name = os.path.basename(os.path.abspath(folder))
-    return LabelledImages.named(name, [labels[i] for i in chosen], lambda i: _whole(found[chosen[i]]))
+    return LabelledImages.named(name, [labels[i] for i in chosen], lambda i: open_whole(found[chosen[i]]))
 
 
-def _whole(file: Path) -> Image:
-    image = decode.open_image(file)
-    image.load()  # closes the file
-    return image
+def open_whole(file: Path) -> Image:
+    """Read an image file as it is to be seen: upright, grey or colour of 8 bits, alpha kept.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return as_seen(decode.open_image(file))
+    except Exception as error:  # PIL raises errors of many types for damaged files
+        raise ValueError(f"{file} cannot be read ({error}): mend it, or move it away") from error
 
 
 def _torchvision(name: str, root: Path, test: bool) -> LabelledImages:
@@ -147,4 +153,4 @@ def _hugging_face(name: str, test: bool) -> LabelledImages:
         raise ValueError(f"{name!r} has no column of class labels: cast one with `cast_column(NAME, ClassLabel(...))`")
     opened, feature = hugging_face.row_opener(dataset, column), dataset.features[label_column]
     title = os.path.basename(os.path.abspath(name)) if Path(name).exists() else name
-    return LabelledImages(title, opened, dataset[label_column][:], feature.names)
+    return LabelledImages(title, lambda row: as_seen(opened(row)), dataset[label_column][:], feature.names)

@@ -4,6 +4,7 @@
 """
 
 from .cells import as_cell, fit_within
+from .columns import allowed_jitters
 from .previewed import Previewed
 
-__all__ = ["Previewed", "as_cell", "fit_within"]
+__all__ = ["Previewed", "allowed_jitters", "as_cell", "fit_within"]

@@ -3,9 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Generator
 
-from ..jitter import Jitter
+from ..jitter import CALIBRATED, Jitter, needs_bank, traits_of
+from ..pool import LatentBank
+from ..vae import Codec
 from .cells import as_cell
 from .grid import Column
 from .rows import Rows
@@ -20,6 +23,25 @@ class Varies(Protocol):
     def vary_all(
         self, images: Sequence[Any], labels: Sequence[Any] | None = None, generator: Generator | None = None
     ) -> list[Any]: ...
+
+
+@torch.no_grad()
+def allowed_jitters(vae: Codec, bank: LatentBank | None) -> list[Jitter]:
+    """The calibrated jitters, the default first, less those that need a bank or a std where there is none.
+
+    Example:
+        >>> from vae_augment import VAE, VAEConfig
+        >>> allowed_jitters(VAE(VAEConfig(latent_dim=8, width=16, neck=4)), None)
+        [Noise(scale=1.0, coarse=3), PosteriorSample(temperature=1.0)]
+    """
+    blank = torch.zeros(1, vae.channels, vae.size, vae.size, dtype=torch.float32, device="cpu")
+    has_std = vae.encode(blank)[1] is not None
+    jitters: list[Any] = [kind() for kind in CALIBRATED]
+    return [
+        jitter
+        for jitter in jitters
+        if (has_std or not traits_of(jitter).reads_std) and (bank is not None or not needs_bank(jitter))
+    ]
 
 
 def originals(rows: Rows) -> Column:

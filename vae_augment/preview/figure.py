@@ -69,7 +69,8 @@ def _show(figure: Figure, cell: PIL.Image.Image, corner: tuple[int, int], of: tu
     """Put a cell onto the figure, its upper left corner at these pixels of so many."""
     (x, y), (width, height) = corner, of
     axes = figure.add_axes((x / width, 1 - (y + cell.height) / height, cell.width / width, cell.height / height))
-    axes.imshow(np.asarray(cell), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+    colours = cell.convert("RGB") if cell.mode == "L" else cell  # a map of greys would be off by one here and there
+    axes.imshow(np.asarray(colours), interpolation="nearest", aspect="auto")
     axes.set_axis_off()
 
 

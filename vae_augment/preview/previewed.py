@@ -5,17 +5,15 @@ import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
-
 from ..classes import ClassLatents
 from ..engine import Engine
 from ..fit import Fit
 from ..images import ImageKey, Labels, checked_key
-from ..jitter import CALIBRATED, Jitter, Noise, needs_bank, traits_of
+from ..jitter import Jitter, Noise
 from ..latent_move import LatentMove
-from ..numerics import CPU, float32_on_cpu
+from ..numerics import float32_on_cpu
 from ..options import LARGEST_STRENGTH, checked_number
-from .columns import of_jitter, of_novelties, of_strengths, originals
+from .columns import allowed_jitters, of_jitter, of_novelties, of_strengths, originals
 from .grid import Column, Grid
 from .rows import Rows, choose_rows
 
@@ -100,11 +98,16 @@ class Previewed:
         novelties = [checked_number("novelty", value, 1.0) for value in novelties]
         columns: list[Column] = [originals(rows)]
         columns += of_strengths(self._moved_by(), rows, strengths, seed)  # type: ignore[arg-type]
-        for jitter in self._allowed_jitters() if jitters is None else jitters:
+        for jitter in self._other_jitters() if jitters is None else jitters:
             columns.append(of_jitter(self._moved_by(jitter), jitter, rows, seed))  # type: ignore[arg-type]
         if self._has_new_images:
             columns += of_novelties(self._always(), rows, novelties, seed)  # type: ignore[arg-type]
         return Grid(columns, rows.titles)
+
+    def _other_jitters(self) -> list[Jitter]:
+        """Those that these weights allow, less the default, which the strengths show."""
+        bank = self._weights().bank  # type: ignore[attr-defined]
+        return [jitter for jitter in allowed_jitters(self._engine.net.codec, bank) if jitter != Noise()]
 
     @property
     def _has_new_images(self) -> bool:
@@ -125,21 +128,6 @@ class Previewed:
         new = copy.copy(self)
         new.p, new.strength = 1.0, self.strength  # type: ignore[attr-defined]
         return new
-
-    def _allowed_jitters(self) -> list[Jitter]:
-        """The calibrated ones, less the default, which the strengths show: those whose bank and std these weights have."""
-        net = self._engine.net
-        blank = torch.zeros(1, net.channels, net.size, net.size, dtype=torch.float32, device="cpu")
-        with torch.no_grad():
-            has_std = net.on(CPU).encode_whitened(blank)[1] is not None
-        has_bank = self._weights().bank is not None  # type: ignore[attr-defined]
-        kinds = [kind for kind in CALIBRATED if kind is not Noise]
-        jitters: list[Any] = [kind() for kind in kinds]
-        return [
-            jitter
-            for jitter in jitters
-            if (has_std or not traits_of(jitter).reads_std) and (has_bank or not needs_bank(jitter))
-        ]
 
 
 def _checked_rows(rows: int) -> int:

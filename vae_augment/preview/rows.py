@@ -8,7 +8,16 @@ import PIL.Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from ..images import ImageKey, Labels, is_image, label_of, pair_up, spread_places, untransformed_reader
+from ..images import (
+    ImageKey,
+    Labels,
+    check_has_channels,
+    is_image,
+    label_of,
+    pair_up,
+    spread_places,
+    untransformed_reader,
+)
 from .cells import fit_within
 
 
@@ -58,6 +67,8 @@ def choose_rows(images: Any, labels: Labels, count: int, image_key: ImageKey) ->
     for place in spread_places(len(pairs), count).tolist():
         sample = pairs[place] if reader is None else reader.read(place)[0]
         image = sample if reader is None else reader.extract(sample, f"sample {place}")[0]
+        if isinstance(image, Tensor) and image.ndim < 3:
+            check_has_channels(image)  # which tells
         if isinstance(image, Tensor) and image.ndim != 3:
             raise ValueError(
                 f"a preview shows single images (C, H, W), and sample {place} has the shape {tuple(image.shape)}: give the "
