@@ -1,8 +1,11 @@
 """Previews: a grid of originals and of what becomes of them, from Python and from the command line."""
 
 import io
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -23,6 +26,7 @@ from vae_augment.source import open_source
 pytest.importorskip("matplotlib")
 
 JITTERS = ["PosteriorSample", "Interpolate", "Extrapolate", "LocalNoise"]
+PAGE = Path(__file__).parents[1] / "docs" / "preview.md"
 NOVELTIES = ["novelty 0", "novelty 0.5", "novelty 0.85", "novelty 1"]
 
 
@@ -236,20 +240,20 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_command_writes_the_same_picture_each_time(folder, capsys):
-    assert main(["preview", "sample", "--rows", "2"]) == 0
-    assert main(["preview", "sample", "--rows", "2", "--out", "again.png"]) == 0
-    assert main(["preview", "sample", "--rows", "2", "--out", "other.png", "--seed", "1"]) == 0
+    assert main(["preview", "garments", "--rows", "2"]) == 0
+    assert capsys.readouterr().out == "preview.png: 2 images, weights fashion-mnist, seed 0\n"
+    assert main(["preview", "garments", "--rows", "2", "--out", "again.png"]) == 0
+    assert main(["preview", "garments", "--rows", "2", "--out", "other.png", "--seed", "1"]) == 0
     first, again, other = ((folder / name).read_bytes() for name in ("preview.png", "again.png", "other.png"))
     assert first == again != other
-    assert capsys.readouterr().out.startswith("preview.png: 2 images, weights fashion-mnist, seed 0\n")
 
 
 def test_the_command_draws_what_the_library_does(folder):
-    assert main(["preview", "sample", "--rows", "3", "--strengths", "0", "1.5", "--seed", "5"]) == 0
-    subject = Subject.open("sample")
+    assert main(["preview", "garments", "--rows", "3", "--strengths", "0", "1.5", "--seed", "5"]) == 0
+    subject = Subject.open("garments")
     places = subject.places(3)
     assert len({subject.label(place) for place in places}) == 3
-    figure = subject.fitted.preview(Subset(open_source("sample"), places), strengths=[0, 1.5], seed=5)
+    figure = subject.fitted.preview(Subset(open_source("garments"), places), strengths=[0, 1.5], seed=5)
     assert texts(figure)[:8] == ["original", "strength 0", "strength 1.5", *JITTERS, "novelty 0"]
     assert (folder / "preview.png").read_bytes() == figure.to_png()
 
@@ -329,6 +333,23 @@ def test_a_damaged_image_is_named_and_the_old_picture_stays(folder, capsys):
     assert main(["preview", "plain"]) == 1
     assert "0.png cannot be read" in capsys.readouterr().err
     assert (folder / "preview.png").read_bytes() == b"of yesterday"
+
+
+def test_the_commands_and_the_code_of_the_page_run(folder):
+    (folder / "garments").rename(folder / "photos")
+    text = PAGE.read_text(encoding="utf-8")
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for line in commands.splitlines():
+        assert main(shlex.split(line, comments=True)[1:]) == 0
+        if " sample " in line:  # whose picture the page shows; as bytes it depends on the processor
+            shown, drawn = (PIL.Image.open(file) for file in (PAGE.parent / "preview.png", folder / "preview.png"))
+            assert (shown.size, shown.mode) == (drawn.size, drawn.mode)
+            assert np.abs(np.asarray(shown).astype(int) - np.asarray(drawn)).mean() < 2
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert f"len(figure.axes)  # {len(names['figure'].axes)}: " in code
+    assert (folder / "garments.png").stat().st_size
 
 
 def test_a_bank_of_ones_own_has_its_jitters(vae):

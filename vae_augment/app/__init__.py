@@ -3,8 +3,8 @@
 Gradio is imported when the page is built, and not before.
 """
 
-from .page import build_page, look, serve
+from .page import build_page, load_gradio, look, serve
 from .settings import ALL_CLASSES, Settings
 from .subject import Subject
 
-__all__ = ["ALL_CLASSES", "Settings", "Subject", "build_page", "look", "serve"]
+__all__ = ["ALL_CLASSES", "Settings", "Subject", "build_page", "load_gradio", "look", "serve"]

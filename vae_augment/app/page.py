@@ -32,7 +32,7 @@ def build_page(subject: Subject, *, is_local: bool = True) -> Any:
     Raises:
         ImportError: Gradio is not installed.
     """
-    gr = _gradio()
+    gr = load_gradio()
     first = Settings()
     shown = _shown(first, subject)
     with gr.Blocks(title="vae-augment preview", analytics_enabled=False) as page:
@@ -105,7 +105,7 @@ def serve(subject: Subject, port: int = USUAL_PORT) -> tuple[Any, str]:
 
 def look() -> dict[str, Any]:
     """What `launch` of the page takes for its looks: letters of the reader's own system, so that none are fetched."""
-    gr = _gradio()
+    gr = load_gradio()
     fonts, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     return {"theme": gr.themes.Default(font=fonts, font_mono=mono), "footer_links": []}
 
@@ -149,9 +149,9 @@ def _shown(settings: Settings, subject: Subject) -> tuple[str, str]:
     return pictures_as_html(settings.rows(subject), what), settings.code(subject)
 
 
-def _gradio() -> Any:
-    # as Gradio's own documentation has it: nothing is told to anyone. It is read at the import
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+def load_gradio() -> Any:
+    """Gradio, told to report to nobody. Raises ImportError, with the remedy, if it is not installed."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # which is read at the import
     try:
         import gradio
     except ImportError as error:

@@ -17,9 +17,10 @@ from pathlib import Path
 from torch.utils.data import Subset
 
 from .. import hub
-from ..app import Subject, serve
+from ..app import Subject, load_gradio, serve
 from ..atomic import atomic_write
 from ..options import LARGEST_STRENGTH
+from ..preview import check_can_draw
 from ..transform import VAEAugment
 from . import printable, show
 
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
+    (load_gradio if options.serve else check_can_draw)()  # before anything is computed
     if not options.serve and not options.out.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {options.out.parent}: make it, or name another file with --out")
     subject = Subject.open(options.source, options.weights, options.root)

@@ -5,6 +5,6 @@
 
 from .cells import as_cell, fit_within
 from .columns import allowed_jitters
-from .previewed import Previewed
+from .previewed import Previewed, check_can_draw
 
-__all__ = ["Previewed", "allowed_jitters", "as_cell", "fit_within"]
+__all__ = ["Previewed", "allowed_jitters", "as_cell", "check_can_draw", "fit_within"]

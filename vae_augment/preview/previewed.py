@@ -130,6 +130,11 @@ class Previewed:
         return new
 
 
+def check_can_draw() -> None:
+    """Raises ImportError, with the remedy, if matplotlib is not installed."""
+    from . import figure  # noqa: F401
+
+
 def _checked_rows(rows: int) -> int:
     if isinstance(rows, bool) or not isinstance(rows, int) or not 1 <= rows <= MOST_ROWS:
         raise ValueError(f"rows must be an integer from 1 to {MOST_ROWS}, got {rows!r}")
