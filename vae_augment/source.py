@@ -19,7 +19,7 @@ SAMPLE = "sample"
 
 
 class LabelledImages(Dataset[tuple[Image, int]]):
-    """Images that are read one by one, with their classes: samples `(PIL image, class number)`.
+    """Images that are read one by one, with their classes: samples `(PIL image, class number)`, images as they are to be seen.
 
     Args:
         name: what a data card may call them: no path of this machine.
@@ -37,7 +37,7 @@ class LabelledImages(Dataset[tuple[Image, int]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
-        return self._opened(range(len(self))[index]), self.targets[index]
+        return as_seen(self._opened(range(len(self))[index])), self.targets[index]
 
     @classmethod
     def named(cls, name: str, labels: Sequence[str | None], opened: Callable[[int], Image]) -> Self:
@@ -107,19 +107,13 @@ def _folder(folder: Path, test: bool) -> LabelledImages:
     if not chosen:
         raise ValueError(f"{folder} has no folder of images that are held out, as test/: name the folder itself")
     name = os.path.basename(os.path.abspath(folder))
-    return LabelledImages.named(name, [labels[i] for i in chosen], lambda i: open_whole(found[chosen[i]]))
+    return LabelledImages.named(name, [labels[i] for i in chosen], lambda i: _whole(found[chosen[i]]))
 
 
-def open_whole(file: Path) -> Image:
-    """Read an image file as it is to be seen: upright, grey or colour of 8 bits, alpha kept.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    try:
-        return as_seen(decode.open_image(file))
-    except Exception as error:  # PIL raises errors of many types for damaged files
-        raise ValueError(f"{file} cannot be read ({error}): mend it, or move it away") from error
+def _whole(file: Path) -> Image:
+    image = decode.open_image(file)
+    image.load()  # closes the file
+    return image
 
 
 def _torchvision(name: str, root: Path, test: bool) -> LabelledImages:
@@ -153,4 +147,4 @@ def _hugging_face(name: str, test: bool) -> LabelledImages:
         raise ValueError(f"{name!r} has no column of class labels: cast one with `cast_column(NAME, ClassLabel(...))`")
     opened, feature = hugging_face.row_opener(dataset, column), dataset.features[label_column]
     title = os.path.basename(os.path.abspath(name)) if Path(name).exists() else name
-    return LabelledImages(title, lambda row: as_seen(opened(row)), dataset[label_column][:], feature.names)
+    return LabelledImages(title, opened, dataset[label_column][:], feature.names)

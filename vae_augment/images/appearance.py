@@ -64,10 +64,11 @@ def as_seen(image: PIL.Image.Image) -> PIL.Image.Image:
         'RGB'
     """
     image.load()
-    if exif_orientation(image) != UPRIGHT:
+    if image.info and exif_orientation(image) != UPRIGHT:  # most images have none, and are many
         image = ImageOps.exif_transpose(image)  # and without the tag, lest it be turned again
-    mode = PLAIN_MODES.get(image.mode, image.mode)
-    return image.convert("RGBA" if image.mode == "P" and has_transparency(image) else mode)
+    if image.mode not in PLAIN_MODES:
+        return image
+    return image.convert("RGBA" if has_transparency(image) else PLAIN_MODES[image.mode])
 
 
 def has_transparency(image: PIL.Image.Image) -> bool:
