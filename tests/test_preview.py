@@ -136,6 +136,13 @@ def test_without_a_bank_jitters_that_need_one_are_left_out(vae):
     assert texts(VAEAugment(vae).preview(IMAGES[:1], strengths=())) == ["original", "PosteriorSample"]
 
 
+def test_of_a_large_network_no_gain_is_solved(vae, monkeypatch):
+    monkeypatch.setattr("vae_augment.preview.columns.LARGE", 0)
+    augment = VAEAugment(vae)
+    assert texts(augment.preview(IMAGES[:1], strengths=())) == ["original"]
+    assert texts(augment.calibrate(IMAGES).preview(IMAGES[:1], strengths=())) == ["original", "PosteriorSample"]
+
+
 def test_images_of_many_channels_are_shown_in_three_colours():
     from vae_augment import VAE, VAEConfig
 

@@ -133,7 +133,8 @@ class Subject:
     @cached_property
     def jitters(self) -> dict[str, Jitter]:
         """The jitters that these weights allow, by their names, the default first."""
-        return {type(jitter).__name__: jitter for jitter in allowed_jitters(self.loaded.vae, self.loaded.bank)}
+        allowed = allowed_jitters(self.loaded.vae, self.loaded.bank, self.loaded.gains)
+        return {type(jitter).__name__: jitter for jitter in allowed}
 
     def varying(self, strength: float, jitter: str) -> VAEAugment:
         """The transform that varies images, as `VAEAugment.from_pretrained` makes it of these options.

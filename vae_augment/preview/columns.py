@@ -1,17 +1,20 @@
 """The columns of a preview: originals, strengths, jitters and, after a fit, new images of the class."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Generator
 
-from ..jitter import CALIBRATED, Jitter, needs_bank, traits_of
+from ..jitter import CALIBRATED, Jitter, Noise, needs_bank, traits_of
 from ..pool import LatentBank
+from ..strength import gain_name
 from ..vae import Codec
 from .cells import as_cell
 from .grid import Column
 from .rows import Rows
+
+LARGE = 10_000_000  # parameters
 
 
 class Varies(Protocol):
@@ -26,21 +29,26 @@ class Varies(Protocol):
 
 
 @torch.no_grad()
-def allowed_jitters(vae: Codec, bank: LatentBank | None) -> list[Jitter]:
+def allowed_jitters(vae: Codec, bank: LatentBank | None, gains: Mapping[str, float]) -> list[Jitter]:
     """The calibrated jitters, the default first, less those that need a bank or a std where there is none.
+
+    Of a large network also less those whose gain is not stored, since it takes minutes to solve one; `calibrate` stores all.
 
     Example:
         >>> from vae_augment import VAE, VAEConfig
-        >>> allowed_jitters(VAE(VAEConfig(latent_dim=8, width=16, neck=4)), None)
+        >>> allowed_jitters(VAE(VAEConfig(latent_dim=8, width=16, neck=4)), None, {})
         [Noise(scale=1.0, coarse=3), PosteriorSample(temperature=1.0)]
     """
     blank = torch.zeros(1, vae.channels, vae.size, vae.size, dtype=torch.float32, device="cpu")
     has_std = vae.encode(blank)[1] is not None
+    is_large = isinstance(vae, torch.nn.Module) and sum(p.numel() for p in vae.parameters()) > LARGE
     jitters: list[Any] = [kind() for kind in CALIBRATED]
     return [
         jitter
         for jitter in jitters
-        if (has_std or not traits_of(jitter).reads_std) and (bank is not None or not needs_bank(jitter))
+        if (has_std or not traits_of(jitter).reads_std)
+        and (bank is not None or not needs_bank(jitter))
+        and (isinstance(jitter, Noise) or not is_large or gain_name(jitter) in gains)
     ]
 
 

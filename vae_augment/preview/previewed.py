@@ -106,8 +106,9 @@ class Previewed:
 
     def _other_jitters(self) -> list[Jitter]:
         """Those that these weights allow, less the default, which the strengths show."""
-        bank = self._weights().bank  # type: ignore[attr-defined]
-        return [jitter for jitter in allowed_jitters(self._engine.net.codec, bank) if jitter != Noise()]
+        weights = self._weights()  # type: ignore[attr-defined]
+        allowed = allowed_jitters(self._engine.net.codec, weights.bank, weights.gains)
+        return [jitter for jitter in allowed if jitter != Noise()]
 
     @property
     def _has_new_images(self) -> bool:
