@@ -1,6 +1,7 @@
 """The transform that suits a base data set: bundled weights that draw its images well, fitted to its labels."""
 
 import copy
+import logging
 import math
 import statistics
 import warnings
@@ -30,6 +31,8 @@ from .transform import VAEAugment
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
+
+log = logging.getLogger("vae_augment")
 
 
 def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: LabelAt) -> VAEAugment:
@@ -101,7 +104,9 @@ def bundled_for(base: Reader, count: int) -> str:
             f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: pass "
             "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
         )
-    return max(quality, key=lambda name: quality[name])
+    best = max(quality, key=lambda name: quality[name])
+    log.info("weights %s suit the images: they reconstruct some at %.1f dB PSNR", best, quality[best])
+    return best
 
 
 def check_label(sample: Any, augment: VAEAugment, at: LabelAt) -> None:

@@ -1,6 +1,8 @@
 """Calibrated: the part of `VAEAugment` that measures a user's own images, so that strength 1 is the same on any autoencoder."""
 
+import logging
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -26,6 +28,7 @@ from .jitter import traits_of
 from .latent_move import LatentMove
 from .options import LARGEST_STRENGTH, checked_number
 from .pool import LabelProbe, LatentBank
+from .progress import bars, progress
 from .strength import calibrated_jitters, gain_name, solve_gain_soon
 from .survival import (
     USUAL_SURVIVAL,
@@ -40,6 +43,8 @@ from .vae import Codec, FrozenVAE
 
 MOST_IMAGES = 128  # that are measured
 MOST_LABELLED = 1000  # that a probe learns from and judges
+
+log = logging.getLogger("vae_augment")
 
 
 class Calibrated:
@@ -86,6 +91,7 @@ class Calibrated:
         survival: float | None = None,
         image_key: ImageKey = None,
         device: str | torch.device = "cpu",
+        progress: bool | None = None,
     ) -> Self:
         """Measure on images of yours: how latents spread, and how far they move at strength 1; with labels, up to which
         strength these survive.
@@ -109,6 +115,7 @@ class Calibrated:
             survival: part of the labels that shall survive, as 0.95. None without `labels`: no label is read.
             image_key: where a sample's image is, a key or a position. None: that of the transform.
             device: where to compute, as "cuda": a large network takes minutes on a CPU.
+            progress: bars on stderr, see `vae_augment.progress`. None: on a terminal, of what takes more than two seconds.
 
         Returns:
             The transform itself.
@@ -132,9 +139,17 @@ class Calibrated:
         self._check_can_calibrate()
         if survival is None and labels is not None:
             survival = USUAL_SURVIVAL
+        with bars(progress):
+            self._measure(images, labels, survival, image_key, torch.device(device))
+        log.info("calibrated: gains %s, strength %s", self._saved.gains, self.strength)
+        return self
+
+    def _measure(
+        self, images: Any, labels: Labels, survival: float | None, image_key: ImageKey, device: torch.device
+    ) -> None:
         key = self.image_key if image_key is None else image_key
         net, move = self._engine.net, self._engine.move
-        device, probe = torch.device(device), None
+        probe = None
         if survival is None:
             x = _read(images, net, key)
         else:
@@ -153,7 +168,6 @@ class Calibrated:
                 found = measure_survival(engine, self.residual, labelled, probe, survival, device)
         kept = {} if net is not self._engine.net else dict(self._saved.gains)
         self._keep(engine, {**kept, **gains}, found)
-        return self
 
     def _keep(self, engine: Engine, gains: dict[str, float], found: Survival | None) -> None:
         """All that was measured, at once; what was known of labels is of the gain before."""
@@ -191,7 +205,7 @@ def _solved(net: FrozenVAE, x: Tensor, bank: LatentBank | None) -> dict[str, flo
     jitters = calibrated_jitters(None if bank is None else bank.whitened(net.codec))
     return {
         gain_name(jitter): solve_gain_soon(on, jitter, x)
-        for jitter in jitters
+        for jitter in progress(jitters, "solve gains")
         if has_std or not traits_of(jitter).reads_std
     }
 
@@ -205,7 +219,7 @@ def _read(images: Any, net: FrozenVAE, image_key: ImageKey) -> Tensor:
         x, _ = to_model(images[places], net.channels, net.size)
     else:
         reader, parts, turned = untransformed_reader(images, on_copies=True, image_key=image_key), [], 0
-        for place in places:
+        for place in progress(places, "read images", unit=" images"):
             turned += has_exif_rotation(image := reader.image(place))
             parts.append(to_model(image, net.channels, net.size)[0])
         warn_exif_rotation(turned, "images to calibrate on")
@@ -220,7 +234,8 @@ def _read_labelled(images: Any, labels: Labels, net: FrozenVAE, image_key: Image
     if len(pairs) > MOST_LABELLED:
         order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0), device="cpu")
         pairs = Subset(pairs, order[:MOST_LABELLED].sort().values.tolist())
-    x, own = read_labelled(pairs, net.channels, net.size, at, image_key=key)
+    through = partial(progress, what="read images", unit=" images")
+    x, own = read_labelled(pairs, net.channels, net.size, at, image_key=key, through=through)
     return x, probe_of(x, own)
 
 

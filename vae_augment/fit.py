@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self
 
 import torch
@@ -15,6 +15,7 @@ from .fit_report import FitReport
 from .images import ImageKey, LabelAt, plain_label, read_labelled, untransformed_reader
 from .pool import ClassTexts, LabelledFeatures, LatentBank, Query, TextClasses
 from .pool_labels import PoolLabels, Spread
+from .progress import progress
 from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
@@ -233,7 +234,8 @@ def _read_images(
     untransformed_reader(labelled)  # which tells what cannot be read
     beside = labelled_features(bank, source, labelled)
     see = None if beside is None else beside.see
-    images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key)
+    through = partial(progress, what="read images", unit=" images")
+    images, labels = read_labelled(labelled, vae.channels, vae.size, at, see, image_key, through)
     return images, labels, None if beside is None else beside.result()
 
 

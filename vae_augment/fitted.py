@@ -1,5 +1,6 @@
 """Fitted: the half of `VAEAugment` that makes new images: of classes, from a few labelled images and a pool, or of none."""
 
+import logging
 import operator
 import os
 from collections.abc import Sequence
@@ -19,8 +20,11 @@ from .numerics import CPU, float32_on_cpu
 from .pool import ClassTexts, LatentBank
 from .pool_labels import PoolLabels
 from .prior import Exemplars, Prior
+from .progress import bars
 from .seeding import thread_generator
 from .vae import Codec
+
+log = logging.getLogger("vae_augment")
 
 
 class Fitted:
@@ -87,6 +91,7 @@ class Fitted:
         keep: float | None = None,
         features: Features | None = None,
         classes: ClassTexts | None = None,
+        progress: bool | None = None,
     ) -> Self:
         """Learn classes from a few labelled images, or from texts, so that new images of a class can be made.
 
@@ -119,6 +124,7 @@ class Fitted:
                 it not; see `LatentBank.from_images`.
             classes: for each label a text, or several, that say what its images show, `{"ant": "a photo of an ant", ...}`; or
                 a list of names, which are the labels. Name the classes that are in the pool, and no others.
+            progress: bars on stderr, see `vae_augment.progress`. None: on a terminal, of what takes more than two seconds.
 
         Returns:
             The transform itself.
@@ -136,7 +142,10 @@ class Fitted:
         """
         image_key = self.image_key if image_key is None else checked_key(image_key)
         pairs, at, key = pair_up(labelled, labels, image_key)
-        self._set_fit(Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes, key), at, image_key)
+        with bars(progress):
+            fit = Fit.learn(self.vae, self.bank, pairs, keep, at, features, classes, key)
+        log.info("fit: %s", "; ".join(map(str.strip, str(fit.report or "no pool").splitlines())))
+        self._set_fit(fit, at, image_key)
         return self
 
     def pool_labels(self) -> PoolLabels:

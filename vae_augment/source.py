@@ -12,14 +12,14 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as F
 
 from .demo_data import FASHION_CLASSES, fashion_sample
-from .images import decode, files, hugging_face
+from .images import as_seen, decode, files, hugging_face
 
 ROOT_VARIABLE = "VAE_AUGMENT_DATA"
 SAMPLE = "sample"
 
 
 class LabelledImages(Dataset[tuple[Image, int]]):
-    """Images that are read one by one, with their classes: samples `(PIL image, class number)`.
+    """Images that are read one by one, with their classes: samples `(PIL image, class number)`, images as they are to be seen.
 
     Args:
         name: what a data card may call them: no path of this machine.
@@ -37,7 +37,7 @@ class LabelledImages(Dataset[tuple[Image, int]]):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[Image, int]:
-        return self._opened(range(len(self))[index]), self.targets[index]
+        return as_seen(self._opened(range(len(self))[index])), self.targets[index]
 
     @classmethod
     def named(cls, name: str, labels: Sequence[str | None], opened: Callable[[int], Image]) -> Self:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from .engine import Engine, How
 from .pool import LabelProbe
+from .progress import progress
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # that are tried
 USUAL_SURVIVAL = 0.95
@@ -148,7 +149,7 @@ def measure_survival(
         ValueError: the jitter changes no image.
     """
     kept, changed = {}, 0.0
-    for strength in STRENGTHS:
+    for strength in progress(STRENGTHS, "vary images"):
         how = How(strength, residual=residual)
         if how.is_identity:
             kept[strength] = 1.0

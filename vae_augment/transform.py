@@ -51,6 +51,7 @@ from .options import (
     with_bank,
 )
 from .pool import LatentBank
+from .preview import Previewed
 from .seeding import thread_generator
 from .strength import gain_name, without_neighbours
 from .survival import Survival
@@ -60,7 +61,7 @@ from .vae import Codec, FrozenVAE, check_codec
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
 
 
-class VAEAugment(hub.Pretrained, Calibrated, Fitted, v2.Transform):
+class VAEAugment(hub.Pretrained, Calibrated, Fitted, Previewed, v2.Transform):
     """Vary images by moving them in the latent space of a VAE: encode, jitter the latent, decode.
 
     Works wherever a torchvision transform does: in v1 and v2 `Compose`, alone, on batches, in `collate_fn`, in

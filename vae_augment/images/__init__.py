@@ -1,10 +1,11 @@
 """Images and samples of any kind, between their own form and what a network reads. This room imports no other."""
 
 from . import decode, files, hugging_face
-from .appearance import exif_orientation, has_transparency, over_flat_colour, upright
+from .appearance import as_seen, exif_orientation, has_transparency, over_flat_colour, upright
 from .convert import Restore, all_to_model, as_floats, to_model, unpack
 from .kinds import (
     IMAGE_KINDS,
+    check_has_channels,
     check_has_image,
     frames_of,
     geometry_among,
@@ -53,6 +54,8 @@ __all__ = [
     "allocate",
     "as_floats",
     "as_pixels",
+    "as_seen",
+    "check_has_channels",
     "check_has_image",
     "checked_key",
     "decode",

@@ -1,6 +1,7 @@
 """A PIL image as it is to be seen: upright, and over one flat colour where it is transparent."""
 
 import PIL.Image
+from PIL import ImageOps
 from PIL.Image import Transpose
 
 EXIF_ORIENTATION_TAG = 0x0112
@@ -16,6 +17,15 @@ TURNS = {  # by orientation: what makes it upright
 }
 ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")  # of PIL
 FLAT_COLOUR = (255, 255, 255, 255)  # RGBA
+PLAIN_MODES = {
+    "1": "L",
+    "P": "RGB",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+    "LAB": "RGB",
+    "PA": "RGBA",
+}  # of 8 bits
 
 
 def exif_orientation(image: PIL.Image.Image) -> int:
@@ -44,6 +54,21 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
     image.load()  # a TIFF is turned by PIL as it is read
     turn = TURNS.get(exif_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def as_seen(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return an image upright and in a mode that `VAEAugment` takes; of more than 8 bits as it is, which is refused later.
+
+    Example:
+        >>> as_seen(PIL.Image.new("P", (28, 28))).mode
+        'RGB'
+    """
+    image.load()
+    if image.info and exif_orientation(image) != UPRIGHT:  # most images have none, and are many
+        image = ImageOps.exif_transpose(image)  # and without the tag, lest it be turned again
+    if image.mode not in PLAIN_MODES:
+        return image
+    return image.convert("RGBA" if has_transparency(image) else PLAIN_MODES[image.mode])
 
 
 def has_transparency(image: PIL.Image.Image) -> bool:

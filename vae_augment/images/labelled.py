@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ def read_labelled(
     at: LabelAt = None,
     see: Callable[[int, Any], None] | None = None,
     image_key: ImageKey = None,
+    through: Callable[[range], Iterable[int]] = iter,
 ) -> tuple[Tensor, list[int | str]]:
     """Read labelled images to float32 `(N, channels, size, size)` in [0, 1], and their labels.
 
@@ -35,6 +36,7 @@ def read_labelled(
         at: where a sample's label is, see `label_of`.
         see: is given the index and the image itself, at its own size, of each that counts.
         image_key: where a sample's image is, see `extract_image`.
+        through: goes through the indices, as one that shows how far it is.
 
     Raises:
         TypeError: a sample has no image or no label.
@@ -47,7 +49,7 @@ def read_labelled(
     """
     reader = untransformed_reader(dataset, on_copies=True, image_key=image_key)
     images, labels, seen, rotated = [], [], set(), 0
-    for index in range(len(dataset)):
+    for index in through(range(len(dataset))):
         sample, _ = reader.read(index)
         label = label_of(sample, at)
         if label is None:

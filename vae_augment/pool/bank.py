@@ -1,5 +1,6 @@
 """LatentBank: a pool of unlabelled images, kept as latents beside the weights, with the views by which they are compared."""
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..encoders import Encoder, Features, check_array, read_features
 from ..images import ImageKey, checked_key
 from ..numerics import float32_on_cpu
+from ..progress import bars
 from ..vae import Codec
 from . import table
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
@@ -19,6 +21,8 @@ from .query import Query
 from .reading import USUAL_BANK, Pool
 from .text_seeds import ClassTexts, TextClasses
 from .views import FeatureView, View
+
+log = logging.getLogger("vae_augment")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +79,7 @@ class LatentBank:
         size: int = USUAL_BANK,
         *,
         features: Features | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
         cache: str | os.PathLike[str] | None = None,
         image_key: ImageKey = None,
     ) -> Self:
@@ -92,7 +96,7 @@ class LatentBank:
             features: also compare the images by what a pretrained network sees in them: a `vae_augment.encoders.Encoder`, a name
                 ("efficientnet-lite0", "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG"), any function from batches
                 `(B, 3, 224, 224)`, normalised as for ImageNet, to `(B, D)`, or an array `(N, D)`, a row for each of `images`.
-            progress: show how many images the network has seen, on stderr.
+            progress: bars on stderr, see `vae_augment.progress`. None: on a terminal, of what takes more than two seconds.
             cache: a file that keeps its features, so that the same images are not seen twice.
             image_key: where a sample's image is, if not where `VAEAugment` finds it: a key or a position.
 
@@ -112,18 +116,21 @@ class LatentBank:
                 f"there are {len(images)} images and {len(source)} rows of features: give a row for each image"
             )
         probe = source.probe() if isinstance(source, Encoder) else None  # at once, since it may fail
-        with float32_on_cpu():
-            pool = Pool.read(vae, images, size, image_key)
-            views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
-        policy, made_of = table.policy_of(views), vae.fingerprint()
-        bank = cls(pool.latents, tuple(views), policy, made_of, pool.index, pool.sources)
-        if isinstance(source, Tensor):
-            return bank.with_features(source[pool.index.long()])
-        if source is None or probe is None:
-            return bank
-        # on as many threads as the user has set
-        embedded = embed_pool(source, probe, images, pool, progress, cache, image_key)
-        return bank._with_view(embedded, source, probe)
+        with bars(progress):
+            with float32_on_cpu():
+                pool = Pool.read(vae, images, size, image_key)
+                views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
+            policy, made_of = table.policy_of(views), vae.fingerprint()
+            bank = cls(pool.latents, tuple(views), policy, made_of, pool.index, pool.sources)
+            if isinstance(source, Tensor):
+                bank = bank.with_features(source[pool.index.long()])
+            elif source is not None and probe is not None:
+                # on as many threads as the user has set
+                embedded = embed_pool(source, probe, images, pool, cache, image_key)
+                bank = bank._with_view(embedded, source, probe)
+        names = ", ".join(view.name for view in bank.views)
+        log.info("bank of %d latents, of %d images given, compared by %s", len(bank), len(images), names)
+        return bank
 
     def with_features(self, features: Tensor | np.ndarray, encoder: Encoder | None = None) -> Self:
         """The same bank, whose images are compared by these features, too.

@@ -1,6 +1,6 @@
 """The view of a pretrained network: its features of a pool's images, at their own size, as principal components."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..encoders import Embedding, Encoder, cached, check_array, is_ready, is_same_probe, load_encoder
 from ..images import ImageKey, untransformed_reader
+from ..progress import progress
 from .reading import Pool
 from .views import FeatureView, View
 
@@ -198,7 +199,6 @@ def embed_pool(
     probe: Tensor,
     images: Any,
     pool: Pool,
-    progress: bool,
     cache: Any,
     image_key: ImageKey = None,
 ) -> Tensor:
@@ -208,17 +208,11 @@ def embed_pool(
         is_tensor = isinstance(images, Tensor)
         reader = None if is_tensor else untransformed_reader(images, on_copies=True, image_key=image_key)
         waiting = Embedding(encoder)
-        for place in _shown(pool.index.tolist(), encoder.name) if progress else pool.index.tolist():
+        for place in progress(pool.index.tolist(), f"features of {encoder.name}", unit=" images"):
             waiting.add(images[place] if reader is None else reader.image(place))
         return waiting.features()
 
     return cached(cache, encoder, probe, pool.images, embed)
-
-
-def _shown(places: list[int], name: str) -> Iterable[int]:
-    from tqdm import tqdm  # which huggingface_hub brings
-
-    return tqdm(places, f"features of {name}", unit=" images")
 
 
 def principal_components(embedded: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:

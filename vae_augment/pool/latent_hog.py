@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..images import as_floats
+from ..progress import progress
 from ..vae import Codec
 from .hog import hog
 from .perturbations import perturbations
@@ -54,7 +55,7 @@ class LatentHogView:
         distances = [(1 - (pool[::10].float() * pool[unit_neighbour]).sum(1)).mean() for pool in (latents, hogs)]
         units = torch.stack(distances).clamp_min(1e-6)
         nearest = []
-        for part in images.split(QUERY_CHUNK):
+        for part in progress(images.split(QUERY_CHUNK), "compare with the pool"):
             by_latents, by_hog = _cosines(vae, part, latents, hogs)
             distance = by_latents.sub_(1).div_(-units[0]).sub_(by_hog.sub_(1), alpha=1 / float(units[1]))
             nearest.append(distance.topk(k, dim=1, largest=False).indices)
@@ -70,7 +71,8 @@ class LatentHogView:
         """HOG descriptors of the pool, as far as the bank holds its images: float16 `(N, D)`."""
         width = hog(torch.zeros(1, vae.channels, vae.size, vae.size, dtype=torch.float32)).shape[1]
         hogs = torch.empty(len(self.latents), width, dtype=torch.float16)
-        for part, latents in zip(hogs.split(QUERY_CHUNK), self.latents.split(QUERY_CHUNK), strict=True):
+        pairs = list(zip(hogs.split(QUERY_CHUNK), self.latents.split(QUERY_CHUNK), strict=True))
+        for part, latents in progress(pairs, "decode the pool"):
             part.copy_(hog(vae.decode(latents.float())))
         return hogs
 
@@ -91,7 +93,7 @@ def latent_hog_neighbours(vae: Codec, images: Tensor, latents: Tensor) -> Tensor
     latents = normalize(latents.flatten(1))
     hogs = torch.cat([hog(as_floats(part)) for part in images.split(CHUNK)])
     candidates, distances, units = [], [], []  # (B, n), (B, n, 2), (B, 2)
-    for i, part in enumerate(images.split(CHUNK)):
+    for i, part in enumerate(progress(images.split(CHUNK), "compare by latents and HOG")):
         cosines = _cosines(vae, as_floats(part), latents, hogs)
         rows = torch.arange(len(part))
         for cosine in cosines:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate, normalize
 
 from ..images import as_floats
+from ..progress import progress
 
 SIDE = 32  # pixels to which images are resized
 PATCH = 8  # pixels a side
@@ -83,14 +84,16 @@ class PatchFeatures:
         """
         small = torch.cat([_resized(part) for part in images.split(CHUNK)])
         filters, shifts = _dictionary(_patches(small))
-        pooled = torch.cat([_pooled(part, filters, shifts) for part in small.split(CHUNK)])
+        parts = progress(small.split(CHUNK), "patch features")
+        pooled = torch.cat([_pooled(part, filters, shifts) for part in parts])
         extractor = cls(filters, shifts, *_principal_components(pooled, dimensions))
         return extractor, extractor._projected(pooled)
 
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """Images `(B, C, S, S)`, uint8 or floats in [0, 1] -> features, float32 `(B, D)`."""
-        parts = [_pooled(_resized(part), self.filters, self.shifts) for part in images.split(CHUNK)]
+        chunks = progress(images.split(CHUNK), "patch features")
+        parts = [_pooled(_resized(part), self.filters, self.shifts) for part in chunks]
         return self._projected(torch.cat(parts))
 
     def _projected(self, pooled: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ def _dictionary(patches: Tensor) -> tuple[Tensor, Tensor]:
     whiten = axes * (variances.clamp_min(0) + WHITENING).rsqrt() @ axes.T
     white = (patches - mean) @ whiten
     words = normalize(white[torch.randperm(len(white), generator=generator)[:WORDS]])
-    for _ in range(ROUNDS):
+    for _ in progress(range(ROUNDS), "dictionary of patches"):
         nearest = (white @ words.T).argmax(1)
         sums = torch.zeros_like(words).index_add_(0, nearest, white)
         words = torch.where(sums.norm(dim=1, keepdim=True) > 0, normalize(sums), words)

@@ -18,6 +18,7 @@ from ..images import (
     warn_exif_rotation,
 )
 from ..numerics import evaluating
+from ..progress import progress
 from ..vae import Codec, check_codec
 from .near_duplicates import drop_near_duplicates
 
@@ -58,7 +59,8 @@ class Pool:
         others = drop_near_duplicates(chosen)
         chosen, index = chosen[others], index[others]
         with evaluating(vae):
-            means = torch.cat([vae.encode(as_floats(part))[0] for part in chosen.split(CHUNK)])
+            parts = progress(chosen.split(CHUNK), "encode images")
+            means = torch.cat([vae.encode(as_floats(part))[0] for part in parts])
         return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index))
 
 
@@ -100,7 +102,7 @@ def _read(vae: Codec, images: Any, size: int, image_key: ImageKey) -> tuple[Tens
         parts = [to_model(part, vae.channels, vae.size)[0] for part in chosen.split(CHUNK)]
     else:
         parts, turned = [], 0
-        for i in places.tolist():
+        for i in progress(places.tolist(), "read images", unit=" images"):
             image = reader.image(i)
             turned += has_exif_rotation(image)
             parts.append(to_model(image, vae.channels, vae.size)[0])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..progress import progress
 from ..vae import Codec
 
 CHUNK = 20  # images compared with a pool at a time: 5 MB
@@ -107,4 +108,5 @@ class FeatureView:
 def _nearest_by_cosine(features: Tensor, pool: Tensor, k: int) -> Tensor:
     """Features `(M, D)` -> the k of a pool `(N, D)` at the smallest angle, the nearest first: int64 `(M, k)`."""
     pool = normalize(pool.float())
-    return torch.cat([(normalize(part) @ pool.T).topk(k, dim=1).indices for part in features.split(CHUNK)])
+    parts = progress(features.split(CHUNK), "compare by features")
+    return torch.cat([(normalize(part) @ pool.T).topk(k, dim=1).indices for part in parts])
