@@ -1,13 +1,9 @@
 """SyntheticDataset: a data set with synthetic samples added."""
 
 import copy
-import heapq
-import math
 import operator
 import os
-import sys
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,6 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
+from .amounts import balanced_sources, synthetic_count
 from .base_fit import bundled_for, check_companions, check_label, fitted_to
 from .images import (
     Finish,
@@ -100,7 +97,7 @@ class SyntheticDataset(Dataset[Any]):
             image_key = augment.image_key
         self._reader, look = (untransformed_reader(base, on_copies, image_key) for on_copies in (False, True))
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
-        self._synthetic = _synthetic_count(ratio, self._count)
+        self._synthetic = synthetic_count(ratio, self._count)
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
             raise TypeError(
                 f"augment must be a VAEAugment, a name of weights or another callable on images, got {augment!r}"
@@ -336,32 +333,10 @@ class SyntheticDataset(Dataset[Any]):
 
     def _balanced_sources(self, look: Reader) -> list[int]:
         """Sources of the synthetic samples, so that the smallest classes are filled first."""
-        members: dict[int | str, list[int]] = {}
-        for index in range(self._count):
-            if (label := label_of(look.read(index)[0], self._labels_at)) is None:
-                raise ValueError("balance needs samples with a label: (image, label, ...)")
-            members.setdefault(label, []).append(index)
-        classes = list(members.values())
-        smallest = [(len(own), place) for place, own in enumerate(classes)]
-        heapq.heapify(smallest)
-        sources = []
-        for _ in range(self._synthetic):
-            size, place = smallest[0]
-            own = classes[place]
-            sources.append(own[(size - len(own)) % len(own)])
-            heapq.heapreplace(smallest, (size + 1, place))
-        return sources
-
-
-def _synthetic_count(ratio: float, count: int) -> int:
-    """How many samples to add to so many; ValueError if that is no number of samples."""
-    if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
-        raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
-    if not ratio * count <= sys.maxsize - count:
-        raise ValueError(
-            f"ratio={ratio!r} of {count} samples asks for more synthetic ones than can be counted: lower it"
-        )
-    return round(ratio * count)
+        labels = [label_of(look.read(index)[0], self._labels_at) for index in range(self._count)]
+        if None in labels:
+            raise ValueError("balance needs samples with a label: (image, label, ...)")
+        return balanced_sources(labels, self._synthetic)  # type: ignore[arg-type]
 
 
 def _check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:
