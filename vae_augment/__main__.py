@@ -30,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0; 2 if the command is wrong; 1 after any other error. Errors are printed as one line.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help(sys.stderr)
+        return 2
     try:
         options.run(options)
     except KeyboardInterrupt:
@@ -41,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-class _VerbParser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors are one line, as all others are."""
 
     def error(self, message: str) -> NoReturn:
@@ -50,9 +54,10 @@ class _VerbParser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="vae-augment", description=__doc__, formatter_class=form)
+    parser = OneLineParser(prog="vae-augment", description=__doc__, formatter_class=form)
     parser.add_argument("--version", action="version", version=f"vae-augment {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True, parser_class=_VerbParser)
+    verbs = parser.add_subparsers(metavar="VERB")
+    parser.set_defaults(run=None)
     for name in VERBS:
         verb = import_module(f"{__package__}.commands.{name}")
         text = verb.__doc__ or ""

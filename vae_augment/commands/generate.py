@@ -21,11 +21,12 @@ of processes, also on several machines that share the folder:
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,9 @@ from torch import Tensor
 from .. import hub
 from ..base_fit import bundled_for
 from ..dataset import SyntheticDataset
-from ..export import FORMATS, MOST_IMAGES, Contents, Making, Writer, identity_of
+from ..export import FORMATS, MOST_IMAGES, Classes, Contents, Making, Writer, identity_of, plan_in
 from ..images import untransformed_reader
+from ..options import LARGEST_STRENGTH
 from ..seeding import global_seed
 from ..source import open_source
 from ..transform import VAEAugment
@@ -92,6 +94,7 @@ def run(options: argparse.Namespace) -> None:
             rank, world_size = _process()
             out = Path(options.out).expanduser()
             FORMATS[options.format].check()
+            plan_in(out)  # what can be told soon is told before a fit
             writer = _of_weights(options, out) if _names_weights(options.source) else _of_source(options, out)
             writer.begin()
         if writer.is_whole:
@@ -102,9 +105,12 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _of_source(options: argparse.Namespace, out: Path) -> Writer:
+    if None not in (options.strength, options.novelty):
+        raise ValueError("--strength varies images and --novelty is for new ones: leave one of them out")
     images = open_source(options.source, options.root)
+    Classes.of(images.targets, images.classes).counts(options.counts or {})
     augment = _augment(options, options.weights or bundled_for(untransformed_reader(images, True), len(images)))
-    dataset = SyntheticDataset(images, _ratio_of(options, len(images)), augment)
+    dataset = SyntheticDataset(images, _ratio_of(options, len(images)), augment, fit=options.strength is None)
     return dataset.writer(
         out,
         per_class=options.per_class,
@@ -233,30 +239,27 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _number(text: str, low: float, high: float, remedy: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from {low:g} to {high:g}: {remedy}")
-    return value
+def _number(text: str, is_right: Callable[[float], bool], wanted: str) -> float:
+    with contextlib.suppress(ValueError):
+        if is_right(value := float(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is no number {wanted}")
 
 
 def _part(text: str) -> float:
-    return _number(text, 0, 1, "write one, as 0.85")
+    return _number(text, lambda x: 0 <= x <= 1, "from 0 to 1: write one, as 0.85")
 
 
 def _share(text: str) -> float:
-    return _number(text, 0.0001, 0.9999, "write the synthetic part of real and synthetic images together, as 0.5")
+    return _number(text, lambda x: 0 < x < 1, "between 0 and 1: write the synthetic part of all images, as 0.5")
 
 
 def _ratio(text: str) -> float:
-    return _number(text, 1e-6, 1e6, "write synthetic images for each real one, as 0.5")
+    return _number(text, lambda x: 0 < x <= MOST_IMAGES, "above 0: write synthetic images for each real one, as 0.5")
 
 
 def _strength(text: str) -> float:
-    return _number(text, 0, 100, "write one, as 0.7; 1 is a clearly visible change")
+    return _number(text, lambda x: 0 <= x <= LARGEST_STRENGTH, "from 0 on: write one, as 0.7; 1 is a visible change")
 
 
 def _counts(text: str) -> dict[str, int]:

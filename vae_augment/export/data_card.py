@@ -53,7 +53,7 @@ def data_card(contents: Contents, name: str, reading: str, how: str) -> str:
     parts = [
         _introduction(contents, name),
         _counts(contents),
-        f"## How it was made\n\n{_code(how)}\n\n{_made(contents)}",
+        f"## How it was made\n\n{_code(printable(how))}\n\n{_made(contents)}",
         f"## Read it\n\n{_code(reading, 'python')}\n\n{_columns(contents)}",
         f"## Licence and privacy\n\n{_licence_and_privacy(contents)}",
     ]

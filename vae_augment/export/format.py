@@ -18,7 +18,7 @@ class Format(NamedTuple):
         write: PNG files of a shard, in the order of its rows.
         read: PNG files of some rows, as they were written.
         finish: writes what is of all shards.
-        reading: Python code that reads a folder of this name.
+        reading: Python code that reads the folder at this path.
     """
 
     check: Callable[[], None]

@@ -64,12 +64,12 @@ def _finish(folder: Path, contents: Contents) -> None:
     atomic_write(folder / SPLIT / "metadata.jsonl", text.encode())
 
 
-def _reading(name: str, contents: Contents) -> str:
-    code = f'import datasets\n\nimages = datasets.load_dataset("imagefolder", data_dir={name!r}, split="{SPLIT}")'
+def _reading(path: str, contents: Contents) -> str:
+    code = f'import datasets\n\nimages = datasets.load_dataset("imagefolder", data_dir={json.dumps(path)}, split="{SPLIT}")'
     if contents.targets is None:
         return code
     code += '\nimages = images.class_encode_column("label")  # names of classes -> numbers'
-    return f"{code}\n\nimport torchvision\n\nimages = torchvision.datasets.ImageFolder({f'{name}/{SPLIT}'!r})"
+    return f"{code}\n\nimport torchvision\n\nimages = torchvision.datasets.ImageFolder({json.dumps(f'{path}/{SPLIT}')})"
 
 
 IMAGE_FOLDER = Format(_check, _marker, _write, _read, _finish, _reading)

@@ -45,8 +45,9 @@ class Classes(NamedTuple):
         by_name: dict[Any, Label] = {self.names[place]: label for label, place in self.places.items()}
         label = by_name.get(given, plain_label(given))
         if label not in self.places:
-            near = difflib.get_close_matches(str(given), self.names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            folded = {name.casefold(): name for name in self.names}
+            near = difflib.get_close_matches(str(given).casefold(), folded, n=1)
+            hint = f"did you mean {folded[near[0]]!r}? " if near else ""
             listed = ", ".join(map(repr, self.names[:20])) + (", ..." if len(self.names) > 20 else "")
             raise ValueError(f"there is no class {given!r}: {hint}There are {listed}")
         return label

@@ -1,6 +1,7 @@
 """Parquet files with images and classes, as `datasets.load_dataset` reads them: features are in the schema's metadata."""
 
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,8 @@ def _read(folder: Path, contents: Contents, rows: Sequence[int]) -> list[bytes]:
     return [found[row] for row in rows]
 
 
-def _reading(name: str, contents: Contents) -> str:
-    return f'import datasets\n\nimages = datasets.load_dataset({name!r}, split="train")'
+def _reading(path: str, contents: Contents) -> str:
+    return f'import datasets\n\nimages = datasets.load_dataset({json.dumps(path)}, split="train")'
 
 
 PARQUET = Format(_check, _marker, _write, _read, no_finish, _reading)

@@ -176,8 +176,8 @@ class Saving:
             _check_total(operator.index(per_class) * len(sizes))
             if not (sources := sources_to_reach(labels, per_class)):
                 raise ValueError(
-                    f"each class has {min(sizes)} samples or more, and per_class={per_class} asks for none beside them: ask for "
-                    f"more than {min(sizes)}"
+                    f"each class has {min(sizes)} samples or more, so that {per_class} per class need no synthetic ones: ask "
+                    f"for more than {min(sizes)}"
                 )
             return sources
         assert counts is not None

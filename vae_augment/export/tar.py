@@ -1,6 +1,7 @@
 """Tar files of the form WebDataset, `.png`, `.cls` and `.json` for each sample, read in sequence, also over a network."""
 
 import io
+import json
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,13 +54,13 @@ def _read(folder: Path, contents: Contents, rows: Sequence[int]) -> list[bytes]:
     return [found[row] for row in rows]
 
 
-def _reading(name: str, contents: Contents) -> str:
+def _reading(path: str, contents: Contents) -> str:
     last = len(contents.shards) - 1
-    files = f"{name}/data/train-{{00000..{last:05d}}}-of-{last + 1:05d}.tar"
+    files = f"{path}/data/train-{{00000..{last:05d}}}-of-{last + 1:05d}.tar"
     label = "" if contents.targets is None else ', "cls"'
     return (
         "import webdataset\n\n"
-        f"images = webdataset.WebDataset({files!r}, shardshuffle=False)\n"
+        f"images = webdataset.WebDataset({json.dumps(files)}, shardshuffle=False)\n"
         f'images = images.decode("pil").to_tuple("png"{label}, "json")'
     )
 

@@ -77,16 +77,10 @@ class Writer:
         """
         self.format.check()
         plan = plan_text(self.contents, self.form, self.how)
-        if self.folder.exists() and not self.folder.is_dir():
-            raise ValueError(f"{self.folder} is a file: name a folder that is new or empty")
-        held = sorted(path.name for path in self.folder.iterdir()) if self.folder.exists() else []
-        file = self.folder / PLAN  # looked for after the listing: another process may have begun in between
-        if file.is_file():
-            _check_same(self.folder, file.read_text(errors="replace"), plan)
+        if (old := plan_in(self.folder)) is not None:
+            _check_same(self.folder, old, plan)
             return
-        if others := [name for name in held if name != HIDDEN]:
-            listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-            raise ValueError(f"{self.folder} holds other things ({listed}): name a folder that is new or empty")
+        file = self.folder / PLAN
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(file, plan.encode())
 
@@ -132,7 +126,7 @@ class Writer:
         picture = gallery(self.contents, lambda rows: self.format.read(self.folder, self.contents, rows))
         atomic_write(self.folder / GALLERY, picture)
         name = self.folder.absolute().name
-        text = data_card(self.contents, name, self.format.reading(name, self.contents), self.how)
+        text = data_card(self.contents, name, self.format.reading(f"./{name}", self.contents), self.how)
         atomic_write(self.folder / CARD, text.encode())
         self._tidy()
 
@@ -204,6 +198,24 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(1, cores // int(beside) if beside.isdecimal() and int(beside) else cores)
+
+
+def plan_in(folder: Path) -> str | None:
+    """The plan by which a folder was begun; None for a new or an empty one.
+
+    Raises:
+        ValueError: it holds other things.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: name a folder that is new or empty")
+    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    file = folder / PLAN  # looked for after the listing: another process may have begun in between
+    if file.is_file():
+        return file.read_text(errors="replace")
+    if others := [name for name in held if name != HIDDEN]:
+        listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise ValueError(f"{folder} holds other things ({listed}): name a folder that is new or empty")
+    return None
 
 
 def _check_same(folder: Path, old: str, new: str) -> None:
