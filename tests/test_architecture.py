@@ -19,7 +19,7 @@ ORDER = (
     {"shortcuts", "hub", "survival"},
     {"apply", "fitted", "calibrated"},
     {"transform"},
-    {"base_fit", "pool_images"},
+    {"base_fit", "pool_images", "export"},
     {"dataset"},
     {"__init__"},
     {"commands"},

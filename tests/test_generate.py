@@ -1,18 +1,22 @@
 """`vae-augment generate` writes what was asked for, goes on where it was, and tells each wrong use in one line."""
 
 import argparse
+import re
 import resource
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import PIL.Image
 import pytest
 from torchvision.datasets import ImageFolder
+from torchvision.transforms.v2 import functional as F
 
 from tests.written_sets import load, metadata, new_by_class, tree
 from vae_augment.__main__ import OneLineParser, main
 from vae_augment.commands import generate
+from vae_augment.demo_data import fashion_sample
 
 NAMELESS = {"synthetic", "strength", "novelty", "seed", "weights", "revision"}
 
@@ -200,6 +204,38 @@ def test_a_folder_that_cannot_be_made_is_one_line(command, tmp_path):
     code, _, err = command("sample", "--out", "file/set", "--count", 3)
     assert (code, err.count("\n")) == (1, 1)
     assert "file/set" in err
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Garments as cats and dogs, in folders."""
+    images, labels = fashion_sample()
+    for name, target in (("cat", 1), ("dog", 8)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in (labels == target).nonzero()[:, 0].tolist():
+            F.to_pil_image(images[i]).save(tmp_path / "photos" / name / f"{i}.png")
+
+
+def test_the_commands_and_the_code_of_the_page_run(command, photos, monkeypatch, tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "synthetic.md").read_text()
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    lines = [line for language, text in blocks if language == "bash" for line in text.splitlines()]
+    own = [shlex.split(line)[2:] for line in lines if line.startswith("vae-augment generate")]
+    assert len(own) >= 7
+    for words in own:
+        words = ["100" if word == "2000" else word for word in words]
+        assert command(*words, "--workers", 1)[0] == 0, words
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    names: dict[str, object] = {}
+    for language, text in blocks:
+        if language == "python":
+            exec(compile(text, "docs/synthetic.md", "exec"), names)
+    assert len(metadata(names["folder"])) == 600
+    parser = OneLineParser()
+    generate.add_arguments(parser)
+    for line in lines:
+        if "generate" in line:  # those of several machines
+            parser.parse_args(shlex.split(line.partition("generate ")[2].removesuffix("'")))
 
 
 def test_the_examples_of_the_help_parse():

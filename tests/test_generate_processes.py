@@ -1,16 +1,17 @@
 """A set is the same, byte for byte, whoever writes it: one process, two of torchrun, one that follows a killed one."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.running import TORCHRUN
 from tests.written_sets import tree
+from vae_augment.__main__ import main
 
 COMMAND = ["generate", "sample", "--count", "1200", "--shard-size", "100", "--workers", "1", "--out", "set"]
 
@@ -25,8 +26,8 @@ def started(*command, cwd, **variables):
 def one(tmp_path_factory):
     """The set as one process writes it."""
     folder = tmp_path_factory.mktemp("one")
-    process = started(sys.executable, "-m", "vae_augment", *COMMAND, cwd=folder)
-    assert process.wait(120) == 0, process.communicate()
+    with contextlib.chdir(folder):
+        assert main(COMMAND) == 0
     return tree(folder / "set")
 
 
@@ -67,15 +68,16 @@ def test_two_ranks_of_torchrun_write_what_one_process_does_and_a_lost_one_is_mad
     assert first.returncode == 130
     assert sorted(int(path.name) for path in shards.glob("0*")) == [0, 2, 4, 6, 8, 10], "every second shard"
     assert not (tmp_path / "lost" / "set" / "README.md").exists()
-    alone = started(sys.executable, "-m", "vae_augment", *COMMAND, cwd=tmp_path / "lost")
-    out, err = alone.communicate(timeout=120)
-    assert (alone.returncode, err) == (0, "")
+    with contextlib.chdir(tmp_path / "lost"):
+        assert main(COMMAND) == 0
     assert tree(tmp_path / "lost" / "set") == one
 
 
-def test_a_rank_that_is_none_is_told(tmp_path):
-    process = started(sys.executable, "-m", "vae_augment", *COMMAND, cwd=tmp_path, RANK="2", WORLD_SIZE="2")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (2, "")
-    assert err.startswith("error: RANK=2 and WORLD_SIZE=2 of the environment say no process of a run")
-    assert Path(tmp_path / "set").exists() is False
+def test_a_rank_that_is_none_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(COMMAND) == 2
+    told = "error: RANK=2 and WORLD_SIZE=2 of the environment say no process of a run: start it with torchrun, or unset both\n"
+    assert capsys.readouterr().err == told
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`SyntheticDataset.save` writes sets that other libraries read, with the counts that were asked for, and the same bytes again."""
+"""`SyntheticDataset.save` writes sets that others read, with the counts that were asked for, and the same bytes each time."""
 
 import io
 import os
