@@ -103,7 +103,7 @@ WRONG = {
     "two amounts": (["sample", "--out", "o", "--ratio", "1", "--count", "3"], "not allowed with"),
     "no number": (
         ["sample", "--out", "o", "--count", "many"],
-        "'many' is no whole number from 1 to 100000000: write one",
+        "'many' is no whole number from 1 to 10000000: write one",
     ),
     "no images": (
         ["sample", "--out", "o", "--ratio", "0"],
@@ -168,16 +168,34 @@ sys.exit(main(["generate", "sample", "--out", "o", "--count", "3", "--format", "
 
 
 def test_another_command_over_a_begun_folder_is_refused(command, tmp_path):
-    code, _, _ = command("sample", "--out", "set", "--count", 5)
-    before = tree(tmp_path / "set")
-    code, _, err = command("sample", "--out", "set", "--count", 6)
+    code, _, _ = command("mnist", "--out", "in/set", "--count", 5)
+    before = tree(tmp_path / "in" / "set")
+    code, _, err = command("mnist", "--out", "in/set", "--count", 6)
     assert code == 2
-    assert (
-        "set was begun by another command, or of other images: vae-augment generate sample --out set --count 5." in err
-    )
-    code, out, _ = command("sample", "--out", "set", "--count", 5)
-    assert (code, "set is whole: nothing was left to do" in out) == (0, True)
-    assert tree(tmp_path / "set") == before
+    assert "in/set was begun by another command, vae-augment generate mnist --out set --count 5: repeat that one" in err
+    code, out, _ = command("mnist", "--out", "in/set", "--count", 5)
+    assert (code, "in/set is whole: nothing was left to do" in out) == (0, True)
+    assert tree(tmp_path / "in" / "set") == before
+    plan = tmp_path / "in" / "set" / ".vae-augment" / "plan.json"
+    plan.write_text(plan.read_text().replace('"seed": 0', '"seed": 7'))
+    code, _, err = command("mnist", "--out", "in/set", "--count", 5)
+    assert (code, "begun by the same command, of other images or weights" in err) == (2, True)
+    plan.write_text("[]")
+    code, _, err = command("mnist", "--out", "in/set", "--count", 5)
+    assert (code, "another command, a command that cannot be read" in err) == (2, True)
+
+
+def test_a_damaged_image_is_named_and_the_same_command_goes_on_once_it_is_mended(command, photos, tmp_path):
+    images = sorted((tmp_path / "photos" / "cat").iterdir())
+    whole = images[25].read_bytes()
+    images[25].write_bytes(whole[:-200])
+    arguments = ["photos", "--out", "set", "--count", "200", "--strength", "1", "--weights", "fashion-mnist"]
+    code, _, err = command(*arguments)
+    assert (code, err.count("\n")) == (1, 1)
+    assert images[25].name in err
+    images[25].write_bytes(whole)
+    assert command(*arguments)[0] == 0
+    assert len(metadata(tmp_path / "set")) == 200
 
 
 def test_a_disk_that_is_full_is_one_line_and_the_same_command_goes_on(command, tmp_path):
@@ -223,8 +241,8 @@ def test_the_commands_and_the_code_of_the_page_run(command, photos, monkeypatch,
     own = [shlex.split(line)[2:] for line in lines if line.startswith("vae-augment generate")]
     assert len(own) >= 7
     for words in own:
-        words = ["100" if word == "2000" else word for word in words]
-        assert command(*words, "--workers", 1)[0] == 0, words
+        fewer = ["100" if word == "2000" else word for word in words]
+        assert command(*fewer, "--workers", 1)[0] == 0, words
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     names: dict[str, object] = {}
     for language, text in blocks:

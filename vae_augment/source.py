@@ -112,8 +112,11 @@ def _folder(folder: Path, test: bool) -> LabelledImages:
 
 
 def _whole(files: Sequence[Path], index: int) -> Image:
-    image = decode.open_image(files[index])
-    image.load()  # closes the file
+    try:
+        image = decode.open_image(files[index])
+        image.load()  # closes the file
+    except (OSError, SyntaxError, ValueError) as error:
+        raise OSError(f"{files[index]} cannot be read ({error}): mend it, or take it out of the folder") from None
     return image
 
 

@@ -25,6 +25,7 @@ import contextlib
 import os
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from torch import Tensor
 from .. import hub
 from ..base_fit import bundled_for
 from ..dataset import SyntheticDataset
-from ..export import FORMATS, MOST_IMAGES, Classes, Contents, Making, Writer, identity_of, plan_in
+from ..export import FORMATS, MOST_IMAGES, Classes, Contents, Making, Writer, claim, identity_of
 from ..images import untransformed_reader
 from ..options import LARGEST_STRENGTH
 from ..seeding import global_seed
@@ -94,12 +95,19 @@ def run(options: argparse.Namespace) -> None:
             rank, world_size = _process()
             out = Path(options.out).expanduser()
             FORMATS[options.format].check()
-            plan_in(out)  # what can be told soon is told before a fit
+            claim(out, command(options))  # what can be told soon is told before a fit
             writer = _of_weights(options, out) if _names_weights(options.source) else _of_source(options, out)
             writer.begin()
         if writer.is_whole:
             show(f"{out} is whole: nothing was left to do")
-        writer.run(options.workers, rank, world_size)
+        try:
+            writer.run(options.workers, rank, world_size)
+        except KeyboardInterrupt:
+            left = f"{len(writer.missing()):,} of {len(writer.contents.shards):,} shards are left"
+            print(f"stopped: {left}. The same command goes on", file=sys.stderr)
+            raise
+        except TypeError as error:  # an image that would be damaged
+            raise ValueError(str(error)) from None
         if rank == 0:
             _tell(writer, time.monotonic() - started)
 
@@ -185,7 +193,13 @@ class Generated:
 
 def command(options: argparse.Namespace) -> str:
     """The command that writes the same, for the card: of folders the last name, and nothing that changes no byte."""
-    words = ["vae-augment", "generate", _last_name(options.source), "--out", _last_name(options.out)]
+    words = [
+        "vae-augment",
+        "generate",
+        _last_name(options.source),
+        "--out",
+        Path(options.out).expanduser().absolute().name,
+    ]
     for name in (*AMOUNTS, "weights", "strength", "novelty", "seed", "shard_size"):
         if (value := getattr(options, name)) is None or (name == "seed" and value == 0):
             continue

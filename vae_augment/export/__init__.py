@@ -3,7 +3,7 @@
 from .contents import Contents, Making, Shard
 from .labels import Classes
 from .saving import MOST_IMAGES, Saving, identity_of
-from .writer import FORMATS, Maker, Writer, plan_in
+from .writer import FORMATS, Maker, Writer, claim
 
 __all__ = [
     "FORMATS",
@@ -15,6 +15,6 @@ __all__ = [
     "Saving",
     "Shard",
     "Writer",
+    "claim",
     "identity_of",
-    "plan_in",
 ]

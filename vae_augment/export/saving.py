@@ -21,7 +21,7 @@ from .png import png_bytes
 from .writer import FORMATS, Writer
 
 LOOKED_AT = 16  # images of a source, by which its size and identity are told
-MOST_IMAGES = 10**8  # of a set
+MOST_IMAGES = 10**7  # of a set
 
 
 class Saving:

@@ -77,8 +77,12 @@ class Writer:
         """
         self.format.check()
         plan = plan_text(self.contents, self.form, self.how)
-        if (old := plan_in(self.folder)) is not None:
-            _check_same(self.folder, old, plan)
+        if (begun := claim(self.folder, self.how)) is not None:
+            if begun != plan:
+                raise ValueError(
+                    f"{self.folder} was begun by the same command, of other images or weights, or by another version: name "
+                    "another folder, or remove this one"
+                )
             return
         file = self.folder / PLAN
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -189,7 +193,7 @@ class _Shards(Dataset[Any]):
     def __getitem__(self, index: int) -> int | Exception:
         try:
             return self.writer.write_shard(self.shards[index])
-        except (OSError, ValueError) as error:  # as it is, where DataLoader would add its own text
+        except (OSError, TypeError, ValueError) as error:  # as it is, where DataLoader would add its own text
             return error
 
 
@@ -200,31 +204,28 @@ def usable_cores() -> int:
     return max(1, cores // int(beside) if beside.isdecimal() and int(beside) else cores)
 
 
-def plan_in(folder: Path) -> str | None:
-    """The plan by which a folder was begun; None for a new or an empty one.
+def claim(folder: Path, how: str) -> str | None:
+    """The plan by which a folder was begun, known to be of the same command; None for a new or an empty one.
 
     Raises:
-        ValueError: it holds other things.
+        ValueError: it holds other things, or was begun by another command.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: name a folder that is new or empty")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     file = folder / PLAN  # looked for after the listing: another process may have begun in between
-    if file.is_file():
-        return file.read_text(errors="replace")
-    if others := [name for name in held if name != HIDDEN]:
-        listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        raise ValueError(f"{folder} holds other things ({listed}): name a folder that is new or empty")
-    return None
-
-
-def _check_same(folder: Path, old: str, new: str) -> None:
-    if old == new:
-        return
+    if not file.is_file():
+        if others := [name for name in held if name != HIDDEN]:
+            listed = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            raise ValueError(f"{folder} holds other things ({listed}): name a folder that is new or empty")
+        return None
+    plan = file.read_text(errors="replace")
     try:
-        how = json.loads(old)["how"]
+        begun = str(json.loads(plan)["how"])
     except (ValueError, KeyError, TypeError):
-        how = "another version"
-    raise ValueError(
-        f"{folder} was begun by another command, or of other images: {how}. Repeat that one, or name another folder"
-    )
+        begun = "a command that cannot be read"
+    if begun != how:
+        raise ValueError(
+            f"{folder} was begun by another command, {begun:.300}: repeat that one, or name another folder"
+        )
+    return plan
