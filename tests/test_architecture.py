@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = (
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
-    {"vae", "jitter", "encoders", "neighbourhoods", "progress", "source"},
+    {"vae", "jitter", "encoders", "neighbourhoods", "progress", "source", "amounts"},
     {"strength", "pool", "autoencoders", "prior"},
     {"classes", "options", "fit_report", "pool_labels"},
     {"fit", "latent_move"},
@@ -19,7 +19,7 @@ ORDER = (
     {"shortcuts", "hub", "survival"},
     {"apply", "fitted", "calibrated", "preview"},
     {"transform"},
-    {"base_fit", "pool_images"},
+    {"base_fit", "pool_images", "export"},
     {"dataset", "app"},
     {"__init__"},
     {"commands"},

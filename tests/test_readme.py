@@ -15,12 +15,13 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, GUIDE, TRAINING, BENCHMARKS, DESIGN = PAGES = (
+README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC = PAGES = (
     "README.md",
     "docs/guide.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/design.md",
+    "docs/synthetic.md",
 )
 TEXT = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 
@@ -158,6 +159,14 @@ def test_costs_are_those_of_the_results():
         assert text in TEXT[BENCHMARKS].replace("**", ""), text
 
 
+def test_the_table_of_writing_is_that_of_the_results():
+    import json
+
+    from benchmarks import writing
+
+    assert writing.table(json.loads(writing.RESULTS.read_text())) in TEXT[BENCHMARKS]
+
+
 def test_accuracy_tables_are_those_of_the_results():
     from benchmarks import table
 
@@ -232,12 +241,13 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), (path, anchor)
 
 
-NEEDS_FILES = "your_own_autoencoder.py"  # weights of others: tests/test_own_autoencoder.py runs it where they are
+# which needs weights of others, and which a local cluster: tests/test_own_autoencoder.py and tests/test_generate_ray.py run them
+ELSEWHERE = {"your_own_autoencoder.py", "ray_generate.py"}
 
 
 @pytest.mark.parametrize(
     "example",
-    [path for path in sorted((ROOT / "examples").glob("*.py")) if path.name != NEEDS_FILES],
+    [path for path in sorted((ROOT / "examples").glob("*.py")) if path.name not in ELSEWHERE],
     ids=lambda path: path.name,
 )
 def test_examples_run_offline(example, tmp_path):

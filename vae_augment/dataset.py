@@ -1,13 +1,9 @@
 """SyntheticDataset: a data set with synthetic samples added."""
 
 import copy
-import heapq
-import math
 import operator
 import os
-import sys
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,7 +11,9 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
+from .amounts import balanced_sources, synthetic_count
 from .base_fit import bundled_for, check_companions, check_label, fitted_to
+from .export import Saving
 from .images import (
     Finish,
     ImageKey,
@@ -30,11 +28,11 @@ from .images import (
 )
 from .numerics import float32_on_cpu
 from .pool_images import Drawn, PoolImages, over_pool, own_images
-from .seeding import global_seed, thread_generator
+from .seeding import derived_seed, global_seed, thread_generator
 from .transform import VAEAugment
 
 
-class SyntheticDataset(Dataset[Any]):
+class SyntheticDataset(Saving, Dataset[Any]):
     """`base` followed by synthetic samples: new images of the same class, or variations of its own; the rest is kept.
 
     If `augment` has a bank of latents and `base` has labels, it is fitted to them (a copy of it, on at most 100 images a
@@ -100,7 +98,7 @@ class SyntheticDataset(Dataset[Any]):
             image_key = augment.image_key
         self._reader, look = (untransformed_reader(base, on_copies, image_key) for on_copies in (False, True))
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
-        self._synthetic = _synthetic_count(ratio, self._count)
+        self._synthetic = synthetic_count(ratio, self._count)
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
             raise TypeError(
                 f"augment must be a VAEAugment, a name of weights or another callable on images, got {augment!r}"
@@ -182,7 +180,7 @@ class SyntheticDataset(Dataset[Any]):
     @property
     def targets(self) -> Any:
         """Labels of all samples, of the kind that `base.targets` is; AttributeError if it has none."""
-        own = self.base.targets  # type: ignore[union-attr]
+        own = self.base.targets
         sources = [self._source(index) for index in range(self._count, len(self))]
         if isinstance(own, torch.Tensor):
             return torch.cat([own, own[sources]])
@@ -193,12 +191,12 @@ class SyntheticDataset(Dataset[Any]):
     @property
     def classes(self) -> Any:
         """`base.classes`; AttributeError if it has none."""
-        return self.base.classes  # type: ignore[union-attr]
+        return self.base.classes
 
     @property
     def class_to_idx(self) -> Any:
         """`base.class_to_idx`; AttributeError if it has none."""
-        return self.base.class_to_idx  # type: ignore[union-attr]
+        return self.base.class_to_idx
 
     def is_synthetic(self, index: int) -> bool:
         """Whether the sample at this index is synthetic."""
@@ -232,19 +230,7 @@ class SyntheticDataset(Dataset[Any]):
         return position % length
 
     def _make(self, indices: list[int]) -> list[Any]:
-        read = [self._reader.read(self._source(index)) for index in indices]
-        if isinstance(self.augment, VAEAugment):
-            self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
-        parts = [self._reader.extract(sample) for sample, _ in read]
-        labels = [label_of(sample, self._labels_at) for sample, _ in read]
-        if (
-            isinstance(self.augment, VAEAugment)
-            and self._unfitted is None
-            and (known := self.augment.classes) is not None
-        ):
-            for (sample, _), label in zip(read, labels, strict=True):
-                if label not in known:
-                    check_label(sample, self.augment, self._labels_at)  # which tells
+        read, parts, labels = self._read_sources([self._source(index) for index in indices])
         drawn = self._vary([image for image, _ in parts], labels, indices)
         if (
             self._own is None and not self.soft
@@ -258,6 +244,30 @@ class SyntheticDataset(Dataset[Any]):
             image = new if distribution is None else in_kind_of(new, old, same_size=not keeps_size)
             made.append(self._with_soft_label(self._finished(join(image), finish), distribution))
         return made
+
+    def new_images(self, sources: Sequence[int], seed: int) -> list[Any]:
+        """Synthetic images of these samples of `base`, before its transforms: a batch that depends on the seed alone."""
+        _, parts, labels = self._read_sources(sources)
+        return [new for new, _ in self._vary_by(seed, [image for image, _ in parts], labels)]
+
+    def _read_sources(
+        self, sources: Sequence[int]
+    ) -> tuple[list[tuple[Any, Finish]], list[tuple[Any, Callable[[Any], Any]]], list[int | str | None]]:
+        """Samples of `base`, taken apart, and their labels, known to be ones that `augment` makes images of."""
+        read = [self._reader.read(source) for source in sources]
+        if isinstance(self.augment, VAEAugment):
+            self.augment.check_geometry(leaf for sample, _ in read for leaf in tree_leaves(sample))
+        parts = [self._reader.extract(sample) for sample, _ in read]
+        labels = [label_of(sample, self._labels_at) for sample, _ in read]
+        if (
+            isinstance(self.augment, VAEAugment)
+            and self._unfitted is None
+            and (known := self.augment.classes) is not None
+        ):
+            for (sample, _), label in zip(read, labels, strict=True):
+                if label not in known:
+                    check_label(sample, self.augment, self._labels_at)  # which tells
+        return read, parts, labels
 
     def _real(self, index: int) -> Any:
         sample = self._finished(*self._reader.read(index)) if self._assigned else self.base[index]
@@ -292,13 +302,14 @@ class SyntheticDataset(Dataset[Any]):
         # one by one: in a batch, rounding would depend on which other images are in it
         varied: list[Drawn] = []
         for image, label, index in zip(images, labels, indices, strict=True):
-            seed = (self.seed * 0x9E3779B97F4A7C15 + index) % 2**63
-            if isinstance(self.augment, VAEAugment):
-                varied += self._vary_fresh([image], [label], torch.Generator().manual_seed(seed))
-            else:  # another callable draws from the global generator
-                with global_seed(seed):
-                    varied += self._vary_fresh([image], [label], None)
+            varied += self._vary_by(derived_seed(self.seed, index), [image], [label])
         return varied
+
+    def _vary_by(self, seed: int, images: list[Any], labels: list[int | str | None]) -> list[Drawn]:
+        if isinstance(self.augment, VAEAugment):
+            return self._vary_fresh(images, labels, torch.Generator().manual_seed(seed))
+        with global_seed(seed):  # another callable draws from the global generator
+            return self._vary_fresh(images, labels, None)
 
     def _vary_fresh(
         self, images: list[Any], labels: list[int | str | None], generator: torch.Generator | None
@@ -313,14 +324,14 @@ class SyntheticDataset(Dataset[Any]):
         if label is None or label not in self._own:
             return Drawn(self._new_pixels([image], [label], generator)[0])
         generator = generator or thread_generator()
-        is_kept = torch.rand((), generator=generator, dtype=torch.float32) >= self.augment.p  # type: ignore[union-attr]
+        is_kept = torch.rand((), generator=generator, dtype=torch.float32) >= self.augment.p
         return Drawn(image) if is_kept else self._own.draw(label, generator)
 
     def _new_pixels(
         self, images: list[Any], labels: list[int | str | None], generator: torch.Generator | None
     ) -> list[Any]:
         if not isinstance(self.augment, VAEAugment):
-            return [self.augment(image) for image in images]  # type: ignore[misc]
+            return [self.augment(image) for image in images]
         if self.augment.classes is None:
             return self.augment.vary_all(images, generator=generator)
         if self._unfitted is None or set(labels) <= set(self.augment.classes):
@@ -336,32 +347,10 @@ class SyntheticDataset(Dataset[Any]):
 
     def _balanced_sources(self, look: Reader) -> list[int]:
         """Sources of the synthetic samples, so that the smallest classes are filled first."""
-        members: dict[int | str, list[int]] = {}
-        for index in range(self._count):
-            if (label := label_of(look.read(index)[0], self._labels_at)) is None:
-                raise ValueError("balance needs samples with a label: (image, label, ...)")
-            members.setdefault(label, []).append(index)
-        classes = list(members.values())
-        smallest = [(len(own), place) for place, own in enumerate(classes)]
-        heapq.heapify(smallest)
-        sources = []
-        for _ in range(self._synthetic):
-            size, place = smallest[0]
-            own = classes[place]
-            sources.append(own[(size - len(own)) % len(own)])
-            heapq.heapreplace(smallest, (size + 1, place))
-        return sources
-
-
-def _synthetic_count(ratio: float, count: int) -> int:
-    """How many samples to add to so many; ValueError if that is no number of samples."""
-    if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
-        raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
-    if not ratio * count <= sys.maxsize - count:
-        raise ValueError(
-            f"ratio={ratio!r} of {count} samples asks for more synthetic ones than can be counted: lower it"
-        )
-    return round(ratio * count)
+        labels = [label_of(look.read(index)[0], self._labels_at) for index in range(self._count)]
+        if None in labels:
+            raise ValueError("balance needs samples with a label: (image, label, ...)")
+        return balanced_sources(labels, self._synthetic)  # type: ignore[arg-type]
 
 
 def _check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:

@@ -24,3 +24,13 @@ def global_seed(seed: int) -> Iterator[None]:
     with _lock, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def derived_seed(seed: int, number: int) -> int:
+    """The seed of the image or batch with this number, of those that a user's seed stands for.
+
+    Example:
+        >>> derived_seed(0, 7), derived_seed(1, 7) == derived_seed(1, 8)
+        (7, False)
+    """
+    return (seed * 0x9E3779B97F4A7C15 + number) % 2**63

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,12 +93,12 @@ def _sample(test: bool) -> LabelledImages:
     if test:
         raise ValueError("sample has no images that are held out: name a data set that has")
     images, labels = fashion_sample()
-    opened = _opener_of(images)
+    opened = partial(_picture, images)  # partial functions can be sent to workers
     return LabelledImages("Fashion-MNIST, the shipped sample", opened, labels.tolist(), FASHION_CLASSES)
 
 
-def _opener_of(images: Tensor) -> Callable[[int], Image]:
-    return lambda index: F.to_pil_image(images[index])
+def _picture(images: Tensor, index: int) -> Any:
+    return F.to_pil_image(images[index])
 
 
 def _folder(folder: Path, test: bool) -> LabelledImages:
@@ -107,12 +108,15 @@ def _folder(folder: Path, test: bool) -> LabelledImages:
     if not chosen:
         raise ValueError(f"{folder} has no folder of images that are held out, as test/: name the folder itself")
     name = os.path.basename(os.path.abspath(folder))
-    return LabelledImages.named(name, [labels[i] for i in chosen], lambda i: _whole(found[chosen[i]]))
+    return LabelledImages.named(name, [labels[i] for i in chosen], partial(_whole, [found[i] for i in chosen]))
 
 
-def _whole(file: Path) -> Image:
-    image = decode.open_image(file)
-    image.load()  # closes the file
+def _whole(files: Sequence[Path], index: int) -> Image:
+    try:
+        image = decode.open_image(files[index])
+        image.load()  # closes the file
+    except (OSError, SyntaxError, ValueError) as error:
+        raise OSError(f"{files[index]} cannot be read ({error}): mend it, or take it out of the folder") from None
     return image
 
 
@@ -138,7 +142,11 @@ def _torchvision(name: str, root: Path, test: bool) -> LabelledImages:
         raise ValueError(f"torchvision's {name} says no class of its images: name another data set")
     numbers = [int(target) for target in targets]
     classes = getattr(dataset, "classes", None) or list(map(str, range(max(numbers) + 1)))
-    return LabelledImages(name, lambda i: dataset[i][0], numbers, classes)
+    return LabelledImages(name, partial(_image_of, dataset), numbers, classes)
+
+
+def _image_of(dataset: Any, index: int) -> Any:
+    return dataset[index][0]
 
 
 def _hugging_face(name: str, test: bool) -> LabelledImages:

@@ -5,7 +5,7 @@ from .describe import BankDescription, Description, describe
 from .find import load, name_of
 from .fit_file import load_fit, save_fit
 from .format import DOCUMENTS, FILES
-from .model_card import metric_text, model_card
+from .model_card import as_markdown, metric_text, model_card
 from .pretrained import Pretrained
 from .printable import printable
 from .published import ORIGINALS
@@ -25,6 +25,7 @@ __all__ = [
     "Pretrained",
     "Weights",
     "WeightsError",
+    "as_markdown",
     "bundled",
     "check_repo_id",
     "describe",

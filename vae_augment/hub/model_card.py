@@ -140,7 +140,7 @@ def _introduction(weights: Weights, name: str) -> str:
     config = weights.vae.config
     latent = "x".join(str(n) for n in config.latent_shape)
     parameters = sum(p.numel() for p in weights.vae.parameters())
-    title = f": {_plain(weights.provenance['name'])}" if "name" in weights.provenance else ""
+    title = f": {as_markdown(weights.provenance['name'])}" if "name" in weights.provenance else ""
     return f"""# VAE for augmentation{title}
 
 A small variational autoencoder ({parameters:,} parameters, latent of {latent}) of
@@ -166,20 +166,18 @@ def _origin(weights: Weights) -> str:
     pool, bank = weights.provenance, weights.bank
     trained, held = "images that were not recorded.", "none."
     if bank is not None:
-        of = _plain(pool.get("bank", "the pool"))
+        of = as_markdown(pool.get("bank", "the pool"))
         held = f"{len(bank):,} latents of {of}, with their nearest neighbours by "
         held += f"{' and by '.join(view.name for view in bank.views)}, without labels."
     if {"images", "name", "sha256"} <= set(pool) and isinstance(pool["images"], int):
-        trained = f"{pool['images']:,} images without labels: {_plain(pool['name'])}"
+        trained = f"{pool['images']:,} images without labels: {as_markdown(pool['name'])}"
         trained += f" (sha256 of the pixels `{pool['sha256']}`)." if _is_sha256(pool["sha256"]) else "."
         # only of known data sets is it known which images are a test set
         known = re.fullmatch(r"[\w-]+ training images(, shipped sample|, JPEG copies)?", str(pool["name"]))
         nothing = "Nothing of a test set" if known else "Nothing of the images held out to measure it"
         held += f" {nothing} is in the weights" + ("." if "bank" in pool else " or the bank.")
     if "started_from" in pool:
-        trained += (
-            f" It started from the weights {_plain(pool['started_from'])}, whose own card says what those have seen."
-        )
+        trained += f" It started from the weights {as_markdown(pool['started_from'])}, whose own card says what those have seen."
     return f"""**Trained on** {trained}
 **Bank:** {held}
 {_privacy(weights)}
@@ -207,8 +205,8 @@ def _one_line(value: str | int) -> str:
     return printable(" ".join(str(value).split()))[:MAX_NAME_LENGTH]
 
 
-def _plain(value: str | int) -> str:
-    """A text of config.json as Markdown that shows it as it is: no HTML, no picture, no link, no mark of ours."""
+def as_markdown(value: str | int) -> str:
+    """A stranger's text, as of config.json, as Markdown that shows it as it is: no HTML, no picture, no link, no mark of ours."""
     text = re.sub(r"([\\`*_\[\]!|~$#])", r"\\\1", html.escape(_one_line(value), quote=False))
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 

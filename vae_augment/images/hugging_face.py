@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,26 +50,27 @@ def open_dataset(name: str, *, test: bool = False) -> tuple[Any, str, str | None
 def row_opener(dataset: Any, column: str) -> Callable[[int], Image]:
     """Return the function that opens the image of a row, as the files of a folder are opened: of the same formats only."""
     import datasets
-    import fsspec  # comes with datasets
 
     encoded = dataset.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    return partial(_open_row, encoded, column)  # which is sent to workers, as no function within this one is
 
-    def open_row(row: int) -> Image:
-        value = encoded[row][column]
-        if value is None or (value["bytes"] is None and value["path"] is None):
-            raise ValueError("it holds no image")
-        if value["bytes"] is not None:
-            image = decode.open_image(io.BytesIO(value["bytes"]))
-        elif Path(value["path"]).is_file():
-            image = decode.open_image(Path(value["path"]))
-        else:
-            with fsspec.open(value["path"], "rb") as file:
-                image = decode.open_image(io.BytesIO(file.read()))
-        if image.width * image.height <= decode.REDUCED_PIXELS:
-            image.load()  # a JPEG too, at its whole size, as the library does
-        return image
 
-    return open_row
+def _open_row(encoded: Any, column: str, row: int) -> Image:
+    import fsspec  # comes with datasets
+
+    value = encoded[row][column]
+    if value is None or (value["bytes"] is None and value["path"] is None):
+        raise ValueError("it holds no image")
+    if value["bytes"] is not None:
+        image = decode.open_image(io.BytesIO(value["bytes"]))
+    elif Path(value["path"]).is_file():
+        image = decode.open_image(Path(value["path"]))
+    else:
+        with fsspec.open(value["path"], "rb") as file:
+            image = decode.open_image(io.BytesIO(file.read()))
+    if image.width * image.height <= decode.REDUCED_PIXELS:
+        image.load()  # a JPEG too, at its whole size, as the library does
+    return image
 
 
 def _no_images(name: str, features: Mapping[str, Any]) -> ValueError:

@@ -1,0 +1,20 @@
+"""A data set of synthetic samples as files: images in folders, parquet or webdataset, with a card."""
+
+from .contents import Contents, Making, Shard
+from .labels import Classes
+from .saving import MOST_IMAGES, Saving, identity_of
+from .writer import FORMATS, Maker, Writer, claim
+
+__all__ = [
+    "FORMATS",
+    "MOST_IMAGES",
+    "Classes",
+    "Contents",
+    "Maker",
+    "Making",
+    "Saving",
+    "Shard",
+    "Writer",
+    "claim",
+    "identity_of",
+]
