@@ -22,7 +22,6 @@ import os
 import tempfile
 import time
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +110,17 @@ def fixed(drawn: Draw, draw: int) -> dict[float, float]:
     return found
 
 
+def auto(drawn: Draw, draw: int) -> dict[str, Any]:
+    """What is chosen, and by which figures; with as much time as it takes."""
+    dataset = SyntheticDataset(drawn.base(), "auto", drawn.augment, seed=draw, ratio_seconds=3600)
+    report = dataset.ratio_report
+    assert report is not None
+    tried = {
+        f"{one.ratio:g}": [round(one.accuracy, 4), round(one.gain, 4), round(one.error, 4)] for one in report.tried
+    }
+    return {"ratio": report.ratio, "why": report.why, "tried": tried, "seconds": round(report.seconds, 1)}
+
+
 def add(row: dict[str, Any], results: Path) -> None:
     row |= {"commit": commit(), "machine": machine(), "date": datetime.date.today().isoformat()}
     print(json.dumps(row), flush=True)
@@ -139,6 +149,9 @@ def main() -> None:
             if name not in read:
                 read[name] = Images(name, options.root, options.images)
             started = time.perf_counter()
+            if options.auto:
+                report = auto(read[name].draw(track, n, draw), draw)
+                add({"data": name, "track": track, "n": n, "draw": draw, "kind": "auto"} | report, options.results)
             if options.fixed and track in FIXED_OF:
                 found = fixed(read[name].draw(track, n, draw), draw)
                 cell = {"data": name, "track": track, "n": n, "draw": draw, "kind": "fixed", "accuracy": found}

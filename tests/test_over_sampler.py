@@ -25,7 +25,11 @@ CANNOT_HOLD = {  # with what is said instead
     "check_sampler_get_feature_names_out": r"uint8 or floats in \[0, 1\]",  # its numbers are standardised
     "check_sampler_get_feature_names_out_pandas": r"uint8 or floats in \[0, 1\]",
 }
-OF_TWO_PIXELS = ("check_target_type", "check_samplers_one_label", "check_samplers_fit")  # they draw arrays (N, 2) in [0, 1]
+OF_TWO_PIXELS = (
+    "check_target_type",
+    "check_samplers_one_label",
+    "check_samplers_fit",
+)  # they draw arrays (N, 2) in [0, 1]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,9 @@ def some_garments():
     """What the checks call for data of three classes, the second of 22 images: flat floats in [0, 1]."""
     images, labels = fashion_sample()
     chosen = torch.cat([(labels == label).nonzero()[:n, 0] for label, n in ((0, 15), (1, 22), (9, 30))])
-    return images[chosen].flatten(1).numpy() / 255, (labels[chosen] > 0).numpy().astype(int) + (labels[chosen] > 1).numpy()
+    return images[chosen].flatten(1).numpy() / 255, (labels[chosen] > 0).numpy().astype(int) + (
+        labels[chosen] > 1
+    ).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +158,7 @@ def test_a_random_state_repeats_samples_and_none_does_not(garments, resampled):
 
 def test_a_class_of_one_image_gets_others(garments):
     x, y = garments
-    one = np.flatnonzero(y != 9).tolist() + [int(np.flatnonzero(y == 9)[0])]
+    one = [*np.flatnonzero(y != 9), np.flatnonzero(y == 9)[0]]
     new_x, new_y = LatentOverSampler(random_state=0, augment="fashion-mnist").fit_resample(x[one], y[one])
     boots = new_x[new_y == 9]
     assert len(boots) == 30

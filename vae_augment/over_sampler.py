@@ -32,9 +32,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class LatentOverSampler(BaseOverSampler):
     """Fill small classes with new images, where SMOTE would draw lines between pixels (Chawla et al., JAIR 2002).
 
-    It follows imbalanced-learn's convention, also in `imblearn.pipeline`. A copy of the transform is fitted to the labelled images,
-    as `SyntheticDataset` does (on at most 100 a class): samples are new images of their class. Without a bank of such images they
-    are variations of the class's own, and a warning says so where a bank proved to be of no use.
+    It follows imbalanced-learn's convention, also in `imblearn.pipeline`. As `SyntheticDataset` does, it fits a copy of the
+    transform to the labelled images, at most 100 a class: samples are new images of their class. Without a bank of such images
+    they are variations of the class's own; where a bank proved to be of no use, a warning says so.
 
     Args:
         sampling_strategy: how many images each class gets, as in imbalanced-learn: "auto" fills all classes up to the
@@ -88,8 +88,7 @@ class LatentOverSampler(BaseOverSampler):
 
     def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> tuple[Array, Array, bool]:  # noqa: N802, N803
         y, binarize_y = check_target_type(y, indicate_one_vs_all=True)
-        X, y = validate_data(self, X=X, y=y, reset=True, accept_sparse=False, allow_nd=True)
-        return X, y, binarize_y
+        return *validate_data(self, X=X, y=y, reset=True, accept_sparse=False, allow_nd=True), binarize_y
 
     def _fit_resample(self, X: Array, y: Array, **params: Any) -> tuple[Array, Array]:  # noqa: N803
         images, chance = as_images(X, self.image_shape), check_random_state(self.random_state)
@@ -110,7 +109,9 @@ class LatentOverSampler(BaseOverSampler):
             augment = bundled_for(untransformed_reader(images, image_key=None), len(images))
         augment = VAEAugment.from_pretrained(augment) if isinstance(augment, str | os.PathLike) else copy.copy(augment)
         if augment.classes is not None and (unknown := sorted(set(classes.names) - set(augment.classes), key=str)):
-            raise ValueError(f"augment was fitted to classes {augment.classes}, and y has {unknown}: pass one not fitted")
+            raise ValueError(
+                f"augment was fitted to classes {augment.classes}, and y has {unknown}: pass one not fitted"
+            )
         if augment.can_fit:
             some = np.concatenate([chance.permutation(own)[:MOST_PER_CLASS] for own in classes.members()])
             augment.fit([(images[i], classes.names[classes.place[i]]) for i in some])
