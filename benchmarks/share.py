@@ -31,13 +31,13 @@ from torch import Tensor
 
 from train import data as datasets
 from vae_augment import SyntheticDataset, VAEAugment
+from vae_augment.share import RATIOS
 
 from . import own_images
 from .accuracy import BEST, IMAGES, POLICIES, STEPS_FEW, Bench, accuracy, commit, machine, train
 from .pretrain import pretrain
 
 RESULTS = Path(__file__).parent / "share.jsonl"
-RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0)
 CELLS = (
     ("mnist", "B", 10),
     ("fashion-mnist", "B", 5),
@@ -128,6 +128,41 @@ def add(row: dict[str, Any], results: Path) -> None:
         file.write(json.dumps(row) + "\n")
 
 
+def load() -> dict[tuple[str, str, int], dict[int, dict[str, Any]]]:
+    """The stored rows: cell -> draw -> kind -> row."""
+    cells: dict[tuple[str, str, int], dict[int, dict[str, Any]]] = {cell: {} for cell in CELLS}
+    for line in RESULTS.read_text().splitlines():
+        row = json.loads(line)
+        cells[row["data"], row["track"], row["n"]].setdefault(row["draw"], {})[row["kind"]] = row
+    return cells
+
+
+def table() -> str:
+    """The stored figures as docs/benchmarks.md has them: means over draws, and the ratio chosen in each."""
+    head = "| data set | track | labels a class | draws | " + " | ".join(f"ratio {ratio:g}" for ratio in RATIOS)
+    rows = [f"{head} | chosen | with the chosen | less the best fixed |", "| --- " * (len(RATIOS) + 7) + "|"]
+    for (data, track, n), draws in load().items():
+        both = [kinds for _, kinds in sorted(draws.items()) if "auto" in kinds and (track != "B" or "fixed" in kinds)]
+        if not both:
+            continue
+        chosen = [kinds["auto"]["ratio"] for kinds in both]
+        row = f"| {data} | {track} | {n} | {len(both)} | "
+        if track == "B":
+            of_ratio = [[kinds["fixed"]["accuracy"][str(ratio)] for kinds in both] for ratio in RATIOS]
+            fixed_means = [mean(values) for values in of_ratio]
+            auto_mean = mean([kinds["fixed"]["accuracy"][str(kinds["auto"]["ratio"])] for kinds in both])
+            row += " | ".join(f"{value:.2f}" for value in fixed_means)
+            end = f"**{auto_mean:.2f}** | {auto_mean - max(fixed_means):+.2f} |"
+        else:
+            row, end = row + " | ".join([""] * len(RATIOS)), " | |"
+        rows.append(f"{row} | {', '.join(f'{ratio:g}' for ratio in chosen)} | {end}")
+    return "\n".join(rows)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fixed", action="store_true")
@@ -140,6 +175,9 @@ def main() -> None:
     parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    if options.table:
+        print(table())
+        return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     wanted = [cell for cell in CELLS if options.cells is None or "/".join(map(str, cell)) in options.cells]

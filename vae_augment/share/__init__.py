@@ -136,10 +136,10 @@ def tell(report: RatioReport) -> None:
     """One line for the log; a warning where no samples are added, or time ran out."""
     log.info("ratio='auto' chose %g: %s (%.0f s)", report.ratio, report.why, report.seconds)
     if report.ratio == 0:
-        warnings.warn(f"ratio='auto' chose 0, no synthetic samples: {report.why}", stacklevel=4)
+        warnings.warn(f"ratio='auto' chose 0, no synthetic samples: {report.why}", stacklevel=5)
     if report.stopped_by_time:
         warnings.warn(
             f"ratio='auto' judged {report.folds} of {report.of_folds} folds in its {report.limit:g} seconds: another run may "
             "choose otherwise",
-            stacklevel=4,
+            stacklevel=5,
         )
