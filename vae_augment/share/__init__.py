@@ -15,6 +15,7 @@ from torch import Generator
 
 from ..images import ImageKey, LabelAt, untransformed_reader
 from ..progress import progress
+from ..seeding import global_seed
 from ..transform import VAEAugment
 from .report import RatioReport, Tried, choice, usual_ratio
 from .validation import Fold, Labelled, MakeSamples, judge_fold
@@ -58,7 +59,7 @@ def choose_ratio(
 
     Args:
         base: a map-style data set of labelled images.
-        make: a part of it, a `Subset`, -> a `SyntheticDataset` of that with ratio 1.
+        make: it, or a part of it, a `Subset`, -> a `SyntheticDataset` of that with ratio 1.
         labels, image_key: as of `SyntheticDataset`.
         ratios: what is tried; 0 is tried in any case.
         seconds: after which no further fold is begun; the first always is.
@@ -73,6 +74,9 @@ def choose_ratio(
     reader = untransformed_reader(base, on_copies=True, image_key=image_key)
     labelled = Labelled.read(reader, len(base), labels)
     folds = labelled.folds(FOLDS, Generator().manual_seed(seed))
+    with warnings.catch_warnings(), global_seed(seed):
+        warnings.simplefilter("ignore")  # the data set itself will tell the same
+        spread = spreads(make(base).augment)  # of all labels: in a fold too few may be left to tell
     judged: list[Fold] = []
     for number, held in enumerate(progress(folds, "choose the ratio", unit="fold")):
         spent = time.monotonic() - started
@@ -85,7 +89,7 @@ def choose_ratio(
         ratios,
         torch.cat([fold.right for fold in judged], 1).double(),
         torch.cat([fold.score for fold in judged], 1).double(),
-        usual_ratio(per_class, spreads(judged[0].augment)),
+        usual_ratio(per_class, spread),
         labelled=len(base),
         folds=len(judged),
         of_folds=len(folds),

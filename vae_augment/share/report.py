@@ -122,8 +122,8 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
 def choice(ratios: Sequence[float], score: Tensor, usual: float) -> tuple[int, str]:
     """The place of the ratio to take, and why.
 
-    Samples must earn something over none: where they are expected to, by the mean alone, else by `CLEAR` standard errors. The
-    usual ratio is taken unless the best one is better by two standard errors of their difference; then, or where none is usual,
+    Where samples are expected to help, they are left out if none is better by one standard error, else unless they help by `CLEAR`
+    standard errors. The usual ratio is taken unless the best one is better by two standard errors of their difference; then, or where none is usual,
     the smallest that is as good as the best, within one.
 
     Args:
@@ -139,8 +139,8 @@ def choice(ratios: Sequence[float], score: Tensor, usual: float) -> tuple[int, s
         (0, 'samples do not clearly help')
     """
     gains = [mean_and_error(own - score[0]) for own in score]
-    asked = 0.0 if usual > 0 else CLEAR
-    helps = [place for place, (gain, error) in enumerate(gains) if place and gain > 0 and gain > asked * error]
+    asked = -1.0 if usual > 0 else CLEAR
+    helps = [place for place, (gain, error) in enumerate(gains) if place and gain > asked * error]
     if not helps:
         return 0, "samples do not help" if usual > 0 else "samples do not clearly help"
     best = max(helps, key=lambda place: gains[place][0])

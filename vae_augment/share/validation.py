@@ -95,13 +95,11 @@ class Fold:
         held: places among the labelled images, int64 `(H,)`.
         right: whether a classifier of each ratio tells their labels, bool `(ratios, H)`.
         score: the logarithm of the probability that it gives to these labels, float32 `(ratios, H)`.
-        augment: what made the samples, after its fit.
     """
 
     held: Tensor
     right: Tensor
     score: Tensor
-    augment: Any
 
 
 def judge_fold(
@@ -138,7 +136,7 @@ def judge_fold(
         predicted, truth = log_probabilities(net, labelled.images[held]), labelled.targets[held]
         right.append(predicted.argmax(1) == truth)
         score.append(predicted.gather(1, truth[:, None])[:, 0])
-    return Fold(held.nonzero()[:, 0], torch.stack(right), torch.stack(score), dataset.augment)
+    return Fold(held.nonzero()[:, 0], torch.stack(right), torch.stack(score))
 
 
 def samples_of(dataset: Any, reader: Reader, count: int, shape: Sequence[int], steps: int) -> tuple[Tensor, Tensor]:
