@@ -159,7 +159,7 @@ def test_without_a_pool_a_gain_must_be_clear():
     assert choice([0, 1], torch.cat([none, none + 0.3 + NUMBERS]), usual=0)[0] == 1
 
 
-def test_with_a_pool_the_usual_ratio_stands_unless_none_is_better():
+def test_with_a_pool_the_usual_ratio_stands_unless_all_are_worse_than_none():
     none = torch.zeros(1, 40, dtype=torch.float64)
     assert choice([0, 1], torch.cat([none, none + 0.05 + NUMBERS]), usual=1)[0] == 1
     assert choice([0, 1], torch.cat([none, none - 0.05 + NUMBERS]), usual=1)[0] == 1

@@ -122,9 +122,9 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
 def choice(ratios: Sequence[float], score: Tensor, usual: float) -> tuple[int, str]:
     """The place of the ratio to take, and why.
 
-    Where samples are expected to help, they are left out if none is better by one standard error, else unless they help by `CLEAR`
-    standard errors. The usual ratio is taken unless the best one is better by two standard errors of their difference; then, or where none is usual,
-    the smallest that is as good as the best, within one.
+    Where samples are expected to help, none are taken only if every ratio is worse than 0 by one standard error; elsewhere unless
+    one is better by `CLEAR`. The usual ratio is taken unless the best is better by two standard errors of their difference; then,
+    or where none is usual, the smallest that is as good as the best, within one.
 
     Args:
         ratios: 0 is the first.
