@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import affine, to_pil_image
 
-from benchmarks import decoding, encoders, label_spreading, novelty, own_images, rivals, survival, texts, unequal
+from benchmarks import decoding, encoders, label_spreading, novelty, own_images, rivals, share, survival, texts, unequal
 from benchmarks.accuracy import POLICIES, accuracy, classifier
 from benchmarks.exemplar_protocol import (
     AFTER_WARP,
@@ -73,6 +73,7 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
         decoding.table(),
         encoders.table(),
         rivals.table(),
+        share.table(),
         texts.table(),
     ]:
         assert made in page

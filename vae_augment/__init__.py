@@ -1,5 +1,7 @@
 """VAE augmentation for torchvision pipelines: `VAEAugment.from_pretrained("fashion-mnist")`."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import jitter
 from .dataset import SyntheticDataset
 from .hub import Weights, WeightsError
@@ -10,6 +12,9 @@ from .pool_labels import PoolLabels
 from .transform import VAEAugment
 from .vae import VAE, Posterior, VAEConfig
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .over_sampler import LatentOverSampler as LatentOverSampler
 
 __all__ = [
     "VAE",
@@ -25,3 +30,11 @@ __all__ = [
     "load_weights",
 ]
 __all__ += jitter.__all__
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LatentOverSampler":  # imbalanced-learn is imported when it is asked for
+        from .over_sampler import LatentOverSampler
+
+        return LatentOverSampler
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

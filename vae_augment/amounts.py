@@ -9,7 +9,7 @@ from numbers import Real
 Label = int | str
 
 
-def synthetic_count(ratio: float, count: int) -> int:
+def synthetic_count(ratio: float | str, count: int) -> int:
     """How many samples to add to so many, `ratio` for each of them.
 
     Raises:
@@ -20,7 +20,9 @@ def synthetic_count(ratio: float, count: int) -> int:
         250
     """
     if isinstance(ratio, bool) or not isinstance(ratio, float | Real) or not 0 <= ratio < math.inf:
-        raise ValueError(f"ratio must be a number of at least 0, synthetic samples per real one, got {ratio!r}")
+        raise ValueError(
+            f'ratio must be a number of at least 0, synthetic samples per real one, or "auto", got {ratio!r}'
+        )
     if not ratio * count <= sys.maxsize - count:
         raise ValueError(
             f"ratio={ratio!r} of {count} samples asks for more synthetic ones than can be counted: lower it"

@@ -27,8 +27,9 @@ from .images import (
     with_label,
 )
 from .numerics import float32_on_cpu
-from .pool_images import Drawn, PoolImages, over_pool, own_images
+from .pool_images import Drawn, PoolImages, check_pool_options, over_pool, own_images
 from .seeding import derived_seed, global_seed, thread_generator
+from .share import SECONDS, RatioReport, check_unfitted, choose_ratio
 from .transform import VAEAugment
 
 
@@ -46,7 +47,8 @@ class SyntheticDataset(Saving, Dataset[Any]):
 
     Args:
         base: any map-style data set, or list, of images or of samples that hold one image: `(image, label, ...)`, dicts.
-        ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`.
+        ratio: synthetic samples per real one, at least 0; may exceed 1. `len(self) == n + round(ratio * n)`. "auto": the one
+            that earns most by cross-validation on `base` alone, or 0; `print(self.ratio_report)` shows what was tried.
         augment: what makes a synthetic image of a real one: a `VAEAugment`, a name or folder of weights as of
             `VAEAugment.from_pretrained`, or any callable on images. None: the bundled weights that reconstruct these
             images best.
@@ -63,10 +65,12 @@ class SyntheticDataset(Saving, Dataset[Any]):
             of a pool's own image what spread to it, of a real image 1 for its class.
         seed: an integer gives the same synthetic image at an index every time, if `augment` draws from torch's generator, as
             torchvision's transforms do; None a fresh one.
+        ratio_seconds: how long "auto" may take, beyond its first fold.
 
     Raises:
         TypeError: `base` has no length or no indexing, or `augment` is nothing that augments.
-        ValueError: `augment` is None and no bundled weights fit the images; or there is a pool, and nothing to fit to it.
+        ValueError: `augment` is None and no bundled weights fit the images; there is a pool, and nothing to fit to it; or
+            ratio is "auto", and there are no labels to hold out, or `augment` was fitted before.
 
     Example:
         >>> import torch
@@ -81,7 +85,7 @@ class SyntheticDataset(Saving, Dataset[Any]):
     def __init__(
         self,
         base: Dataset[Any] | Sequence[Any],
-        ratio: float = 0.5,
+        ratio: float | str = 0.5,
         augment: Callable[[Any], Any] | str | os.PathLike[str] | None = None,
         *,
         labels: LabelAt = None,
@@ -92,19 +96,35 @@ class SyntheticDataset(Saving, Dataset[Any]):
         decode: bool | None = None,
         soft: bool = False,
         seed: int | None = None,
+        ratio_seconds: float = SECONDS,
     ) -> None:
-        _check_pool_options(pool, decode, soft, fit, labels)
+        check_pool_options(pool, decode, soft, fit, labels)
         if image_key is None and isinstance(augment, VAEAugment):
             image_key = augment.image_key
         self._reader, look = (untransformed_reader(base, on_copies, image_key) for on_copies in (False, True))
         self._count = len(base)  # type: ignore[arg-type]  # untransformed asked for it
-        self._synthetic = synthetic_count(ratio, self._count)
         if not (augment is None or callable(augment) or isinstance(augment, str | os.PathLike)):
             raise TypeError(
                 f"augment must be a VAEAugment, a name of weights or another callable on images, got {augment!r}"
             )
         if seed is not None:
             seed = operator.index(seed)
+        self.ratio_report: RatioReport | None = None
+        if ratio == "auto":
+            check_unfitted(augment)
+            augment = _ready(augment, look, self._count, pool, image_key)
+            options = {"labels": labels, "image_key": image_key, "balance": balance, "fit": fit, "pool": pool}
+            self.ratio_report = choose_ratio(
+                base,
+                lambda part: SyntheticDataset(part, 1, augment, decode=decode, **options),
+                labels=labels,
+                image_key=image_key,
+                seconds=ratio_seconds,
+                seed=seed or 0,
+            )
+            ratio = self.ratio_report.ratio
+        self._synthetic = synthetic_count(ratio, self._count)
+        assert not isinstance(ratio, str)  # of which that has told
         self.base, self.ratio, self.seed, self.soft, self._labels_at = base, ratio, seed, soft, plain_key(labels)
         if soft and not self._synthetic:
             raise ValueError(
@@ -113,15 +133,9 @@ class SyntheticDataset(Saving, Dataset[Any]):
         self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0)).numpy()
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
         self._assigned: dict[str, Callable[[Any], Any] | None] = {}  # transforms
-        if isinstance(augment, str | os.PathLike):
-            augment = VAEAugment.from_pretrained(augment)
+        if self._synthetic or isinstance(augment, str | os.PathLike):
+            augment = _ready(augment, look, self._count, pool if self._synthetic else None, image_key)
         self.augment = augment
-        if augment is None and self._synthetic:
-            self.augment = VAEAugment.from_pretrained(bundled_for(look, self._count))
-        if pool is not None and self._synthetic:
-            if not isinstance(self.augment, VAEAugment):
-                raise TypeError(f"pool= takes a VAEAugment, or a name of weights, as augment, got {self.augment!r}")
-            self.augment = over_pool(self.augment, pool, image_key)
         self._unfitted: VAEAugment | None = None
         if isinstance(self.augment, VAEAugment) and self._synthetic:
             if self.augment.classes is not None:
@@ -353,16 +367,13 @@ class SyntheticDataset(Saving, Dataset[Any]):
         return balanced_sources(labels, self._synthetic)  # type: ignore[arg-type]
 
 
-def _check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:
-    """Refuse what contradicts itself, before anything is computed."""
-    if decode not in (None, True, False):
-        raise TypeError(f"decode must be True, False or None, got {decode!r}")
-    if pool is None and (decode is False or soft):
-        asked = "soft=True" if soft else "decode=False"
-        raise ValueError(f"{asked} serves the pool's own images, and there is no pool: pool=images")
-    if pool is not None and not fit:
-        raise ValueError("pool= spreads the labels of base over it, which fit=False forbids: leave one of them out")
-    if soft and decode:
-        raise ValueError("soft labels are those of the pool's own images, and decode=True serves others: leave it out")
-    if soft and callable(labels):
-        raise ValueError("soft=True puts a vector where the label is: let labels be a key or a position, no function")
+def _ready(augment: Any, look: Reader, count: int, pool: Any, image_key: ImageKey) -> Callable[[Any], Any]:
+    """What augments, loaded and over the pool, but not fitted."""
+    if augment is None:
+        augment = bundled_for(look, count)
+    ready = VAEAugment.from_pretrained(augment) if isinstance(augment, str | os.PathLike) else augment
+    if pool is None:
+        return ready
+    if not isinstance(ready, VAEAugment):
+        raise TypeError(f"pool= takes a VAEAugment, or a name of weights, as augment, got {ready!r}")
+    return over_pool(ready, pool, image_key)

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from .classes import ClassDifferences, Spans
-from .images import ImageKey, spread_places, to_model, untransformed_reader
+from .images import ImageKey, LabelAt, spread_places, to_model, untransformed_reader
 from .pool import LatentBank
 from .pool_labels import PoolLabels
 from .transform import VAEAugment
@@ -60,6 +60,21 @@ class PoolImages:
 
     def __repr__(self) -> str:
         return f"PoolImages({len(self._index)} images of {len(self._target)} classes)"
+
+
+def check_pool_options(pool: Any, decode: bool | None, soft: bool, fit: bool, labels: LabelAt) -> None:
+    """Refuse options of `SyntheticDataset` that contradict one another, before anything is computed."""
+    if decode not in (None, True, False):
+        raise TypeError(f"decode must be True, False or None, got {decode!r}")
+    if pool is None and (decode is False or soft):
+        asked = "soft=True" if soft else "decode=False"
+        raise ValueError(f"{asked} serves the pool's own images, and there is no pool: pool=images")
+    if pool is not None and not fit:
+        raise ValueError("pool= spreads the labels of base over it, which fit=False forbids: leave one of them out")
+    if soft and decode:
+        raise ValueError("soft labels are those of the pool's own images, and decode=True serves others: leave it out")
+    if soft and callable(labels):
+        raise ValueError("soft=True puts a vector where the label is: let labels be a key or a position, no function")
 
 
 def over_pool(augment: VAEAugment, pool: Any, image_key: ImageKey = None) -> VAEAugment:
