@@ -86,19 +86,11 @@ def test_a_file_is_no_longer_than_two_screens_of_a_subject(path):
     assert len(path.read_text().splitlines()) <= LONGEST
 
 
-def test_the_tree_in_the_readme_has_the_same_order():
-    tree = (ROOT / "README.md").read_text().partition("## The tree")[2].partition("## ")[0]
+def test_the_tree_in_the_design_has_the_same_order():
+    tree = (ROOT / "docs" / "design.md").read_text().partition("## The tree")[2].partition("## ")[0]
     found = re.findall(r"^ ?(\d+) +(\w+)(?:\.py|/)(?: .*?(\w+)\.py)?", tree, re.MULTILINE)
     named = {name: int(number) for number, *names in found for name in names if name}
     levels = {name: rank for rank, names in enumerate(ORDER[:-1]) for name in names if name != "__init__"}
     levels["benchmarks"] = len(ORDER) - 1
     order = sorted(set(levels.values()))
     assert named == {name: order.index(rank) + 1 for name, rank in levels.items()}
-
-
-def test_the_tree_stands_once_in_two_pages():
-    trees = [
-        (ROOT / page).read_text().partition("   vae_augment/ ")[2].partition("```")[0]
-        for page in ("README.md", "docs/design.md")
-    ]
-    assert trees[0] == trees[1] != ""
