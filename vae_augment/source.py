@@ -108,10 +108,11 @@ def _folder(folder: Path, test: bool) -> LabelledImages:
     if not chosen:
         raise ValueError(f"{folder} has no folder of images that are held out, as test/: name the folder itself")
     name = os.path.basename(os.path.abspath(folder))
-    return LabelledImages.named(name, [labels[i] for i in chosen], partial(_whole, [found[i] for i in chosen]))
+    return LabelledImages.named(name, [labels[i] for i in chosen], partial(open_whole, [found[i] for i in chosen]))
 
 
-def _whole(files: Sequence[Path], index: int) -> Image:
+def open_whole(files: Sequence[Path], index: int) -> Image:
+    """Read one of these image files. Raises OSError, which names it, if it is damaged."""
     try:
         image = decode.open_image(files[index])
         image.load()  # closes the file

@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from .. import hub
 from ..base_fit import bundled_for, fitted_to
 from ..hub import Weights
-from ..images import as_seen, decode, files, spread_places, untransformed_reader
+from ..images import as_seen, files, spread_places, untransformed_reader
 from ..jitter import Jitter
 from ..preview import allowed_jitters
-from ..source import LabelledImages, open_source
+from ..source import LabelledImages, open_source, open_whole
 from ..transform import VAEAugment
 
 
@@ -33,11 +33,7 @@ class UnlabelledImages(Dataset[Image]):
         return len(self._files)
 
     def __getitem__(self, index: int) -> Image:
-        file = self._files[index]
-        try:
-            return as_seen(decode.open_image(file))
-        except Exception as error:  # PIL raises errors of many types for damaged files
-            raise ValueError(f"{file} cannot be read ({error}): mend it, or move it away") from error
+        return as_seen(open_whole(self._files, index))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from ..atomic import atomic_write
 from ..options import LARGEST_STRENGTH
 from ..preview import check_can_draw
 from ..transform import VAEAugment
-from . import printable, show
+from . import printable, show, usage
 
 MOST_ROWS = 100
 
@@ -50,21 +50,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     try:
-        _run(options)
-    except (ImportError, TypeError) as error:  # an extra is missing; images are of a mode that would be damaged
+        (load_gradio if options.serve else check_can_draw)()  # before anything is computed
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+    with usage():
+        if not options.serve and not options.out.parent.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {options.out.parent}: make it, or name another file with --out"
+            )
+        subject = Subject.open(options.source, options.weights, options.root)
+    for note in subject.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    try:
+        (_serve if options.serve else _draw)(subject, options)
+    except TypeError as error:  # images of more than 8 bits, which the transform refuses
         raise ValueError(str(error)) from None
 
 
-def _run(options: argparse.Namespace) -> None:
-    (load_gradio if options.serve else check_can_draw)()  # before anything is computed
-    if not options.serve and not options.out.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {options.out.parent}: make it, or name another file with --out")
-    subject = Subject.open(options.source, options.weights, options.root)
-    for note in subject.notes:
-        print(f"note: {printable(note)}", file=sys.stderr)
-    if options.serve:
-        _serve(subject, options.port)
-        return
+def _draw(subject: Subject, options: argparse.Namespace) -> None:
     places = subject.places(options.rows)
     augment = subject.fitted or VAEAugment(subject.loaded)
     figure = augment.preview(
@@ -74,8 +77,8 @@ def _run(options: argparse.Namespace) -> None:
     show(f"{options.out}: {len(places)} images, weights {subject.weights}, seed {options.seed}")
 
 
-def _serve(subject: Subject, port: int) -> None:
-    page, address = serve(subject, port)
+def _serve(subject: Subject, options: argparse.Namespace) -> None:
+    page, address = serve(subject, options.port)
     show(f"{address} shows the page, to this machine alone; Ctrl-C ends it")
     sys.stdout.flush()
     try:
