@@ -1,0 +1,226 @@
+"""All that is measured, before anything is judged."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..progress import progress
+from ..seeding import global_seed
+from .comparison import Features3, Figure, Measured, Trial, compare, figure
+from .copying import c_t, training_side
+from .features import Features, fit_features, of_network, of_user
+from .frechet import DIMENSIONS
+from .judging import MOST_JUDGED, LabelTruth, Lesson, label_truth, lesson
+from .near import Closeness, Nearest, closeness, distinct, nearest
+from .network import train
+from .sets import ImageSet, Sets
+from .two_sample import TwoSample, two_sample_test
+
+LARGEST_TEST = 1000  # images of each side of the two-sample test
+LEAST_TESTED = 40
+OWN_FEATURES = "a small classifier, trained here on the {:,} real images (mean and deviation of each channel of its layers)"
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Nearness to real images.
+
+    Args:
+        to_training, to_held_out: of all synthetic images.
+        unseen: of held-out images to training ones.
+        c_t: see `copying.c_t`; nan if not known.
+        ours, nearest: see `copying.training_side`.
+    """
+
+    to_training: Closeness
+    to_held_out: Closeness
+    unseen: Closeness
+    c_t: float
+    ours: int
+    nearest: int
+
+    @cached_property
+    def is_copy(self) -> Tensor:
+        """Of each synthetic image, whether it is a copy of a real one."""
+        return self.to_training.is_copy | self.to_held_out.is_copy
+
+    @cached_property
+    def of_held_out(self) -> Tensor:
+        """Whether the real image that it is likest to is a held-out one."""
+        return self.to_held_out.ratio < self.to_training.ratio
+
+    @property
+    def ratio(self) -> Tensor:
+        return torch.minimum(self.to_training.ratio, self.to_held_out.ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What was measured.
+
+    Args:
+        sets: the images.
+        sample: synthetic ones that were looked at, at most `MOST_JUDGED`; distinct: those of them that repeat no other.
+        real_distinct: part of as many training images that repeat no other.
+        features: what images are compared by.
+        embedded: features and classes of distinct synthetic, held-out and training images.
+        trials: see `compare`; empty if there are too few.
+        test, real_test: a classifier tells synthetic, and training, from held-out images; None if there are too few.
+        tested: places in `distinct` of the images of `test`.
+        copies, truth, lessons: see there.
+    """
+
+    sets: Sets
+    sample: ImageSet
+    distinct: ImageSet
+    real_distinct: float
+    features: Features
+    embedded: Features3
+    trials: list[Trial]
+    test: TwoSample | None
+    real_test: TwoSample | None
+    tested: Tensor
+    copies: Copies
+    truth: LabelTruth
+    lessons: tuple[Lesson, ...]
+    asked: ImageSet
+    repeats: Nearest
+
+    def figure(self, get: Callable[[Measured], Tensor | float]) -> Figure:
+        return figure(self.trials, get)
+
+    @property
+    def distinct_part(self) -> float:
+        return len(self.distinct) / len(self.sample)
+
+
+def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
+    """Measure all, with a bar of its steps."""
+    bar = iter(progress(range(9), "report", total=9, unit="step", show=show))
+
+    def step() -> None:
+        next(bar, None)
+
+    step()
+    classes = len(sets.classes)
+    held_out, training = sets.held_out.some(MOST_JUDGED, seed), sets.training
+    sample = sets.synthetic.some(MOST_JUDGED, seed)
+    is_distinct = distinct(sample.images, training.some(MOST_JUDGED, seed).images)
+    unique = sample.at(is_distinct)
+    own = training.some(len(sample), seed)
+    real_distinct = len(distinct(own.images, own.images)) / len(own)
+    step()
+    judge = train(training.images, training.labels, classes, seed)
+    step()
+    pupil = train(sets.synthetic.images, sets.synthetic.labels, classes, seed)
+    step()
+    both = _both(training, sets.synthetic)
+    other = train(both.images, both.labels, classes, seed)
+    lessons = tuple(
+        lesson(network, name, count, held_out)
+        for network, name, count in (
+            (judge, "real", len(training)),
+            (pupil, "synthetic", len(sets.synthetic)),
+            (other, "both", len(both)),
+        )
+    )
+    step()
+    seen = training.some(MOST_JUDGED, seed)
+    if features is None:  # a network of its own, which does not know what the judge of labels has learnt
+        name, raw = OWN_FEATURES.format(len(training)), of_network(train(training.images, training.labels, classes, seed + 1))
+    else:
+        name, raw = of_user(features)
+    embed = fit_features(name, raw, seen.images, DIMENSIONS)
+    embedded = Features3(
+        (embed(unique.images), unique.labels),
+        (embed(held_out.images), held_out.labels),
+        (embed(seen.images), seen.labels),
+    )
+    step()
+    with global_seed(seed):  # KID draws from it
+        trials = compare(embedded, embed.axes, classes, seed)
+    step()
+    test, tested = _tested(embedded.synthetic, embedded.held_out, classes, seed)
+    real_test, _ = _tested(embedded.training, embedded.held_out, classes, seed)
+    step()
+    copies = _copies(sets, sample, is_distinct, embedded, classes, seed)
+    step()
+    truth = label_truth(judge, unique, held_out, classes)
+    for _ in bar:
+        pass  # which ends it
+    return Facts(
+        sets, sample, unique, real_distinct, embed, embedded, trials, test, real_test, tested, copies, truth, lessons,
+        held_out, nearest(sample.images, sample.images, torch.arange(len(sample)))
+    )
+
+
+def _both(a: ImageSet, b: ImageSet) -> ImageSet:
+    return ImageSet(torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels]))
+
+
+def _tested(
+    mine: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor], classes: int, seed: int
+) -> tuple[TwoSample | None, Tensor]:
+    """The two-sample test, of as many images of each class from either side; and the places of mine."""
+    generator = torch.Generator().manual_seed(seed)
+    limit = max(1, LARGEST_TEST // classes)
+    kept: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for c in range(classes):
+        places = [(labels == c).nonzero()[:, 0] for _, labels in (mine, real)]
+        count = min(limit, *map(len, places))
+        for chosen, place in zip(kept, places, strict=True):
+            chosen.append(place[torch.randperm(len(place), generator=generator)[:count]])
+    a, b = map(torch.cat, kept)
+    if len(a) < LEAST_TESTED:
+        return None, a
+    return two_sample_test(mine[0][a], real[0][b], seed), a
+
+
+def _copies(
+    sets: Sets, sample: ImageSet, is_distinct: Tensor, embedded: Features3, classes: int, seed: int
+) -> Copies:
+    training, held_out, synthetic = sets.training, sets.held_out, sets.synthetic
+    to_training = closeness(synthetic.images, training.images)
+    to_held_out = closeness(synthetic.images, held_out.images)
+    asked = held_out.some(MOST_JUDGED, seed)
+    unseen = closeness(asked.images, training.images)
+    unique = sample.at(is_distinct)
+    # cells of the space: around the mean of each class, by features
+    means = torch.stack([m for m in _class_means(*embedded.training, classes)])
+    cells = [torch.cdist(features, means).argmin(1) for features, _ in (embedded.synthetic, embedded.held_out)]
+    mine = _distances_of(unique, synthetic, to_training.distance)
+    value = c_t(mine, unseen.distance, cells[0], cells[1])
+    a, b = _as_many(training, held_out, classes, seed)
+    if not len(a):
+        return Copies(to_training, to_held_out, unseen, math.nan, 0, 0)
+    near_a, near_b = nearest(unique.images, a.images), nearest(unique.images, b.images)
+    ours, all_ = training_side(near_a.distance, near_b.distance, near_a.place, near_b.place)
+    return Copies(to_training, to_held_out, unseen, value, ours, all_)
+
+
+def _distances_of(part: ImageSet, whole: ImageSet, distances: Tensor) -> Tensor:
+    """Distances of some of the images; places ascend in both."""
+    return distances[torch.searchsorted(whole.index, part.index)]
+
+
+def _class_means(features: Tensor, labels: Tensor, classes: int) -> Iterator[Tensor]:
+    for c in range(classes):
+        mine = features[labels == c]
+        yield mine.mean(0) if len(mine) else torch.full_like(features[0], torch.inf).nan_to_num()
+
+
+def _as_many(a: ImageSet, b: ImageSet, classes: int, seed: int) -> tuple[ImageSet, ImageSet]:
+    """As many images of each class from either set."""
+    generator = torch.Generator().manual_seed(seed)
+    kept: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for c in range(classes):
+        places = [(s.labels == c).nonzero()[:, 0] for s in (a, b)]
+        count = min(map(len, places))
+        for chosen, place in zip(kept, places, strict=True):
+            chosen.append(place[torch.randperm(len(place), generator=generator)[:count]])
+    return a.at(torch.cat(kept[0])), b.at(torch.cat(kept[1]))
