@@ -58,9 +58,7 @@ def _planted(held_out: ImageSet, others: ImageSet, change: Callable[[Tensor], Te
 
 
 def noise(real: ImageSet, held_out: ImageSet, others: ImageSet, generator: torch.Generator) -> ImageSet:
-    return ImageSet(
-        torch.randint(0, 256, others.images.shape, generator=generator, dtype=torch.uint8), others.labels
-    )
+    return ImageSet(torch.randint(0, 256, others.images.shape, generator=generator, dtype=torch.uint8), others.labels)
 
 
 def blurred(real: ImageSet, held_out: ImageSet, others: ImageSet, generator: torch.Generator) -> ImageSet:
@@ -107,7 +105,9 @@ CONTROLS: dict[Control, tuple[str, ...]] = {
 }
 
 
-def sets_of(name: str, count: int, side: int | None, root: str | None) -> tuple[ImageSet, ImageSet, ImageSet, list[str]]:
+def sets_of(
+    name: str, count: int, side: int | None, root: str | None
+) -> tuple[ImageSet, ImageSet, ImageSet, list[str]]:
     """Training, held-out and other test images, as many of each as there are up to `count`."""
     train, test = open_source(name, root), open_source(name, root, test=True)
     channels, common = common_look([train, test])
@@ -118,7 +118,10 @@ def sets_of(name: str, count: int, side: int | None, root: str | None) -> tuple[
     found = []
     for source, places in ((train, a[:count]), (test, b[:half]), (test, b[half : 2 * half])):
         part = type(source)(
-            source.name, lambda i, s=source, p=places: s[int(p[i])][0], [source.targets[int(p)] for p in places], source.classes
+            source.name,
+            lambda i, s=source, p=places: s[int(p[i])][0],
+            [source.targets[int(p)] for p in places],
+            source.classes,
         )
         found.append(read_source(part, channels, side, name)[0])
     return found[0], found[1], found[2], list(train.classes)
@@ -131,7 +134,9 @@ def row(control: Control, real: ImageSet, held_out: ImageSet, others: ImageSet, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="FashionMNIST", help="as REAL of vae-augment report; it must have test images")
+    parser.add_argument(
+        "--data", default="FashionMNIST", help="as REAL of vae-augment report; it must have test images"
+    )
     parser.add_argument("--images", type=int, nargs="+", default=[1000], help="of each kind")
     parser.add_argument("--side", type=int, help="pixels; default: that of the images, up to 64")
     parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
@@ -140,7 +145,9 @@ def main() -> None:
     name = Path(options.data).name
     for count in options.images:
         real, held_out, others, classes = sets_of(options.data, count, options.side, options.root)
-        print(f"{name}, {len(real)} training, {len(held_out)} held-out, {len(others)} other images, {real.images.shape[-1]} px")
+        print(
+            f"{name}, {len(real)} training, {len(held_out)} held-out, {len(others)} other images, {real.images.shape[-1]} px"
+        )
         for control, expected in CONTROLS.items():
             start = time.perf_counter()
             report = row(control, real, held_out, others, classes)

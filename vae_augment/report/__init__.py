@@ -2,6 +2,7 @@
 
 from .build import make_report
 from .result import Pair, Report, Score, Taught, Word
+from .save import checked_path
 from .sets import ImageSet, Sets, as_pairs, common_look, read_samples, read_source
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Taught",
     "Word",
     "as_pairs",
+    "checked_path",
     "common_look",
     "make_report",
     "read_samples",

@@ -6,7 +6,7 @@ import torch
 
 from ..numerics import float32_on_cpu
 from . import words
-from .facts import OWN_FEATURES, Facts, measure
+from .facts import Facts, measure
 from .result import Report, Taught, Verdict, Word
 from .sets import Sets
 
@@ -27,7 +27,7 @@ def make_report(sets: Sets, *, features: Any = None, seed: int = 0, show: bool =
         show: a bar on a terminal.
 
     Raises:
-        ModuleNotFoundError: a library of the extra is not installed.
+        ValueError: a library of the extra is not installed.
 
     Example:
         >>> from vae_augment.demo_data import fashion_sample
@@ -46,20 +46,15 @@ def make_report(sets: Sets, *, features: Any = None, seed: int = 0, show: bool =
     taught = tuple(Taught(x.taught_by, x.images, x.accuracy, x.error) for x in facts.lessons)
     verdict, reason = _verdict(found, facts)
     counts = {name: len(getattr(sets, name)) for name in ("training", "held_out", "synthetic")}
-    return Report(
-        verdict, reason, found, taught, facts.features.name, counts, sets.classes, sets.notes, _plots(facts)
-    )
+    return Report(verdict, reason, found, taught, facts.features.name, counts, sets.classes, sets.notes, _plots(facts))
 
 
 def _check_installed() -> None:
     try:
-        import scipy
-        import sklearn
+        import sklearn  # noqa: F401
         import torchmetrics  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"a report needs {error.name}, which is not installed: pip install 'vae-augment[report]'", name=error.name
-        ) from None
+    except ImportError as error:
+        raise ValueError(f"a report needs {error.name}: pip install 'vae-augment[report]'") from None
 
 
 def _verdict(found: tuple[Word, ...], facts: Facts) -> tuple[Verdict, str]:
@@ -92,9 +87,7 @@ def _plots(facts: Facts) -> dict[str, Any]:
     return {
         "ratios": {name: _histogram(values) for name, values in ratios.items()},
         "recall": recall.tolist(),
-        "shares": [
-            (s.counts(classes) / max(1, len(s))).tolist() for s in (facts.sets.synthetic, facts.sets.training)
-        ],
+        "shares": [(s.counts(classes) / max(1, len(s))).tolist() for s in (facts.sets.synthetic, facts.sets.training)],
         "confusion": facts.truth.confusion.tolist(),
     }
 
@@ -105,6 +98,3 @@ LARGEST_RATIO, BINS = 3.0, 30  # of histograms
 def _histogram(ratios: torch.Tensor) -> list[float]:
     counts = torch.histc(ratios.clamp(0, LARGEST_RATIO), BINS, 0, LARGEST_RATIO)
     return (counts / counts.sum().clamp_min(1)).tolist()
-
-
-__all__ = ["OWN_FEATURES", "make_report"]

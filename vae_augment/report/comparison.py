@@ -69,8 +69,9 @@ def figure(trials: list[Trial], get: Callable[[Measured], Tensor | float]) -> Fi
     s, h, r = (torch.tensor([_mean(get(t[kind])) for t in trials], dtype=torch.float64) for kind in range(3))
     real, worse = torch.cat([h, r]), torch.minimum(h, r).clamp_min(1e-9)
     spread = float((h / r.clamp_min(1e-9)).std()) if len(trials) > 1 else 0.0
-    ends = (float(x) for x in (s.mean(), s.min(), s.max(), real.mean(), real.min(), real.max()))
-    return Figure(*ends, float((s / worse).mean()), spread)
+    ratio = float((s / worse).mean())
+    mine, low, high = float(s.mean()), float(s.min()), float(s.max())
+    return Figure(mine, low, high, float(real.mean()), float(real.min()), float(real.max()), ratio, spread)
 
 
 def _mean(value: Tensor | float) -> float:
@@ -94,26 +95,27 @@ def compare(sets: Features3, axes: Tensor, classes: int, seed: int) -> list[Tria
     """
     generator = torch.Generator().manual_seed(seed)
     trials = []
+    kinds = (sets.synthetic, sets.held_out, sets.training)
+    limit = max(1, 2 * LARGEST_HALF // classes)
     for _ in range(TRIALS):
-        halves = [[], []]  # type: list[list[Tensor]]
+        reference_places: list[Tensor] = []
         picks: list[list[Tensor]] = [[], [], []]
         for c in range(classes):
-            mine = [_shuffled((labels == c).nonzero()[:, 0], generator) for _, labels in (sets.synthetic, sets.held_out, sets.training)]
-            limit = max(1, 2 * LARGEST_HALF // classes)
+            mine = [_shuffled((labels == c).nonzero()[:, 0], generator) for _, labels in kinds]
             first, second = mine[1][:limit].tensor_split(2)
             count = min(len(mine[0]), len(second), len(mine[2]))
             if not count:
                 continue
-            halves[0].append(first)
+            reference_places.append(first)
             for kept, place in zip(picks, (mine[0], second, mine[2]), strict=True):
                 kept.append(place[:count])
         if sum(map(len, picks[0])) < LEAST_MATCHED:
             return []
-        reference = torch.cat(halves[0])
+        reference = torch.cat(reference_places)
         pool = Reference.of(sets.held_out[0][reference], sets.held_out[1][reference], axes, classes)
         found = [
             pool.measure(features[torch.cat(kept)], labels[torch.cat(kept)])
-            for (features, labels), kept in zip((sets.synthetic, sets.held_out, sets.training), picks, strict=True)
+            for (features, labels), kept in zip(kinds, picks, strict=True)
         ]
         trials.append(Trial(*found))
     return trials

@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 
 LEAST_IN_CELL = 5  # images of each kind, below which a cell says nothing
@@ -45,7 +44,9 @@ def standardised_u(a: Tensor, b: Tensor) -> float:
     return (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
 
 
-def training_side(to_training: Tensor, to_held_out: Tensor, training_place: Tensor, held_out_place: Tensor) -> tuple[int, int]:
+def training_side(
+    to_training: Tensor, to_held_out: Tensor, training_place: Tensor, held_out_place: Tensor
+) -> tuple[int, int]:
     """Of the real images that are nearest to a synthetic one, how many are training images, and how many there are.
 
     Both sets must hold as many images of each class: a generator that copies nothing then has about half. Each real image counts

@@ -23,7 +23,9 @@ from .two_sample import TwoSample, two_sample_test
 
 LARGEST_TEST = 1000  # images of each side of the two-sample test
 LEAST_TESTED = 40
-OWN_FEATURES = "a small classifier, trained here on the {:,} real images (mean and deviation of each channel of its layers)"
+OWN_FEATURES = (
+    "a small classifier, trained here on the {:,} real images (mean and deviation of each channel of its layers)"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,10 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
     step()
     seen = training.some(MOST_JUDGED, seed)
     if features is None:  # a network of its own, which does not know what the judge of labels has learnt
-        name, raw = OWN_FEATURES.format(len(training)), of_network(train(training.images, training.labels, classes, seed + 1))
+        name, raw = (
+            OWN_FEATURES.format(len(training)),
+            of_network(train(training.images, training.labels, classes, seed + 1)),
+        )
     else:
         name, raw = of_user(features)
     embed = fit_features(name, raw, seen.images, DIMENSIONS)
@@ -154,8 +159,21 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
     for _ in bar:
         pass  # which ends it
     return Facts(
-        sets, sample, unique, real_distinct, embed, embedded, trials, test, real_test, tested, copies, truth, lessons,
-        held_out, nearest(sample.images, sample.images, torch.arange(len(sample)))
+        sets,
+        sample,
+        unique,
+        real_distinct,
+        embed,
+        embedded,
+        trials,
+        test,
+        real_test,
+        tested,
+        copies,
+        truth,
+        lessons,
+        held_out,
+        nearest(sample.images, sample.images, torch.arange(len(sample))),
     )
 
 
@@ -181,9 +199,7 @@ def _tested(
     return two_sample_test(mine[0][a], real[0][b], seed), a
 
 
-def _copies(
-    sets: Sets, sample: ImageSet, is_distinct: Tensor, embedded: Features3, classes: int, seed: int
-) -> Copies:
+def _copies(sets: Sets, sample: ImageSet, is_distinct: Tensor, embedded: Features3, classes: int, seed: int) -> Copies:
     training, held_out, synthetic = sets.training, sets.held_out, sets.synthetic
     to_training = closeness(synthetic.images, training.images)
     to_held_out = closeness(synthetic.images, held_out.images)
@@ -191,7 +207,7 @@ def _copies(
     unseen = closeness(asked.images, training.images)
     unique = sample.at(is_distinct)
     # cells of the space: around the mean of each class, by features
-    means = torch.stack([m for m in _class_means(*embedded.training, classes)])
+    means = torch.stack(list(_class_means(*embedded.training, classes)))
     cells = [torch.cdist(features, means).argmin(1) for features, _ in (embedded.synthetic, embedded.held_out)]
     mine = _distances_of(unique, synthetic, to_training.distance)
     value = c_t(mine, unseen.distance, cells[0], cells[1])

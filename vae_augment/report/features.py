@@ -23,7 +23,7 @@ class Features:
         name: as the report has it.
         raw: bytes `(N, C, S, S)` -> features `(N, D)`.
         mean, std: of training images, `(D,)`.
-        axes: their principal components `(D, 64)`, of which FID and KID are.
+        axes: onto their principal components, `(D, 64)`, of mean variance 1, of which FID and KID are.
     """
 
     name: str
@@ -40,8 +40,10 @@ def fit_features(name: str, raw: Callable[[Tensor], Tensor], training: Tensor, d
     """Standardise features on training images."""
     found = raw(training)
     mean, std = found.mean(0), found.std(0).clamp_min(LEAST_DEVIATION)
-    axes = torch.linalg.svd((found - mean) / std, full_matrices=False).Vh[:dimensions].T
-    return Features(name, raw, mean, std, axes)
+    _, sizes, rows = torch.linalg.svd((found - mean) / std, full_matrices=False)
+    sizes, rows = sizes[:dimensions], rows[:dimensions]
+    scale = (sizes.square().mean() / max(1, len(found) - 1)).sqrt().clamp_min(LEAST_DEVIATION)
+    return Features(name, raw, mean, std, rows.T / scale)
 
 
 def of_network(network: Network) -> Callable[[Tensor], Tensor]:
@@ -66,7 +68,7 @@ def of_user(features: Any) -> tuple[str, Callable[[Tensor], Tensor]]:
             f"{type(features).__name__}"
         )
     name = getattr(features, "__name__", type(features).__name__)
-    return f"{name}, a function given by the user", lambda images: _called(features, images)
+    return f"a function given by the user, {name}", lambda images: _called(features, images)
 
 
 @torch.no_grad()

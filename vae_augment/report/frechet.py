@@ -1,6 +1,5 @@
 """FID and KID of features of ours, by torchmetrics. Heusel et al. (NeurIPS 2017), Bińkowski et al. (ICLR 2018)."""
 
-import torch
 from torch import Tensor, nn
 
 DIMENSIONS = 64  # principal components: a covariance of more than there are images is none

@@ -79,7 +79,9 @@ def label_truth(judge: Network, synthetic: ImageSet, held_out: ImageSet, classes
     room = max(expected - chance, 1e-3)
     variance = agreement * (1 - agreement) / max(1, len(agrees))
     variance += float((shares.square() * by_class * (1 - by_class) / counts.clamp_min(1))[known].sum())
-    confusion = torch.zeros(classes, classes).index_put((synthetic.labels, told), torch.ones(len(told)), accumulate=True)
+    confusion = torch.zeros(classes, classes).index_put(
+        (synthetic.labels, told), torch.ones(len(told)), accumulate=True
+    )
     confusion /= confusion.sum(1, keepdim=True).clamp_min(1)
     return LabelTruth(
         agreement, expected, (expected - agreement) / room, variance**0.5 / room, confusion, told, confidence

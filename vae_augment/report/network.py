@@ -10,7 +10,9 @@ from ..seeding import global_seed
 
 STEPS, BATCH = 160, 64  # of every training: equal steps, so that more images are no longer training
 LEARNING_RATE = 1e-2
-SIDE = 32  # pixels: larger images are seen at half their side, or less, which keeps a report of photographs under a minute
+SIDE = (
+    32  # pixels: larger images are seen at half their side, or less, which keeps a report of photographs under a minute
+)
 WIDTHS = (24, 48, 96)
 CHUNK = 500  # images at a time
 
@@ -52,7 +54,9 @@ def seen(images: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def train(images: Tensor, labels: Tensor, classes: int, seed: int, tick: Callable[[], object] = lambda: None) -> Network:
+def train(
+    images: Tensor, labels: Tensor, classes: int, seed: int, tick: Callable[[], object] = lambda: None
+) -> Network:
     """Train a classifier for `STEPS` steps, on one thread's worth of small batches; the global generator is left as it was.
 
     Args:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
@@ -41,7 +43,13 @@ class Score:
             return "not known"
         if self.is_part:
             return f"{100 * value:.1f} %"
-        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) >= 0.1 or not value else f"{value:.4f}"
+        return (
+            f"{value:.0f}"
+            if abs(value) >= 100
+            else f"{value:.2f}"
+            if abs(value) >= 0.1 or not value
+            else f"{value:.4f}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +137,21 @@ class Report:
         lines += [f"  {word.name:<12}{word.status:<12}{word.sentence}" for word in self.words]
         for lesson in self.taught:
             error = f"{100 * lesson.accuracy:.1f} +- {100 * lesson.error:.1f} %"
-            lines.append(f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {error} of held-out images right")
+            lines.append(
+                f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {error} of held-out images right"
+            )
         return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write a page, which needs nothing else, and the JSON of `to_json` beside it under the same name. Returns both paths.
+
+        Raises:
+            ValueError: the name does not end in .html.
+            FileNotFoundError: its folder is not there.
+        """
+        from .save import save_report
+
+        return save_report(self, path)
 
     def to_json(self) -> str:
         """All figures, without pictures. A value that is not known is null."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ..images import as_floats, as_pixels, decode, label_of, pair_up, spread_places, to_model, untransformed_reader
+from ..images import as_pixels, decode, label_of, pair_up, spread_places, to_model, untransformed_reader
 from ..progress import progress
 from ..source import LabelledImages
 
@@ -91,7 +91,9 @@ class Sets:
         told = list(notes)
         present = training.counts(len(classes)) > 0
         if int(present.sum()) < 2:
-            raise ValueError(f"a report compares classes, and the real images have {int(present.sum())}: give two or more")
+            raise ValueError(
+                f"a report compares classes, and the real images have {int(present.sum())}: give two or more"
+            )
         made = _matched(*synthetic, classes, "synthetic", told)
         if held_out is None:
             training, kept = _split(training)
@@ -103,7 +105,9 @@ class Sets:
             kept = _matched(*held_out, classes, "held-out", told)
         for name, found in (("real", training), ("held-out", kept)):
             if len(found) < LEAST_IMAGES:
-                raise ValueError(f"there are {len(found)} {name} images, and a report wants {LEAST_IMAGES} at least: give more")
+                raise ValueError(
+                    f"there are {len(found)} {name} images, and a report wants {LEAST_IMAGES} at least: give more"
+                )
         return cls(training, kept, made, classes, tuple(told), held_out is None)
 
 
@@ -147,7 +151,7 @@ def common_look(datasets: Sequence[Any]) -> tuple[int, int]:
         datasets: map-style, of samples whose first part is a PIL image or a tensor.
     """
     channels, side = 1, LARGEST_SIDE
-    for dataset in datasets:
+    for dataset in map(as_pairs, datasets):
         reader = untransformed_reader(dataset, on_copies=True)
         for place in spread_places(len(dataset), PROBED).tolist():
             image = reader.image(place)
@@ -189,24 +193,23 @@ def read_samples(data: Any, channels: int, side: int) -> tuple[ImageSet, Sequenc
             raise TypeError(f"sample {place} has no label: a report wants (image, label), or (images, labels)")
         labels.append(str(label))
         images.append(as_pixels(to_model(reader.image(place), channels, side)[0].clamp(0, 1) * 255, torch.uint8))
-    names = _class_names(pairs, labels)
+    names = _class_names(labels)
     numbers = {name: number for number, name in enumerate(names)}
     return ImageSet(torch.cat(images), torch.tensor([numbers[label] for label in labels])), names
 
 
 def as_pairs(data: Any) -> Any:
-    """A data set of `(image, label)`, of such or of both in a tuple."""
-    if isinstance(data, tuple) and len(data) == 2:
-        return pair_up(*data)[0]
-    return data
+    """A data set of `(image, label)`, of such or of both in a tuple.
+
+    Raises:
+        ValueError: there are more of one than of the other, or none.
+    """
+    pairs = pair_up(*data)[0] if isinstance(data, tuple) and len(data) == 2 else data
+    if not len(pairs):
+        raise ValueError("there are no images: a report wants data sets of (image, label), or (images, labels)")
+    return pairs
 
 
-def _class_names(pairs: Any, labels: list[str]) -> list[str]:
+def _class_names(labels: list[str]) -> list[str]:
     """The names in use, integers by their value."""
-    found = set(labels)
-    return sorted(found, key=lambda name: (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0, name))
-
-
-def as_unit_floats(images: Tensor) -> Tensor:
-    """Bytes -> float32 in [0, 1], as callables for features get them."""
-    return as_floats(images)
+    return sorted(set(labels), key=lambda name: (0, int(name), name) if name.lstrip("-").isdigit() else (1, 0, name))

@@ -35,8 +35,8 @@ def two_sample_test(synthetic: Tensor, real: Tensor, seed: int) -> TwoSample:
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    x = torch.cat([synthetic, real]).double()
-    x = ((x - x.mean(0)) / x.std(0).clamp_min(1e-6)).numpy()
+    both = torch.cat([synthetic, real]).double()
+    x = ((both - both.mean(0)) / both.std(0).clamp_min(1e-6)).numpy()
     y = (torch.arange(len(x)) < len(synthetic)).numpy()
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     model = LogisticRegression(C=1 / PENALTY, max_iter=300)

@@ -1,0 +1,39 @@
+"""A report, written: the page and the JSON beside it, each whole or not at all."""
+
+import os
+from pathlib import Path
+
+from ..atomic import atomic_write
+from ..version import __version__
+from .page import page
+from .result import Report
+
+SUFFIXES = (".html", ".htm")
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a page, before an hour is spent on it.
+
+    Raises:
+        ValueError: it does not end as a page does.
+        FileNotFoundError: its folder is not there.
+    """
+    page_path = Path(path).expanduser()
+    if page_path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"a report is a page, got {str(path)!r}: name it with .html at its end")
+    if not page_path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {page_path.parent}: make it first, or name another")
+    return page_path
+
+
+def save_report(report: Report, path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Write a page, and the JSON beside it under the same name. Returns both paths.
+
+    Raises:
+        ValueError, FileNotFoundError: see `checked_path`.
+    """
+    page_path = checked_path(path)
+    json_path = page_path.with_suffix(".json")
+    atomic_write(json_path, report.to_json().encode())
+    atomic_write(page_path, page(report, __version__).encode())
+    return page_path, json_path
