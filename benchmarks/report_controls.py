@@ -105,7 +105,7 @@ CONTROLS: dict[Control, tuple[str, ...]] = {
 }
 
 
-def sets_of(
+def sets_from(
     name: str, count: int, side: int | None, root: str | None
 ) -> tuple[ImageSet, ImageSet, ImageSet, list[str]]:
     """Training, held-out and other test images, as many of each as there are up to `count`."""
@@ -144,7 +144,7 @@ def main() -> None:
     options = parser.parse_args()
     name = Path(options.data).name
     for count in options.images:
-        real, held_out, others, classes = sets_of(options.data, count, options.side, options.root)
+        real, held_out, others, classes = sets_from(options.data, count, options.side, options.root)
         print(
             f"{name}, {len(real)} training, {len(held_out)} held-out, {len(others)} other images, {real.images.shape[-1]} px"
         )

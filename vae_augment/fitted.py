@@ -285,8 +285,8 @@ class Fitted:
             synthetic: how many to sample here, of the classes of `real` as frequent as there; or synthetic images of any
                 origin, a data set of `(image, label)` or a tuple `(images, labels)`.
             held_out: real images that no fit has seen, in the same form. None: a fifth of `real` is held out.
-            features: what images are compared by: an `Encoder`, a name, a function of float32 `(B, C, S, S)` in [0, 1], or "bank",
-                the views of the bank. None: a small classifier, trained here on `real`.
+            features: what images are compared by: an `Encoder`, a name, a function of float32 `(B, C, S, S)` in [0, 1], or
+                "bank", the views of the bank. None: a small classifier, trained here on `real`.
             seed: of all chance.
 
         Raises:
@@ -298,7 +298,7 @@ class Fitted:
             >>> from vae_augment.demo_data import fashion_sample
             >>> images, labels = fashion_sample()
             >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(images[:100], labels[:100])
-            >>> report = augment.report(images[:300], labels[:300], held_out=(images[300:], labels[300:]), synthetic=200)
+            >>> report = augment.report(images[:200], labels[:200], held_out=(images[200:], labels[200:]), synthetic=200)
             >>> report.verdict in ("use", "look", "do not use"), report.word("copied").status
             (True, 'ok')
         """

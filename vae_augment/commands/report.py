@@ -15,6 +15,7 @@ That no copies are found is no proof of privacy.
 """
 
 import argparse
+from pathlib import Path
 
 from ..report import Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     checked_path(options.out)
+    _refuse_real_among(options.synthetic)
     real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
     held_out, notes = _held_out(options)
     sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
@@ -56,6 +58,20 @@ def run(options: argparse.Namespace) -> None:
     page, figures = report.save(options.out)
     for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
         show(line)
+
+
+def _refuse_real_among(source: str) -> None:
+    """Raise ValueError for a written set with real images in it, which would all be found copied."""
+    file = Path(source.removeprefix("folder:")).expanduser() / "train" / "metadata.jsonl"
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        real = sum('"synthetic": false' in line for line in lines)
+    if real:
+        raise ValueError(
+            f"{source} holds {real:,} real images beside the synthetic ones, which are all copies: write it again without "
+            "--include-real"
+        )
 
 
 def _held_out(options: argparse.Namespace) -> tuple[LabelledImages | None, list[str]]:

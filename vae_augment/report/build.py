@@ -67,10 +67,10 @@ def _verdict(found: tuple[Word, ...], facts: Facts) -> tuple[Verdict, str]:
     for status, verdict in verdicts:
         if those := [word for word in found if word.status == status]:
             names = ", ".join(word.name for word in those)
-            return verdict, f"{names}. {those[0].sentence} {gain}"
+            return verdict, f"{names.capitalize()}: {those[0].sentence} {gain}"
     if real.accuracy - both.accuracy > HARM and real.accuracy - both.accuracy > 2 * both.error:
-        return "look", f"nothing is wrong with the images, and they do not help. {gain}"
-    return "use", f"no word is flagged. {gain}"
+        return "look", f"No word is flagged, and yet they do harm. {gain}"
+    return "use", f"No word is flagged. {gain}"
 
 
 def _plots(facts: Facts) -> dict[str, Any]:

@@ -19,9 +19,6 @@ TRIALS = 8
 LARGEST_HALF = 600  # images: distances of all to all, which more would make no surer than `TRIALS` draws do
 LEAST_MATCHED = 40  # images of each kind in a trial; with fewer nothing is judged
 LEAST_OF_CLASS = 4  # images, of which a Vendi score is taken
-# of the balls around real images, the smallest that count for what is realistic: the others are those of a few odd images, which
-# hold half of feature space (Kynkäänniemi et al., section 3.1, prune such too)
-SMALLEST_BALLS = 0.9
 
 
 class Measured(NamedTuple):
@@ -29,7 +26,6 @@ class Measured(NamedTuple):
 
     precision: float
     density: float
-    realistic: float
     recall: Tensor
     coverage: Tensor
     vendi: Tensor
@@ -147,12 +143,10 @@ class Reference:
     def measure(self, features: Tensor, labels: Tensor) -> Measured:
         """Compare images, features `(N, D)` and classes `(N,)`, with these."""
         own = radii(features)
-        small = self.radius <= self.radius.quantile(SMALLEST_BALLS)
         fid, kid = fid_and_kid(features @ self.axes[:, :DIMENSIONS], self.features @ self.axes[:, :DIMENSIONS])
         return Measured(
             float(inside(features, self.features, self.radius).float().mean()),
             density(features, self.features, self.radius),
-            float(inside(features, self.features[small], self.radius[small]).float().mean()),
             self._by_class(inside(self.features, features, own)),
             self._by_class(covered(features, self.features, self.radius)),
             torch.tensor([self._vendi(features[labels == c], c) for c in range(len(self.widths))]),

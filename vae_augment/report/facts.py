@@ -17,7 +17,7 @@ from .features import Features, fit_features, of_network, of_user
 from .frechet import DIMENSIONS
 from .judging import MOST_JUDGED, LabelTruth, Lesson, label_truth, lesson
 from .near import Closeness, Nearest, closeness, distinct, nearest
-from .network import train
+from .network import train, usual_steps
 from .sets import ImageSet, Sets
 from .two_sample import TwoSample, two_sample_test
 
@@ -34,7 +34,7 @@ class Copies:
 
     Args:
         to_training, to_held_out: of all synthetic images.
-        unseen: of held-out images to training ones.
+        unseen, back: of held-out images to training ones, and the other way round: what real images have of copies.
         c_t: see `copying.c_t`; nan if not known.
         ours, nearest: see `copying.training_side`.
     """
@@ -42,6 +42,7 @@ class Copies:
     to_training: Closeness
     to_held_out: Closeness
     unseen: Closeness
+    back: Closeness
     c_t: float
     ours: int
     nearest: int
@@ -57,7 +58,14 @@ class Copies:
         return self.to_held_out.ratio < self.to_training.ratio
 
     @property
+    def known(self) -> tuple[int, int]:
+        """How many real images are copies of ones of the other kind, and of how many."""
+        kinds = (self.unseen, self.back)
+        return sum(len(x.place[x.is_copy].unique()) for x in kinds), sum(len(x.place) for x in kinds)
+
+    @property
     def ratio(self) -> Tensor:
+        """Of each synthetic image, to the real one that it is likest to."""
         return torch.minimum(self.to_training.ratio, self.to_held_out.ratio)
 
 
@@ -109,20 +117,21 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
         next(bar, None)
 
     step()
-    classes = len(sets.classes)
+    classes, steps = len(sets.classes), usual_steps(len(sets.training))
     held_out, training = sets.held_out.some(MOST_JUDGED, seed), sets.training
-    sample = sets.synthetic.some(MOST_JUDGED, seed)
-    is_distinct = distinct(sample.images, training.some(MOST_JUDGED, seed).images)
-    unique = sample.at(is_distinct)
+    looked_at = sets.synthetic.some_places(MOST_JUDGED, seed)
+    sample = sets.synthetic.at(looked_at)
+    kept = distinct(sample.images, training.some(MOST_JUDGED, seed).images)
+    unique = sample.at(kept)
     own = training.some(len(sample), seed)
     real_distinct = len(distinct(own.images, own.images)) / len(own)
     step()
-    judge = train(training.images, training.labels, classes, seed)
+    judge = train(training.images, training.labels, classes, steps, seed)
     step()
-    pupil = train(sets.synthetic.images, sets.synthetic.labels, classes, seed)
+    pupil = train(sets.synthetic.images, sets.synthetic.labels, classes, steps, seed)
     step()
     both = _both(training, sets.synthetic)
-    other = train(both.images, both.labels, classes, seed)
+    other = train(both.images, both.labels, classes, steps, seed)
     lessons = tuple(
         lesson(network, name, count, held_out)
         for network, name, count in (
@@ -136,7 +145,7 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
     if features is None:  # a network of its own, which does not know what the judge of labels has learnt
         name, raw = (
             OWN_FEATURES.format(len(training)),
-            of_network(train(training.images, training.labels, classes, seed + 1)),
+            of_network(train(training.images, training.labels, classes, steps, seed + 1)),
         )
     else:
         name, raw = of_user(features)
@@ -153,7 +162,7 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
     test, tested = _tested(embedded.synthetic, embedded.held_out, classes, seed)
     real_test, _ = _tested(embedded.training, embedded.held_out, classes, seed)
     step()
-    copies = _copies(sets, sample, is_distinct, embedded, classes, seed)
+    copies = _copies(sets, looked_at[kept], embedded, classes, seed)
     step()
     truth = label_truth(judge, unique, held_out, classes)
     for _ in bar:
@@ -199,29 +208,24 @@ def _tested(
     return two_sample_test(mine[0][a], real[0][b], seed), a
 
 
-def _copies(sets: Sets, sample: ImageSet, is_distinct: Tensor, embedded: Features3, classes: int, seed: int) -> Copies:
+def _copies(sets: Sets, distinct_places: Tensor, embedded: Features3, classes: int, seed: int) -> Copies:
     training, held_out, synthetic = sets.training, sets.held_out, sets.synthetic
     to_training = closeness(synthetic.images, training.images)
     to_held_out = closeness(synthetic.images, held_out.images)
     asked = held_out.some(MOST_JUDGED, seed)
     unseen = closeness(asked.images, training.images)
-    unique = sample.at(is_distinct)
+    back = closeness(training.some(MOST_JUDGED, seed).images, held_out.images)
+    unique = synthetic.at(distinct_places)
     # cells of the space: around the mean of each class, by features
     means = torch.stack(list(_class_means(*embedded.training, classes)))
     cells = [torch.cdist(features, means).argmin(1) for features, _ in (embedded.synthetic, embedded.held_out)]
-    mine = _distances_of(unique, synthetic, to_training.distance)
-    value = c_t(mine, unseen.distance, cells[0], cells[1])
+    value = c_t(to_training.distance[distinct_places], unseen.distance, cells[0], cells[1])
     a, b = _as_many(training, held_out, classes, seed)
     if not len(a):
-        return Copies(to_training, to_held_out, unseen, math.nan, 0, 0)
+        return Copies(to_training, to_held_out, unseen, back, math.nan, 0, 0)
     near_a, near_b = nearest(unique.images, a.images), nearest(unique.images, b.images)
     ours, all_ = training_side(near_a.distance, near_b.distance, near_a.place, near_b.place)
-    return Copies(to_training, to_held_out, unseen, value, ours, all_)
-
-
-def _distances_of(part: ImageSet, whole: ImageSet, distances: Tensor) -> Tensor:
-    """Distances of some of the images; places ascend in both."""
-    return distances[torch.searchsorted(whole.index, part.index)]
+    return Copies(to_training, to_held_out, unseen, back, value, ours, all_)
 
 
 def _class_means(features: Tensor, labels: Tensor, classes: int) -> Iterator[Tensor]:

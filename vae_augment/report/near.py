@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..images import spread_places
+
 THUMBNAIL = 14  # pixels a side, at most, by which candidates are found
 CANDIDATES = 4  # of each image and of its mirror, that are compared in full
 SHIFT = 1  # pixels
@@ -13,6 +15,7 @@ CHUNK = 250  # images at a time
 FAINT = 4.0  # grey levels: an image that varies less counts as if it varied so much, so that grain of a flat one is not stretched
 # of the distances of real images to their nearest, that below which one may be a duplicate: real sets hold a few themselves
 DUPLICATES = 0.05
+REFERENCE = 300  # real images that this is measured of
 # part of the distance at which real images have their nearest other, below which two images are copies of each other. A JPEG
 # of quality 75, noise of eight grey levels, a mirror, a shift, a change of brightness, contrast or gamma stay below it, and
 # of real held-out images hardly one in a thousand does: `benchmarks.report_controls` prints how many.
@@ -129,8 +132,15 @@ def closeness(images: Tensor, real: Tensor) -> Closeness:
     found = nearest(images, real)
     places, back = found.place.unique(return_inverse=True)
     usual = nearest(real[places], real, own=places).distance
-    # a real image that lies twice in the set has its nearest at 0, and would never be found copied
-    return Closeness(*found, usual.clamp_min(max(float(usual.quantile(DUPLICATES)), 1e-3))[back])
+    return Closeness(*found, usual.clamp_min(_least_usual(real))[back])
+
+
+def _least_usual(real: Tensor) -> float:
+    """The least distance to the nearest other that counts: a real image that lies twice in the set has its own at 0, and would
+    never be found copied.
+    """
+    places = spread_places(len(real), REFERENCE)
+    return max(1e-3, float(nearest(real[places], real, own=places).distance.quantile(DUPLICATES)))
 
 
 def distinct(images: Tensor, real: Tensor) -> Tensor:

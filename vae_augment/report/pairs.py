@@ -20,9 +20,11 @@ def least_real(facts: Facts) -> Iterator[Pair]:
 
 
 def repeats(facts: Facts) -> Iterator[Pair]:
-    sample = facts.sample
-    found = facts.repeats
-    for i in found.distance.argsort()[:SHOWN].tolist():
+    sample, found = facts.sample, facts.repeats
+    theirs = found.place[found.place]
+    # two images that are each other's nearest are one pair
+    is_first = (theirs != torch.arange(len(sample))) | (found.place > torch.arange(len(sample)))
+    for i in found.distance.masked_fill(~is_first, torch.inf).argsort()[: min(SHOWN, int(is_first.sum()))].tolist():
         caption = f"synthetic {int(sample.index[i])} and {int(sample.index[int(found.place[i])])}"
         yield Pair(sample.images[i], sample.images[int(found.place[i])], caption)
 

@@ -50,10 +50,12 @@ class ImageSet:
 
     def some(self, count: int, seed: int) -> Self:
         """At most so many, chosen at random and always the same."""
-        if len(self) <= count:
-            return self
+        return self if len(self) <= count else self.at(self.some_places(count, seed))
+
+    def some_places(self, count: int, seed: int) -> Tensor:
+        """The places of these, int64, ascending."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        return self.at(order[:count].sort().values)
+        return order[:count].sort().values
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 import html
 
-LONGEST = 300  # characters
+LONGEST = 1000  # characters
 
 
 def text(value: object) -> str:

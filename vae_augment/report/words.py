@@ -112,8 +112,10 @@ def unvaried(facts: Facts) -> Word:
         _score("recall", recall, "Part of real images that lie among synthetic ones, classes weighing the same.", True),
     ]
     status = "ok"
-    if _is_below(vendi, MOST) or _is_below(coverage, MOST):
-        status = "bad" if _is_below(vendi, HALF) or _is_below(coverage, HALF) else "look"
+    # images that lie apart from real ones cover few of these, and blurred ones differ less: that is said by another word
+    apart = min(1.0, facts.figure(lambda m: m.density).ratio)
+    if _is_below(vendi, MOST * apart) or _is_below(coverage, MOST * apart):
+        status = "bad" if _is_below(vendi, HALF * apart) or _is_below(coverage, HALF * apart) else "look"
     if vendi.ratio < coverage.ratio:
         said = f"those of a class amount to {vendi.value:.1f} different ones, real ones to {vendi.real:.1f}"
     else:
@@ -129,19 +131,16 @@ def copied(facts: Facts) -> Word:
     details = {"copies": [pairs.copy_of(facts, place) for place in places[copies.ratio[places].argsort()].tolist()]}
     title, shown = "Nearest to real ones: synthetic, and the real image", tuple(pairs.nearest_pairs(facts))
     if len(facts.distinct) < LEAST_DISTINCT:
-        sentence = f"There are only {len(facts.distinct)} distinct images; see whether these are real ones."
+        sentence = f"There are only {len(facts.distinct)} distinct images: see whether these are real ones."
         return Word("copied", "not judged", sentence, scores, title, shown, details)
     of_training = len(copies.to_training.place[copies.is_copy & ~copies.of_held_out].unique())
     of_held_out = len(copies.to_held_out.place[copies.is_copy & copies.of_held_out].unique())
-    known = len(copies.unseen.place[copies.unseen.is_copy].unique())
     # a real image counts once however often it is repeated, and so do synthetic ones
     distinct = round(facts.distinct_part * count)
-    p = [_fisher(k, distinct, known, len(copies.unseen.ratio)) for k in (of_training, of_held_out)]
+    p = [_fisher(k, distinct, *copies.known) for k in (of_training, of_held_out)]
     if 2 * min(p) < SURE:
         which = [f"{n:,} {name}" for n, name in ((of_training, "training"), (of_held_out, "held-out")) if n]
-        sentence = (
-            f"{len(places):,} of {count:,} are copies of real images, {' and '.join(which)} ones: see them below."
-        )
+        sentence = f"{len(places):,} of {count:,} are copies of real images, {' and '.join(which)} ones."
         return Word("copied", "bad", sentence, scores, title, shown, details)
     if _leans(facts):
         sentence = (
@@ -151,7 +150,7 @@ def copied(facts: Facts) -> Word:
         return Word("copied", "look", sentence, scores, title, shown, details)
     sentence = "They lie no nearer to real images than unseen real images do."
     if len(places):
-        sentence += f" {len(places):,} of {count:,} are near copies, no more than among real images: see them below."
+        sentence += f" {len(places):,} of {count:,} are near copies, no more than among real images."
     return Word("copied", "ok", sentence, scores, title, shown, details)
 
 
@@ -276,9 +275,8 @@ def _unjudged(name: str, facts: Facts) -> Word | None:
     """The word where it cannot be judged: there are too few images, or they show nothing real."""
     if not facts.trials:
         return _too_few(name, facts)
-    realistic = facts.figure(lambda m: m.realistic)
-    if _is_below(realistic, HALF):
-        return Word(name, "not judged", f"Only {_percent(realistic.value)} of the images are like any real one.")
+    if _is_below(facts.figure(lambda m: m.density), HALF):
+        return Word(name, "not judged", "Too few of the images are like any real one.")
     return None
 
 
@@ -298,7 +296,7 @@ def _test_score(facts: Facts) -> Score:
 
 def _copy_scores(facts: Facts) -> Iterator[Score]:
     c = facts.copies
-    part, known = float(c.is_copy.float().mean()), float(c.unseen.is_copy.float().mean())
+    part, known = float(c.is_copy.float().mean()), c.known[0] / max(1, c.known[1])
     reading = "Part of the images that are less than half as far from a real one as that is from other real ones."
     yield Score("copies", part, reading, None, None, known, known, True)
     authentic, usual = (float((x.ratio > 1).float().mean()) for x in (c.to_training, c.unseen))
@@ -330,7 +328,8 @@ def _misses(facts: Facts, c: int, ratios: Tensor, values: Tensor, real: Tensor, 
     if ratios[c].isnan() or not n or not ratios[c] < HALF * usual:
         return False
     expected = float(real[c]) * usual  # what it would be, were it covered as the others are
-    return float(values[c]) < expected - SPREADS * (expected * (1 - expected) / n) ** 0.5
+    chance: float = (expected * (1 - expected) / n) ** 0.5
+    return float(values[c]) < expected - SPREADS * chance
 
 
 def _absent(facts: Facts) -> Iterator[int]:
