@@ -1,8 +1,8 @@
 """Whether synthetic images may be trusted: five words, each with figures and pictures. It knows images and labels only."""
 
 from .build import make_report
-from .result import Pair, Report, Score, Taught, Word
-from .save import checked_path
+from .report import Report, checked_path
+from .result import Pair, Score, Taught, Word
 from .sets import ImageSet, Sets, as_pairs, common_look, read_samples, read_source
 
 __all__ = [

@@ -7,7 +7,8 @@ import torch
 from ..numerics import float32_on_cpu
 from . import words
 from .facts import Facts, measure
-from .result import Report, Taught, Verdict, Word
+from .report import Report
+from .result import Taught, Verdict, Word
 from .sets import Sets
 
 # points of accuracy by which training on both must fall behind training on the real images alone to be held against them: two

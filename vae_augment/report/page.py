@@ -6,7 +6,7 @@ from string import Template
 from .charts import class_table, confusion, histograms, strip, taught_table
 from .near import COPY
 from .pictures import gallery
-from .result import Report, Score, Word
+from .result import Findings, Score, Word
 from .text import text
 
 LARGEST_RATIO = 3.0  # of the histogram of distances
@@ -24,7 +24,7 @@ BADGES = {"ok": "ok", "look": "look", "bad": "bad", "not judged": "none"}
 VERDICTS = {"use": "ok", "look": "look", "do not use": "bad"}
 
 
-def page(report: Report, version: str) -> str:
+def page(report: Findings, version: str) -> str:
     """The whole page. A policy within it forbids it to fetch or run anything, whatever a name of a stranger held.
 
     Args:
@@ -64,7 +64,7 @@ def _anchor(word: Word) -> str:
     return word.name.replace(" ", "-")
 
 
-def _section(word: Word, report: Report) -> str:
+def _section(word: Word, report: Findings) -> str:
     rows = "".join(map(_row, word.scores))
     head = "<tr><th>figure</th><th>synthetic</th><th>real</th><th></th><th>how to read it</th></tr>"
     table = f'<table class="scores">{head}{rows}</table>' if rows else ""
@@ -86,7 +86,7 @@ def _row(score: Score) -> str:
     )
 
 
-def _plot(word: Word, report: Report) -> str:
+def _plot(word: Word, report: Findings) -> str:
     plots = report.plots
     if word.name == "copied":
         return histograms(plots["ratios"], LARGEST_RATIO, COPY, "copies")

@@ -2,10 +2,8 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
@@ -99,8 +97,8 @@ class Taught:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """What is known of synthetic images: `print` shows it, `save` writes a page and JSON.
+class Findings:
+    """What is known of synthetic images.
 
     Args:
         verdict, reason: use, look or do not use, and why.
@@ -141,17 +139,6 @@ class Report:
                 f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {error} of held-out images right"
             )
         return "\n".join(lines)
-
-    def save(self, path: str | os.PathLike[str]) -> tuple[Path, Path]:
-        """Write a page, which needs nothing else, and the JSON of `to_json` beside it under the same name. Returns both paths.
-
-        Raises:
-            ValueError: the name does not end in .html.
-            FileNotFoundError: its folder is not there.
-        """
-        from .save import save_report
-
-        return save_report(self, path)
 
     def to_json(self) -> str:
         """All figures, without pictures. A value that is not known is null."""
