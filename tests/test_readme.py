@@ -15,12 +15,13 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, GUIDE, TRAINING, BENCHMARKS, DESIGN = PAGES = (
+README, GUIDE, TRAINING, BENCHMARKS, DESIGN, REPORT = PAGES = (
     "README.md",
     "docs/guide.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/design.md",
+    "docs/report.md",
 )
 TEXT = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 

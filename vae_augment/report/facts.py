@@ -17,7 +17,7 @@ from .features import Features, fit_features, of_network, of_user
 from .frechet import DIMENSIONS
 from .judging import MOST_JUDGED, LabelTruth, Lesson, label_truth, lesson
 from .near import Closeness, Nearest, closeness, distinct, nearest
-from .network import train, usual_steps
+from .network import Network, train, usual_steps
 from .sets import ImageSet, Sets
 from .two_sample import TwoSample, two_sample_test
 
@@ -81,7 +81,6 @@ class Facts:
         embedded: features and classes of distinct synthetic, held-out and training images.
         trials: see `compare`; empty if there are too few.
         test, real_test: a classifier tells synthetic, and training, from held-out images; None if there are too few.
-        tested: places in `distinct` of the images of `test`.
         copies, truth, lessons: see there.
     """
 
@@ -94,7 +93,6 @@ class Facts:
     trials: list[Trial]
     test: TwoSample | None
     real_test: TwoSample | None
-    tested: Tensor
     copies: Copies
     truth: LabelTruth
     lessons: tuple[Lesson, ...]
@@ -111,59 +109,29 @@ class Facts:
 
 def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
     """Measure all, with a bar of its steps."""
-    bar = iter(progress(range(9), "report", total=9, unit="step", show=show))
-
-    def step() -> None:
-        next(bar, None)
-
-    step()
-    classes, steps = len(sets.classes), usual_steps(len(sets.training))
-    held_out, training = sets.held_out.some(MOST_JUDGED, seed), sets.training
+    bar = iter(progress(range(8), "report", total=8, unit="step", show=show))
+    classes, training = len(sets.classes), sets.training
+    next(bar)
+    held_out, seen = sets.held_out.some(MOST_JUDGED, seed), training.some(MOST_JUDGED, seed)
     looked_at = sets.synthetic.some_places(MOST_JUDGED, seed)
     sample = sets.synthetic.at(looked_at)
-    kept = distinct(sample.images, training.some(MOST_JUDGED, seed).images)
-    unique = sample.at(kept)
-    own = training.some(len(sample), seed)
+    kept = distinct(sample.images, seen.images)
+    unique, own = sample.at(kept), training.some(len(sample), seed)
     real_distinct = len(distinct(own.images, own.images)) / len(own)
-    step()
-    judge = train(training.images, training.labels, classes, steps, seed)
-    step()
-    pupil = train(sets.synthetic.images, sets.synthetic.labels, classes, steps, seed)
-    step()
-    both = _both(training, sets.synthetic)
-    other = train(both.images, both.labels, classes, steps, seed)
-    lessons = tuple(
-        lesson(network, name, count, held_out)
-        for network, name, count in (
-            (judge, "real", len(training)),
-            (pupil, "synthetic", len(sets.synthetic)),
-            (other, "both", len(both)),
-        )
-    )
-    step()
-    seen = training.some(MOST_JUDGED, seed)
-    if features is None:  # a network of its own, which does not know what the judge of labels has learnt
-        name, raw = (
-            OWN_FEATURES.format(len(training)),
-            of_network(train(training.images, training.labels, classes, steps, seed + 1)),
-        )
-    else:
-        name, raw = of_user(features)
-    embed = fit_features(name, raw, seen.images, DIMENSIONS)
-    embedded = Features3(
-        (embed(unique.images), unique.labels),
-        (embed(held_out.images), held_out.labels),
-        (embed(seen.images), seen.labels),
-    )
-    step()
+    repeats = nearest(sample.images, sample.images, torch.arange(len(sample)))
+    next(bar)
+    embed = _features(features, training, seen, classes, seed)
+    sides = ((embed(part.images), part.labels) for part in (unique, held_out, seen))
+    embedded = Features3(*sides)
+    next(bar)
+    judge, lessons = _lessons(sets, held_out, classes, seed, lambda: next(bar))
     with global_seed(seed):  # KID draws from it
         trials = compare(embedded, embed.axes, classes, seed)
-    step()
-    test, tested = _tested(embedded.synthetic, embedded.held_out, classes, seed)
-    real_test, _ = _tested(embedded.training, embedded.held_out, classes, seed)
-    step()
+    next(bar)
+    test = _tested(embedded.synthetic, embedded.held_out, classes, seed)
+    real_test = _tested(embedded.training, embedded.held_out, classes, seed)
+    next(bar)
     copies = _copies(sets, looked_at[kept], embedded, classes, seed)
-    step()
     truth = label_truth(judge, unique, held_out, classes)
     for _ in bar:
         pass  # which ends it
@@ -177,23 +145,45 @@ def measure(sets: Sets, features: Any, seed: int, show: bool) -> Facts:
         trials,
         test,
         real_test,
-        tested,
         copies,
         truth,
         lessons,
         held_out,
-        nearest(sample.images, sample.images, torch.arange(len(sample))),
+        repeats,
     )
+
+
+def _features(features: Any, training: ImageSet, seen: ImageSet, classes: int, seed: int) -> Features:
+    if features is not None:
+        return fit_features(*of_user(features), seen.images, DIMENSIONS)
+    # a network of its own, which does not know what the judge of labels has learnt
+    network = train(training.images, training.labels, classes, usual_steps(len(training)), seed + 1)
+    return fit_features(OWN_FEATURES.format(len(training)), of_network(network), seen.images, DIMENSIONS)
+
+
+def _lessons(
+    sets: Sets, held_out: ImageSet, classes: int, seed: int, step: Callable[[], object]
+) -> tuple[Network, tuple[Lesson, ...]]:
+    """A classifier that the real images have taught, and what each set teaches."""
+    steps = usual_steps(len(sets.training))
+    found, networks = [], []
+    for name, part in (
+        ("real", sets.training),
+        ("synthetic", sets.synthetic),
+        ("both", _both(sets.training, sets.synthetic)),
+    ):
+        networks.append(train(part.images, part.labels, classes, steps, seed))
+        found.append(lesson(networks[-1], name, len(part), held_out))
+        step()
+    return networks[0], tuple(found)
 
 
 def _both(a: ImageSet, b: ImageSet) -> ImageSet:
     return ImageSet(torch.cat([a.images, b.images]), torch.cat([a.labels, b.labels]))
 
 
-def _tested(
-    mine: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor], classes: int, seed: int
-) -> tuple[TwoSample | None, Tensor]:
-    """The two-sample test, of as many images of each class from either side; and the places of mine."""
+def _tested(mine: tuple[Tensor, Tensor], real: tuple[Tensor, Tensor], classes: int, seed: int) -> TwoSample | None:
+    """The two-sample test, of as many images of each class from either side."""
     generator = torch.Generator().manual_seed(seed)
     limit = max(1, LARGEST_TEST // classes)
     kept: tuple[list[Tensor], list[Tensor]] = ([], [])
@@ -204,8 +194,8 @@ def _tested(
             chosen.append(place[torch.randperm(len(place), generator=generator)[:count]])
     a, b = map(torch.cat, kept)
     if len(a) < LEAST_TESTED:
-        return None, a
-    return two_sample_test(mine[0][a], real[0][b], seed), a
+        return None
+    return two_sample_test(mine[0][a], real[0][b], seed)
 
 
 def _copies(sets: Sets, distinct_places: Tensor, embedded: Features3, classes: int, seed: int) -> Copies:
