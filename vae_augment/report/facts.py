@@ -1,7 +1,7 @@
 """All that is measured, before anything is judged."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -207,7 +207,7 @@ def _copies(sets: Sets, distinct_places: Tensor, embedded: Features3, classes: i
     back = closeness(training.some(MOST_JUDGED, seed).images, held_out.images)
     unique = synthetic.at(distinct_places)
     # cells of the space: around the mean of each class, by features
-    means = torch.stack(list(_class_means(*embedded.training, classes)))
+    means = _class_means(*embedded.training)
     cells = [torch.cdist(features, means).argmin(1) for features, _ in (embedded.synthetic, embedded.held_out)]
     value = c_t(to_training.distance[distinct_places], unseen.distance, cells[0], cells[1])
     a, b = _as_many(training, held_out, classes, seed)
@@ -218,10 +218,9 @@ def _copies(sets: Sets, distinct_places: Tensor, embedded: Features3, classes: i
     return Copies(to_training, to_held_out, unseen, back, value, ours, all_)
 
 
-def _class_means(features: Tensor, labels: Tensor, classes: int) -> Iterator[Tensor]:
-    for c in range(classes):
-        mine = features[labels == c]
-        yield mine.mean(0) if len(mine) else torch.full_like(features[0], torch.inf).nan_to_num()
+def _class_means(features: Tensor, labels: Tensor) -> Tensor:
+    """Mean features of each class that occurs, `(classes, D)`."""
+    return torch.stack([features[labels == c].mean(0) for c in labels.unique()])
 
 
 def _as_many(a: ImageSet, b: ImageSet, classes: int, seed: int) -> tuple[ImageSet, ImageSet]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..images import as_pixels, decode, label_of, pair_up, spread_places, to_model, untransformed_reader
-from ..progress import progress
 from ..source import LabelledImages
 
 LARGEST_SIDE = 64  # pixels: measures and networks of a minute see no more
@@ -166,15 +165,14 @@ def common_look(datasets: Sequence[Any]) -> tuple[int, int]:
 
 
 def read_source(source: LabelledImages, channels: int, side: int, what: str) -> tuple[ImageSet, Sequence[str]]:
-    """Read images of a source, with a bar; a few that cannot be read are left out with a warning.
+    """Read images of a source; a few that cannot be read are left out with a warning.
 
     Raises:
         ValueError: more than one in a hundred cannot be read.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        places = list(progress(range(len(source)), f"list {what}"))
         images, kept, unreadable = decode.read_images(
-            places, lambda i: source[i][0], channels, side, Path(scratch), f"{what} image "
+            range(len(source)), lambda i: source[i][0], channels, side, Path(scratch), f"{what} image "
         )
         decode.report_unreadable(unreadable, len(source))
         labels = torch.tensor(source.targets)[kept]
