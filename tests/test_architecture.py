@@ -13,7 +13,7 @@ ORDER = (
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
     {"vae", "jitter", "encoders", "neighbourhoods", "progress", "source", "amounts"},
     {"strength", "pool", "autoencoders", "prior"},
-    {"classes", "options", "fit_report", "pool_labels"},
+    {"classes", "options", "fit_report", "pool_labels", "report"},
     {"fit", "latent_move"},
     {"engine"},
     {"shortcuts", "hub", "survival"},

@@ -15,13 +15,15 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC = PAGES = (
+README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC, PREVIEW, REPORT = PAGES = (
     "README.md",
     "docs/guide.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/design.md",
     "docs/synthetic.md",
+    "docs/preview.md",
+    "docs/report.md",
 )
 TEXT = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import hub
-from .encoders import Features
+from .encoders import Encoder, Features
 from .engine import Engine, How
 from .fit import Fit
 from .fit_report import FitReport
@@ -21,7 +21,8 @@ from .pool import ClassTexts, LatentBank
 from .pool_labels import PoolLabels
 from .prior import Exemplars, Prior
 from .progress import bars
-from .seeding import thread_generator
+from .report import ImageSet, Report, Sets, common_look, make_report, read_samples
+from .seeding import global_seed, thread_generator
 from .vae import Codec
 
 log = logging.getLogger("vae_augment")
@@ -272,6 +273,79 @@ class Fitted:
             return self._engine.vary(None, plan, How(strength=1))
         y = self._engine.vary(None, plan, self._how)
         return (plan.source + y).clamp(0, 1) if self.residual else y
+
+    def report(
+        self,
+        real: Any,
+        labels: Labels = None,
+        *,
+        synthetic: Any = 1000,
+        held_out: Any = None,
+        features: Features | None = None,
+        seed: int = 0,
+    ) -> Report:
+        """Say whether synthetic images may be trusted: unrealistic, unvaried, copied, missing, label truth, and a verdict.
+
+        `print` shows it, `report.save("report.html")` writes a page with pictures. Needs `pip install 'vae-augment[report]'`.
+
+        Args:
+            real: images for training, a data set of `(image, label)`, or images beside `labels`.
+            labels: of the images, if these are not samples.
+            synthetic: how many to sample here, of the classes of `real` as frequent as there; or synthetic images of any
+                origin, a data set of `(image, label)` or a tuple `(images, labels)`.
+            held_out: real images that no fit has seen, in the same form. None: a fifth of `real` is held out.
+            features: what images are compared by: an `Encoder`, a name, a function of float32 `(B, C, S, S)` in [0, 1], or
+                "bank", the views of the bank. None: a small classifier, trained here on `real`.
+            seed: of all chance.
+
+        Raises:
+            RuntimeError: images are to be sampled, and `fit` was not called.
+            ValueError: there are too few images, or no class in common.
+
+        Example:
+            >>> from vae_augment import VAEAugment
+            >>> from vae_augment.demo_data import fashion_sample
+            >>> images, labels = fashion_sample()
+            >>> augment = VAEAugment.from_pretrained("fashion-mnist").fit(images[:100], labels[:100])
+            >>> report = augment.report(images[:200], labels[:200], held_out=(images[200:], labels[200:]), synthetic=200)
+            >>> report.verdict in ("use", "look", "do not use"), report.word("copied").status
+            (True, 'ok')
+        """
+        own = real if labels is None else (real, labels)
+        given = [own] + ([] if held_out is None else [held_out])
+        count = None if isinstance(synthetic, bool) else _index(synthetic)
+        channels, side = common_look(given if count is not None else [*given, synthetic])
+        side = side if count is None else min(side, self.vae.size)
+        known = read_samples(own, channels, side)
+        made = read_samples(synthetic if count is None else self._sampled(*known, count, seed), channels, side)
+        kept = None if held_out is None else read_samples(held_out, channels, side)
+        return make_report(Sets.of(known, made, kept), features=self._views(features), seed=seed)
+
+    def _sampled(self, known: ImageSet, names: Sequence[str], count: int, seed: int) -> tuple[Tensor, list[Any]]:
+        """Samples of the classes of these images, as frequent as there, and their labels."""
+        own = {str(label): label for label in self.classes or ()}
+        wanted = [own[name] for name in (names[i] for i in known.labels.tolist()) if name in own]
+        if self._fit is not None and not (wanted and count >= 1):
+            raise ValueError(
+                f"there is nothing to sample: {count} images of the classes {', '.join(names[:5])}, where the fit knows "
+                f"{', '.join(list(own)[:5])}"
+            )
+        with global_seed(seed):
+            order = torch.randperm(max(1, len(wanted))).tolist()
+            labels = [wanted[order[i % len(order)]] for i in range(count)] if wanted else [0]
+            return self.sample(labels), labels
+
+    def _views(self, features: Any) -> Any:
+        """ "bank" as an encoder of the bank's views; all else as it is."""
+        if not (isinstance(features, str) and features == "bank"):
+            return features
+        if (bank := self.bank) is None:
+            raise ValueError("these weights have no bank, whose views compare images: leave features out")
+        vae, name = self.vae, " and ".join(view.name for view in bank.views)
+        plain = (0.0,) * vae.channels, (1.0,) * vae.channels
+        return Encoder(
+            lambda x: torch.cat([view.embed(vae, x) for view in bank.views], 1), vae.size, name, vae.channels, *plain
+        )
 
 
 def _index(count: Any) -> int | None:

@@ -1,0 +1,93 @@
+"""The report flags each known fault of a set in its word alone, and real held-out images in none."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from benchmarks.report_controls import (
+    CONTROLS,
+    PLANTED,
+    Control,
+    class_left_out,
+    exact_copies,
+    noise,
+    one_image,
+    planted_changed,
+    real_images,
+    shuffled_labels,
+)
+from tests.conftest import IMAGES, LABELS
+from vae_augment.demo_data import FASHION_CLASSES
+from vae_augment.report import ImageSet, Report, Sets, make_report
+
+TRAINING, HELD_OUT, OTHERS = (ImageSet(IMAGES[a:b], LABELS[a:b]) for a, b in ((0, 160), (160, 330), (330, 500)))
+
+
+def sets_of(made: ImageSet) -> Sets:
+    return Sets.of(*((part, FASHION_CLASSES) for part in (TRAINING, made, HELD_OUT)))
+
+
+@pytest.fixture(scope="module")
+def report_of() -> Callable[[Control], Report]:
+    """Reports by control, made once."""
+    made: dict[Control, Report] = {}
+
+    def report(control: Control) -> Report:
+        if control not in made:
+            generator = torch.Generator().manual_seed(0)
+            made[control] = make_report(sets_of(control(TRAINING, HELD_OUT, OTHERS, generator)), show=False)
+        return made[control]
+
+    return report
+
+
+FAULTS = (real_images, exact_copies, planted_changed, noise, one_image, class_left_out, shuffled_labels)
+
+
+@pytest.mark.parametrize("control", FAULTS, ids=lambda control: control.__name__)
+def test_each_fault_is_flagged_in_its_word_alone(control, report_of):
+    report, expected = report_of(control), CONTROLS[control]
+    assert report.flagged == expected, str(report)
+    assert report.verdict == "do not use" if expected else report.verdict != "do not use"
+
+
+def test_planted_images_are_shown_with_those_that_they_are_copies_of(report_of):
+    """Mirrored, darker and grainy, one in twenty."""
+    word = report_of(planted_changed).word("copied")
+    found = {copy["synthetic"]: copy for copy in word.details["copies"]}
+    planted = range(round(PLANTED * len(OTHERS)))
+    assert set(planted) <= set(found)
+    assert all((found[i]["of"], found[i]["real"]) == ("held-out", i) for i in planted)
+    shown = [pair.second for pair in word.pairs]
+    assert all(any(torch.equal(HELD_OUT.images[i], image) for image in shown) for i in planted)
+
+
+def test_a_class_left_out_is_named_with_images_that_nothing_is_like(report_of):
+    word = report_of(class_left_out).word("missing")
+    assert "Trouser" in word.sentence
+    assert word.details["classes"]["Trouser"]["synthetic"] == 0
+    assert all("Trouser" in pair.caption for pair in word.pairs)
+
+
+def test_copies_of_the_training_images_lie_on_their_side(report_of):
+    scores = {score.name: score.value for score in report_of(exact_copies).word("copied").scores}
+    assert scores["copies"] == scores["training side"] == 1
+    assert scores["AuthPct"] == 0
+    assert scores["C_T"] < -3
+    held_out = {score.name: score for score in report_of(real_images).word("copied").scores}
+    assert abs(held_out["C_T"].value) < 3
+    assert held_out["training side"].low < 0.5 < held_out["training side"].high
+
+
+def test_shuffled_labels_teach_little_and_are_told_wrong(report_of):
+    report = report_of(shuffled_labels)
+    taught = {lesson.by: lesson.accuracy for lesson in report.taught}
+    assert taught["synthetic"] < 0.5 * taught["real"]
+    wrong = {score.name: score for score in report.word("label truth").scores}["wrong labels"]
+    assert wrong.low < 0.9 < wrong.high + 0.1  # nine of ten shuffled labels are wrong
+
+
+def test_the_same_images_give_the_same_json(report_of):
+    again = make_report(sets_of(OTHERS), show=False)
+    assert again.to_json() == report_of(real_images).to_json()

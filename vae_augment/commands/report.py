@@ -1,0 +1,94 @@
+"""Say whether synthetic images may be trusted: a page with pictures, and a verdict.
+
+    vae-augment report FashionMNIST made                          FashionMNIST's test images are the held-out ones
+    vae-augment report photos made --held-out more-photos         folders with one folder of images a class
+    vae-augment report photos made --out made.html                and made.json beside it
+
+REAL are the images that the generator was made from, SYNTHETIC those that it made, as `vae-augment generate` writes them.
+Held-out images are real ones that it has not seen; they say what real images would get in the place of synthetic ones. Each is a
+folder with one folder of images a class, a class of torchvision.datasets, hf:NAME, or sample. Classes are matched by name.
+
+Five words tell what is wrong, if anything: unrealistic, unvaried, copied, missing, label truth. The verdict is "use", "look" (at
+what is flagged) or "do not use". The page explains each figure. Nothing is downloaded, and the page loads nothing.
+
+That no copies are found is no proof of privacy.
+"""
+
+import argparse
+from pathlib import Path
+
+from ..report import Sets, checked_path, common_look, make_report, read_source
+from ..source import LabelledImages, open_source
+from . import show
+
+LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("real", metavar="REAL", help="the images that the generator was made from")
+    parser.add_argument("synthetic", metavar="SYNTHETIC", help="the images that it made")
+    parser.add_argument(
+        "--held-out",
+        metavar="SOURCE",
+        help="real images that it has not seen; default: REAL's own, else a fifth of REAL",
+    )
+    parser.add_argument("--out", metavar="FILE", default="report.html", help="the page; default report.html")
+    parser.add_argument(
+        "--size", type=_size, metavar="PIXELS", help="side at which images are compared; default: their own, up to 64"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="network that compares images, as efficientnet-lite0; default: trained on REAL",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of all chance; default 0")
+    parser.add_argument("--root", metavar="DIR", help="where data sets of torchvision are")
+
+
+def run(options: argparse.Namespace) -> None:
+    checked_path(options.out)
+    _refuse_real_among(options.synthetic)
+    real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
+    held_out, notes = _held_out(options)
+    sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
+    channels, side = common_look(list(sources.values()))
+    read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
+    sets = Sets.of(read["real"], read["synthetic"], read.get("held-out"), notes)
+    report = make_report(sets, features=options.features, seed=options.seed)
+    page, figures = report.save(options.out)
+    for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
+        show(line)
+
+
+def _refuse_real_among(source: str) -> None:
+    """Raise ValueError for a written set with real images in it, which would all be found copied."""
+    file = Path(source.removeprefix("folder:")).expanduser() / "train" / "metadata.jsonl"
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        real = sum('"synthetic": false' in line for line in lines)
+    if real:
+        raise ValueError(
+            f"{source} holds {real:,} real images beside the synthetic ones, which are all copies: write it again without "
+            "--include-real"
+        )
+
+
+def _held_out(options: argparse.Namespace) -> tuple[LabelledImages | None, list[str]]:
+    """The held-out images, if there are such, and what to tell of them."""
+    if options.held_out not in (None, options.real):
+        return open_source(options.held_out, options.root), []
+    try:
+        found = open_source(options.real, options.root, test=True)
+    except (ValueError, FileNotFoundError) as error:
+        if options.held_out is not None:
+            raise ValueError(f"--held-out {options.held_out}: the same as REAL, and {error}") from None
+        return None, []
+    return found, [f"Held-out images are those of {found.name} that are not for training."]
+
+
+def _size(value: str) -> int:
+    """A side in pixels."""
+    if value.isdigit() and LEAST_SIZE <= int(value) <= MOST_SIZE:
+        return int(value)
+    raise argparse.ArgumentTypeError(f"must be a number of pixels from {LEAST_SIZE} to {MOST_SIZE}, got {value!r}")
