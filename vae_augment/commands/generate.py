@@ -5,6 +5,7 @@
                                                                  fill each class up to 500, real ones beside
   vae-augment generate photos --out more --counts rare=500,other=50
   vae-augment generate FashionMNIST --out set --ratio 1 --format parquet
+  vae-augment generate photos --out more --ratio auto            as many as help a classifier of these classes, or none
   vae-augment generate flowers --out petals --count 200          of weights alone: images of no class
   vae-augment generate sample --out try --count 100              the 500 shipped garments: nothing to download
 
@@ -22,6 +23,7 @@ of processes, also on several machines that share the folder:
 
 import argparse
 import contextlib
+import math
 import os
 import re
 import shlex
@@ -30,7 +32,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -57,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True
     )
     amount.add_argument("--count", type=_whole, metavar="N", help="so many in all, spread evenly over SOURCE")
-    amount.add_argument("--ratio", type=_ratio, metavar="R", help="so many for each real image: 0.5")
+    amount.add_argument(
+        "--ratio", type=_ratio, metavar="R", help="so many for each real image: 0.5; or auto, as your labels say"
+    )
     amount.add_argument(
         "--share",
         type=_share,
@@ -118,7 +122,18 @@ def _of_source(options: argparse.Namespace, out: Path) -> Writer:
     images = open_source(options.source, options.root)
     Classes.of(images.targets, images.classes).counts(options.counts or {})
     augment = _augment(options, options.weights or bundled_for(untransformed_reader(images, True), len(images)))
-    dataset = SyntheticDataset(images, _ratio_of(options, len(images)), augment, fit=options.strength is None)
+    dataset = SyntheticDataset(
+        images,
+        _ratio_of(options, len(images)),
+        augment,
+        fit=options.strength is None,
+        ratio_seconds=math.inf,  # no fold is left out for want of time: the same command chooses the same, everywhere
+    )
+    if (report := dataset.ratio_report) is not None:
+        for line in str(report).splitlines():
+            show(line)
+        if report.ratio == 0:
+            raise ValueError("--ratio auto chose 0, nothing is written: leave samples out, or say how many")
     return dataset.writer(
         out,
         per_class=options.per_class,
@@ -131,7 +146,7 @@ def _of_source(options: argparse.Namespace, out: Path) -> Writer:
     )
 
 
-def _ratio_of(options: argparse.Namespace, real: int) -> float:
+def _ratio_of(options: argparse.Namespace, real: int) -> float | Literal["auto"]:
     """Synthetic images for each real one; where they are asked for by class, any that makes some."""
     if options.count is not None:
         return float(options.count / real)
@@ -268,8 +283,12 @@ def _share(text: str) -> float:
     return _number(text, lambda x: 0 < x < 1, "between 0 and 1: write the synthetic part of all images, as 0.5")
 
 
-def _ratio(text: str) -> float:
-    return _number(text, lambda x: 0 < x <= MOST_IMAGES, "above 0: write synthetic images for each real one, as 0.5")
+def _ratio(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    return _number(
+        text, lambda x: 0 < x <= MOST_IMAGES, "above 0: write synthetic images for each real one, as 0.5, or auto"
+    )
 
 
 def _strength(text: str) -> float:
