@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor
 
-CLEAR = 2.5  # standard errors that a gain must have where samples are not known to help: by chance one of a hundred has
+CLEAR = 3.0  # standard errors that a gain must have where samples are not known to help
 USUAL = ((10, 2.0), (50, 1.0), (200, 0.5))  # up to so many labels a class, where these spread over a pool
 
 
