@@ -149,6 +149,13 @@ def test_classes_are_matched_by_name_and_others_left_out():
     assert "'fox'" in sets.notes[0]
 
 
+def test_classes_are_found_in_the_folders_that_generate_writes():
+    real = ImageSet(IMAGES[:100], LABELS[:100] % 2)
+    sets = Sets.of((real, ["T-shirt/top", "dog"]), (real, ["T-shirt%2Ftop", "dog"]), (real, ["T-shirt/top", "dog"]))
+    assert len(sets.synthetic) == 100
+    assert not sets.notes
+
+
 def test_without_held_out_images_a_fifth_of_each_class_is_held_out_and_told():
     names = [str(c) for c in range(10)]
     whole = ImageSet(IMAGES, LABELS)

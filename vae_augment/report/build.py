@@ -32,6 +32,7 @@ def make_report(sets: Sets, *, features: Any = None, seed: int = 0, show: bool =
 
     Example:
         >>> from vae_augment.demo_data import fashion_sample
+        >>> from vae_augment.report import ImageSet
         >>> images, labels = fashion_sample()
         >>> parts = [ImageSet(images[i::3], labels[i::3]) for i in range(3)]
         >>> names = [str(c) for c in range(10)]

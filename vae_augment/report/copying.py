@@ -22,6 +22,7 @@ def c_t(synthetic: Tensor, held_out: Tensor, synthetic_cells: Tensor, held_out_c
         The statistic; nan if no cell has enough of both.
 
     Example:
+        >>> import torch
         >>> zeros = torch.zeros(100, dtype=torch.int64)
         >>> unseen = torch.linspace(1, 2, 100)
         >>> c_t(unseen / 10, unseen, zeros, zeros) < -10, abs(c_t(unseen, unseen, zeros, zeros)) < 0.1

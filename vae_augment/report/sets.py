@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 import torch
 from torch import Tensor
@@ -117,7 +118,8 @@ def _matched(images: ImageSet, names: Sequence[str], classes: tuple[str, ...], k
     if not len(images):
         raise ValueError(f"there are no {kind} images: give some")
     numbers = {name: number for number, name in enumerate(classes)}
-    to = torch.tensor([numbers.get(name, -1) for name in names])
+    # `vae-augment generate` writes the class "T-shirt/top" to the folder "T-shirt%2Ftop"
+    to = torch.tensor([numbers.get(name, numbers.get(unquote(name), -1)) for name in names])
     labels = to[images.labels]
     known = labels >= 0
     if not known.any():
