@@ -70,6 +70,7 @@ def test_the_tables_of_the_benchmarks_page_are_the_stored_figures():
         survival.curve_table(),
         survival.strength_table(),
         own_images.table(),
+        own_images.bundled_table(),
         decoding.table(),
         encoders.table(),
         rivals.table(),
