@@ -266,3 +266,8 @@ def test_the_examples_of_the_help_parse():
         options = parser.parse_args(shlex.split(example))
         assert isinstance(options, argparse.Namespace)
         assert generate.command(options).startswith("vae-augment generate ")
+
+
+def test_so_many_in_all_are_split_as_the_classes_are(command, tmp_path):
+    assert command("sample", "--out", "set", "--count", "100")[0] == 0
+    assert set(new_by_class(tmp_path / "set").values()) == {10}

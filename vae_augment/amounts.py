@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
+import torch
+
 Label = int | str
 
 
@@ -72,6 +74,27 @@ def sources_by_counts(labels: Sequence[Label], counts: Mapping[Label, int]) -> l
     if unknown := [label for label in counts if label not in members]:
         raise ValueError(f"no sample has the label {unknown[0]!r}: there are {', '.join(map(repr, members))}"[:500])
     return [members[label][i % len(members[label])] for label, count in counts.items() for i in range(count)]
+
+
+def proportional_counts(labels: Sequence[Label], count: int) -> dict[Label, int]:
+    """So many synthetic samples, split among the classes as the labels are (largest remainders).
+
+    Example:
+        >>> proportional_counts(["rare", "other", "other", "other"], 10)
+        {'rare': 3, 'other': 7}
+    """
+    sizes = {label: len(own) for label, own in _members(labels).items()}
+    counts = {label: count * size // len(labels) for label, size in sizes.items()}
+    remainders = sorted(sizes, key=lambda label: -(count * sizes[label] % len(labels)))
+    for label in remainders[: count - sum(counts.values())]:
+        counts[label] += 1
+    return counts
+
+
+def mixed(sources: Sequence[int]) -> list[int]:
+    """The same in an order of no pattern, always the same: files of a set then hold samples of all classes."""
+    order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(0)).tolist()
+    return [sources[place] for place in order]
 
 
 def _members(labels: Sequence[Label]) -> dict[Label, list[int]]:

@@ -38,13 +38,14 @@ import numpy as np
 from torch import Tensor
 
 from .. import hub
+from ..amounts import proportional_counts
 from ..base_fit import bundled_for
 from ..dataset import SyntheticDataset
 from ..export import FORMATS, MOST_IMAGES, Classes, Contents, Making, Writer, claim, identity_of
 from ..images import untransformed_reader
 from ..options import LARGEST_STRENGTH
 from ..seeding import global_seed
-from ..source import open_source
+from ..source import LabelledImages, open_source
 from ..transform import VAEAugment
 from . import plain_warnings, show, usage
 
@@ -58,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     amount = parser.add_argument_group("how many synthetic images, in exactly one way").add_mutually_exclusive_group(
         required=True
     )
-    amount.add_argument("--count", type=_whole, metavar="N", help="so many in all, spread evenly over SOURCE")
+    amount.add_argument(
+        "--count", type=_whole, metavar="N", help="so many in all, of each class as large a part as it has of SOURCE"
+    )
     amount.add_argument(
         "--ratio", type=_ratio, metavar="R", help="so many for each real image: 0.5; or auto, as your labels say"
     )
@@ -137,13 +140,18 @@ def _of_source(options: argparse.Namespace, out: Path) -> Writer:
     return dataset.writer(
         out,
         per_class=options.per_class,
-        counts=options.counts,
+        counts=options.counts if options.count is None else _split(options.count, images),
         format=options.format,
         include_real=options.include_real,
         seed=options.seed,
         shard_size=options.shard_size,
         how=command(options),
     )
+
+
+def _split(count: int, images: LabelledImages) -> dict[str, int]:
+    """So many, of each class as large a part as it has of the images."""
+    return {images.classes[label]: own for label, own in proportional_counts(images.targets, count).items()}  # type: ignore[index]
 
 
 def _ratio_of(options: argparse.Namespace, real: int) -> float | Literal["auto"]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from ..amounts import Label, sources_by_counts, sources_to_reach
+from ..amounts import Label, mixed, sources_by_counts, sources_to_reach
 from ..classes import ClassDifferences
 from ..images import LabelAt, Reader, spread_places
 from ..transform import VAEAugment
@@ -185,7 +185,7 @@ class Saving:
         _check_total(sum(by_label.values()))
         if not (sources := sources_by_counts(labels, by_label)):
             raise ValueError("counts ask for no sample: give at least one class more than 0")
-        return sources
+        return mixed(sources)
 
     def _look(self) -> tuple[int, str]:
         """Pixels of the largest of a few images, and a digest of all these."""
