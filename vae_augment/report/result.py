@@ -134,7 +134,7 @@ class Findings:
         lines = [f"{self.verdict}: {self.reason}"]
         lines += [f"  {word.name:<12}{word.status:<12}{word.sentence}" for word in self.words]
         for lesson in self.taught:
-            error = f"{100 * lesson.accuracy:.1f} +- {100 * lesson.error:.1f} %"
+            error = f"{100 * lesson.accuracy:.1f} +- {196 * lesson.error:.1f} %"
             lines.append(
                 f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {error} of held-out images right"
             )
