@@ -101,8 +101,8 @@ def bundled_for(base: Reader, count: int) -> str:
         listed = ", ".join(f"{name} ({c.channels}x{c.size}x{c.size})" for name, c in vaes.items())
         best = f", at best {max(quality.values()):.1f} dB PSNR" if quality else ""
         raise ValueError(
-            f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: pass "
-            "augment=VAEAugment.from_pretrained(...) with one of them, weights from the Hub, or your own (python -m train)"
+            f"no bundled weights fit images of shape {_shape(images[0])}{best}. There are {listed}: name one "
+            "of them, weights from the Hub, or your own (python -m train), as augment=NAME, or --weights NAME"
         )
     best = max(quality, key=lambda name: quality[name])
     log.info("weights %s suit the images: they reconstruct some at %.1f dB PSNR", best, quality[best])

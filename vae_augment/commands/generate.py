@@ -259,7 +259,8 @@ def _tell(writer: Writer, seconds: float) -> None:
     contents = writer.contents
     new = len(contents) - contents.real
     real = f" and {contents.real:,} real" if contents.real else ""
-    of = f" of {len(contents.classes)} classes" if contents.classes else ""
+    many = len(contents.classes)
+    of = f" of {many} class{'' if many == 1 else 'es'}" if many else ""
     what = f"{new:,} synthetic{real} images{of}, {writer.form}"
     show(f"{writer.folder}: {what}, in {seconds:.1f} s. README.md says how to read them")
 

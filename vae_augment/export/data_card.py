@@ -78,7 +78,11 @@ def _introduction(contents: Contents, name: str) -> str:
     new = len(contents) - contents.real
     shown = shown_rows(contents)
     what = f"{new:,} synthetic images" + (f" and {contents.real:,} real ones" if contents.real else "")
-    classes = "" if contents.targets is None else f" of {len(contents.classes):,} classes"
+    classes = (
+        ""
+        if contents.targets is None
+        else f" of {len(contents.classes):,} class{'' if len(contents.classes) == 1 else 'es'}"
+    )
     rows = "synthetic images"
     if contents.targets is not None:
         rows = "synthetic images of " + ", ".join(as_markdown(contents.label(row[0]) or "") for row in shown)
