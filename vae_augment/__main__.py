@@ -3,6 +3,8 @@
 vae-augment info mnist       what a weights folder is: its images, quality, licence and files
 vae-augment generate photos --out more --count 2000
                              write synthetic images of your classes to a folder
+vae-augment report photos more
+                             say whether these may be trusted
 vae-augment preview photos   draw images of yours beside what becomes of them
 vae-augment VERB --help      arguments and examples of a verb
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..report import Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
-from . import show
+from . import show, usage
 
 LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
 
@@ -46,14 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    checked_path(options.out)
-    _refuse_real_among(options.synthetic)
-    real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
-    held_out, notes = _held_out(options)
-    sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
-    channels, side = common_look(list(sources.values()))
-    read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
-    sets = Sets.of(read["real"], read["synthetic"], read.get("held-out"), notes)
+    with usage():
+        checked_path(options.out)
+        _refuse_real_among(options.synthetic)
+        real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
+        held_out, notes = _held_out(options)
+        sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
+        channels, side = common_look(list(sources.values()))
+        read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
+        sets = Sets.of(read["real"], read["synthetic"], read.get("held-out"), notes)
     report = make_report(sets, features=options.features, seed=options.seed)
     page, figures = report.save(options.out)
     for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
