@@ -45,6 +45,7 @@ from vae_augment import VAE, LatentBank, VAEAugment
 from vae_augment.encoders import cached, load_encoder
 from vae_augment.neighbourhoods import USUAL_NOVELTY
 from vae_augment.pool import USUAL_BANK
+from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import computes_bf16
 
 from .pretrain import pretrain
@@ -342,7 +343,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=None, help="of samples among the images; default: see share_of")
     parser.add_argument("--weights", default=None)
     parser.add_argument("--cache", type=Path, default=None, help="track D: a file that keeps features between runs")
-    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
     parser.add_argument("--validate", action="store_true", help="measure on held-out training images; writes nothing")
     parser.add_argument(
         "--quick", action="store_true", help="n = 10, best policy without and with ours, 6 draws; writes nothing"

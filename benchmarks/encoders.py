@@ -30,10 +30,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.encoders import cached, load_encoder
 from vae_augment.pool import USUAL_BANK, FeatureView, FitPolicy, Query
+from vae_augment.source import ROOT_VARIABLE
 
 from .accuracy import BEST, commit, machine
 from .label_spreading import Pool, bundled, load, of_folder, parts_right

@@ -44,6 +44,7 @@ from train import data as datasets
 from train import device as devices
 from vae_augment import VAE
 from vae_augment.pool import latent_hog_neighbours, perturbations
+from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import FusedVAE, Whitened, computes_bf16
 
 from .accuracy import commit, machine
@@ -248,7 +249,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="other than 100 writes nothing")
     parser.add_argument("--validate", action="store_true", help="measure on held-out training images; writes nothing")
     parser.add_argument("--device", default="cpu", help="of the classifier; the VAE takes the best there is")
-    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     device = devices.pick(options.device)

@@ -33,9 +33,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank, load_weights
 from vae_augment.pool import View
+from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import Codec
 
 from .accuracy import BEST, Bench, commit, machine

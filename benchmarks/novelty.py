@@ -46,6 +46,7 @@ from train.prior import stored_prior
 from vae_augment import VAEAugment, load_weights
 from vae_augment.hub import Weights
 from vae_augment.prior import StandardNormal
+from vae_augment.source import ROOT_VARIABLE
 
 from .accuracy import commit, machine
 from .own_images import draw_of, parts, read
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("--weights", help="of these: folder or Hub id")
     parser.add_argument("--sources", nargs="+", default=[s for s in SOURCES if s not in PYTHAE], choices=SOURCES)
     parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
     parser.add_argument("--picture", type=Path, help="draw a picture, and measure nothing")
     parser.add_argument("--table", action="store_true", help="print the table of the stored figures, measure nothing")
     options = parser.parse_args()

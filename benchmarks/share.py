@@ -29,9 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train import data as datasets
 from vae_augment import SyntheticDataset, VAEAugment
 from vae_augment.share import RATIOS
+from vae_augment.source import ROOT_VARIABLE
 
 from . import own_images
 from .accuracy import BEST, IMAGES, POLICIES, STEPS_FEW, Bench, accuracy, commit, machine, train
@@ -172,7 +172,7 @@ def main() -> None:
     parser.add_argument("--first-draw", type=int, default=0)
     parser.add_argument("--cells", nargs="+", default=None, help="as mnist/B/10; default: all")
     parser.add_argument("--images", type=Path, default=None, help="CIFAR-10 as train/CLASS/ and test/CLASS/")
-    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     if options.table:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from train import data as datasets
 from vae_augment import VAEAugment
+from vae_augment.source import ROOT_VARIABLE
 
 from .accuracy import BEST, accuracy, commit, machine, train
 
@@ -68,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", default=sorted(BEST, reverse=True), choices=sorted(BEST))
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--root", default=os.environ.get(datasets.ROOT_VARIABLE))
+    parser.add_argument("--root", default=os.environ.get(ROOT_VARIABLE))
     options = parser.parse_args()
     torch.set_num_threads(1)
     with RESULTS.open("w", encoding="utf-8") as file:

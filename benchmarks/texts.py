@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 from torchvision.models import EfficientNet_B0_Weights
 
-from train.data import ROOT_VARIABLE
 from vae_augment import LatentBank
 from vae_augment.encoders import Encoder, load_encoder
 from vae_augment.pool import ClassTexts
+from vae_augment.source import ROOT_VARIABLE
 
 from .accuracy import commit, machine
 from .encoders import ENCODER, features_of_all

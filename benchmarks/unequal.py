@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from train.data import ROOT_VARIABLE
+from vae_augment.source import ROOT_VARIABLE
 
 from .accuracy import BEST, IMAGES, POLICIES, Bench, accuracy, machine, train
 from .table import difference, mean

@@ -319,7 +319,7 @@ def test_wrong_flags_end_in_2_and_a_remedy(flags, told, folder, capsys):
         (["sample", "--out", "nowhere/a.png"], "there is no folder nowhere: make it, or name another file with --out"),
         (["sample", "--weights", "nothing"], "nothing"),
         (["FashionMNIST", "--root", "nowhere"], "FashionMNIST is not under nowhere"),
-        (["bands"], "name others with --weights NAME"),
+        (["bands"], "as augment=NAME, or --weights NAME"),
     ],
 )
 def test_what_is_not_there_ends_in_2_and_a_remedy(words, told, folder, capsys):

@@ -24,6 +24,7 @@ from train.loop import schedule, set_latent_statistics, update_ema, warmup
 from train.recipes import RECIPES, Recipe
 from vae_augment import VAE, VAEAugment, VAEConfig, hub, load_weights
 from vae_augment.prior import StandardNormal
+from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import Whitened
 
 SHORT = ["--steps", "30", "--batch_size", "32", "--bank_size", "50", "--vae.latent_dim", "4", "--vae.width", "16"]
@@ -224,7 +225,7 @@ def test_a_missing_data_set_says_how_to_get_it(tmp_path):
     offline = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
     done = python_m_train("mnist", "--root", tmp_path, cwd=tmp_path, env=offline, check=False)
     assert done.returncode != 0
-    for part in ("MNIST", "download=True", datasets.ROOT_VARIABLE, "--root", "train sample"):
+    for part in ("MNIST", "download=True", ROOT_VARIABLE, "--root", "train sample"):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -20,6 +20,7 @@ except ImportError as error:
     sys.exit(f"error: training needs {error.name}: pip install 'vae-augment[train]'")
 
 from vae_augment import VAEConfig, hub
+from vae_augment.source import ROOT_VARIABLE
 
 from . import data as datasets
 from . import paths, processes, start
@@ -353,7 +354,7 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
         help=f"side of the model's images in pixels, for --data folder:, array: and hf:; default {DEFAULT_SIZE}",
     )
     optional("--out", type=str | None, help="folder to write; default runs/NAME, or NAME-2 if that exists")
-    optional("--root", type=str | None, help=f"folder of torchvision's data sets; default ${datasets.ROOT_VARIABLE}")
+    optional("--root", type=str | None, help=f"folder of torchvision's data sets; default ${ROOT_VARIABLE}")
     optional(
         "--wandb",
         type=WandbMode | None,

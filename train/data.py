@@ -17,11 +17,11 @@ from torchvision import datasets
 from vae_augment.demo_data import fashion_sample
 from vae_augment.images import Look, decode, hugging_face, look_at, to_model
 from vae_augment.images import files as image_files
+from vae_augment.source import ROOT_VARIABLE
 
 from . import arrays, paths
 from .recipes import RECIPE_FILE
 
-ROOT_VARIABLE = "VAE_AUGMENT_DATA"
 OWN_IMAGES = ("folder:", "array:", "hf:")  # prefixes of data sets with any images, of any size
 # classes with `data`, pixels (N, H, W) or (N, H, W, C), and `targets`, class numbers: also CIFAR100, KMNIST
 TORCHVISION: dict[str, type[Any]] = {

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from numbers import Real
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 Label = int | str
 
@@ -91,10 +93,14 @@ def proportional_counts(labels: Sequence[Label], count: int) -> dict[Label, int]
     return counts
 
 
+def fixed_order(count: int) -> NDArray[np.int64]:
+    """The places of so many samples in an order of no pattern, always the same: that in which a base is read and varied."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0)).numpy()
+
+
 def mixed(sources: Sequence[int]) -> list[int]:
-    """The same in an order of no pattern, always the same: files of a set then hold samples of all classes."""
-    order = torch.randperm(len(sources), generator=torch.Generator().manual_seed(0)).tolist()
-    return [sources[place] for place in order]
+    """The same in a fixed order: files of a set then hold samples of all classes."""
+    return [sources[place] for place in fixed_order(len(sources)).tolist()]
 
 
 def _members(labels: Sequence[Label]) -> dict[Label, list[int]]:

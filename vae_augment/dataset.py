@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset
 
-from .amounts import balanced_sources, synthetic_count
+from .amounts import balanced_sources, fixed_order, synthetic_count
 from .base_fit import bundled_for, check_companions, check_label, fitted_to
 from .export import Saving
 from .images import (
@@ -130,7 +130,7 @@ class SyntheticDataset(Saving, Dataset[Any]):
             raise ValueError(
                 f"soft labels come of a fit for synthetic samples, and ratio={ratio} asks for none: raise it"
             )
-        self._order = torch.randperm(self._count, generator=torch.Generator().manual_seed(0)).numpy()
+        self._order = fixed_order(self._count)
         self._sources = self._balanced_sources(look) if balance and self._synthetic else None
         self._assigned: dict[str, Callable[[Any], Any] | None] = {}  # transforms
         if self._synthetic or isinstance(augment, str | os.PathLike):

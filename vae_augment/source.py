@@ -77,12 +77,12 @@ def open_source(source: str, root: str | os.PathLike[str] | None = None, *, test
         return _sample(test)
     if source.startswith("hf:"):
         return _hugging_face(source.removeprefix("hf:"), test)
-    folder = Path(source.removeprefix("folder:")).expanduser()
+    folder = Path(os.path.expanduser(source.removeprefix("folder:")))  # ~ stays where no home folder is known
     if source.startswith("folder:") or folder.is_dir():
         return _folder(folder, test)
     if isinstance(getattr(torchvision.datasets, source, None), type):
         given = root or os.environ.get(ROOT_VARIABLE) or "~/.cache/vae-augment"
-        return _torchvision(source, Path(given).expanduser(), test)
+        return _torchvision(source, Path(os.path.expanduser(given)), test)
     raise FileNotFoundError(
         f"there is no data set {source!r}: write a folder with one folder of images a class, a name of torchvision.datasets as "
         "FashionMNIST, hf:NAME for one of the Hugging Face Hub, or sample"

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from PIL.Image import Image
 from torch.utils.data import Dataset
 
 from .. import hub
+from ..amounts import fixed_order
 from ..base_fit import bundled_for, fitted_to
 from ..hub import Weights
 from ..images import as_seen, files, spread_places, untransformed_reader
@@ -78,12 +78,12 @@ class Subject:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             reader = untransformed_reader(images, on_copies=True)
-            name = _suiting(reader, len(images)) if weights is None else weights
+            name = bundled_for(reader, len(images)) if weights is None else weights
             loaded = hub.load(name)
             augment = VAEAugment(loaded)
             fitted = None
             if isinstance(images, LabelledImages) and augment.can_fit:
-                fitted = fitted_to(augment, reader, _order(len(images)), None)
+                fitted = fitted_to(augment, reader, fixed_order(len(images)).tolist(), None)
         notes = list(dict.fromkeys(str(one.message) for one in caught if issubclass(one.category, UserWarning)))
         if fitted is None or fitted.fit_report is None or not any(fitted.fit_report.kept.values()):
             fitted = None
@@ -102,7 +102,7 @@ class Subject:
         if not isinstance(self.images, LabelledImages):
             return spread_places(len(self.images), count).tolist()
         members: dict[int, list[int]] = {}
-        for place in _order(len(self.images)):
+        for place in fixed_order(len(self.images)).tolist():
             members.setdefault(self.images.targets[place], []).append(place)
         numbers = sorted(members)
         if of_class is not None:
@@ -162,25 +162,12 @@ class Subject:
 
 
 def _open(source: str, root: str | os.PathLike[str] | None) -> LabelledImages | UnlabelledImages:
-    folder = Path(source.removeprefix("folder:")).expanduser()
+    folder = Path(os.path.expanduser(source.removeprefix("folder:")))
     if source.startswith("folder:") or (folder.is_dir() and source != "sample"):
         found = files.find_images(folder, tell=False)
         if not any(files.labels_and_held_out(found, folder)[0]):
             return UnlabelledImages(found)
     return open_source(source, root)
-
-
-def _suiting(reader: Any, count: int) -> str:
-    try:
-        return bundled_for(reader, count)
-    except ValueError as error:
-        raise ValueError(f"{str(error).partition(': pass ')[0]}: name others with --weights NAME") from None
-
-
-def _order(count: int) -> list[int]:
-    """The order in which `SyntheticDataset` reads a base, so that its fit is this one."""
-    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
-    return order
 
 
 def _why_none(images: LabelledImages | UnlabelledImages, loaded: Weights) -> str:
