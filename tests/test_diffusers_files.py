@@ -141,6 +141,23 @@ def test_positions_of_a_huge_encoder_are_not_computed(folder):
         load_weights(folder)
 
 
+@pytest.mark.parametrize(
+    "key", ["encoder_input_size", "encoder_patch_size", "decoder_hidden_size", "encoder_hidden_size"]
+)
+@pytest.mark.parametrize("value", ["14", 0, -3, 1.5, True, [14]])
+def test_sizes_of_an_encoder_are_whole_numbers(folder, key, value):
+    rewrite(bare(folder), _class_name="AutoencoderRAE", **{key: value})
+    with pytest.raises(WeightsError, match=f"{key} must be an integer of 1 or more, got"):
+        load_weights(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"_class_name": ', b"\xff\xfe", b"[1]"])
+def test_a_damaged_config_is_told_as_one_whatever_is_asked_besides(folder, content):
+    (bare(folder) / "config.json").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        VAEAugment.from_pretrained(folder, size=32)
+
+
 @pytest.mark.parametrize("name", [NETWORK, "config.json", "bank.safetensors", "vae_augment.json"])
 def test_changed_files_are_told(folder, name):
     content = bytearray((folder / name).read_bytes())

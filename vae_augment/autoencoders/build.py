@@ -12,6 +12,12 @@ from .table import KINDS, Kind
 LARGEST_NUMBER = 2**16  # of a config: channels, sizes, embeddings
 MOST_LAYERS, LONGEST_LIST, LONGEST_TEXT = 64, 32, 200
 MOST_POSITIONS = 2**27  # numbers of a table of positions, which a network computes when it is built
+POSITIONS = {  # what that table's size follows from, and what AutoencoderRAE has where a config is silent
+    "encoder_input_size": 224,
+    "encoder_patch_size": 14,
+    "decoder_hidden_size": 512,
+    "encoder_hidden_size": 768,
+}
 PER_LATENT = ("latents_mean", "latents_std")  # may be as large as a latent
 
 
@@ -43,10 +49,18 @@ def check_config(config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if key not in PER_LATENT:
             _check_value(key, value, MOST_LAYERS if "layers" in key or "num_blocks" in key else LARGEST_NUMBER)
-    size, patch = config.get("encoder_input_size", 224), config.get("encoder_patch_size", 14)
-    width = max(config.get("decoder_hidden_size", 512), config.get("encoder_hidden_size", 768))
-    if not patch >= 1 or (size // patch) ** 2 * width > MOST_POSITIONS:
+    size, patch, *widths = (_whole_number(config, key, usual) for key, usual in POSITIONS.items())
+    if (size // patch) ** 2 * max(widths) > MOST_POSITIONS:
         raise ValueError(f"encoder_input_size {size} and encoder_patch_size {patch} ask for too many patches")
+
+
+def _whole_number(config: Mapping[str, Any], key: str, usual: int) -> int:
+    value = config.get(key)
+    if value is None:
+        return usual
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{key} must be an integer of 1 or more, got {value!r:.40}")
+    return value
 
 
 def _check_value(key: str, value: Any, most: int) -> None:

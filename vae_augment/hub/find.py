@@ -46,12 +46,13 @@ class Located:
     def _read(self, how: Reading) -> Weights:
         if is_diffusers(self.folder):
             return load_diffusers_folder(self.folder, how)
-        how.refuse(self.name)
         if (self.folder / PIPELINE).is_file():
             raise FileNotFoundError(
                 f"{self.folder} holds a pipeline of diffusers; its autoencoder is mostly in a folder of its own: subfolder='vae'"
             )
-        return load_folder(self.folder)
+        weights = load_folder(self.folder)  # first, so that a damaged file is told as one
+        how.refuse(self.name)
+        return weights
 
 
 def locate(
