@@ -145,7 +145,7 @@ def test_an_error_of_a_strangers_file_is_one_line_that_is_printable(folder, caps
 
 def test_a_wrong_name_is_one_line_with_the_close_one():
     done = vae_augment("info", "mnits")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: no weights named 'mnits': Did you mean 'mnist'?")
     assert done.stderr.count("\n") == 1
 
@@ -194,4 +194,4 @@ def test_weights_of_the_hub_are_told_with_their_commit_and_licence(tmp_path):
         assert (told["source"], told["revision"], told["commit"]) == ("hub", sha, sha)
         assert set(told["files"]) == {*files, "README.md"}
         absent = process.run("from vae_augment.__main__ import main; print(main(['info', 'me/absent']))")
-        assert (absent.out, absent.error) == ("1", "")
+        assert (absent.out, absent.error) == ("2", "")

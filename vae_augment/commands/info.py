@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 
 from .. import hub
-from . import show
+from . import show, usage
 
 LABEL_WIDTH = 12  # characters
 MAX_VALUE_LENGTH = 300  # characters of a line; --json prints all
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    about = hub.describe(options.name, revision=options.revision)
+    with usage():
+        about = hub.describe(options.name, revision=options.revision)
     if options.json:
         print(json.dumps(dataclasses.asdict(about), indent=2))  # in ASCII: control characters are escaped
         return
