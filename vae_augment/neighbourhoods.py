@@ -1,4 +1,4 @@
-"""Neighbourhoods: new latents between those of known images, by a smoothed bootstrap along the differences of neighbours."""
+"""Neighbourhoods: new latents between those of known images, along the differences of neighbours."""
 
 import functools
 import math
@@ -10,7 +10,6 @@ from torch.nn.functional import normalize
 from .numerics import float32_on_cpu
 
 USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
-SPATIAL = 0.75  # of novelty counts where latents are spatial: as few near copies as of vectors, nearer to real images
 NEIGHBOURS = 10
 LARGEST_WORK = 2e10  # multiplications of a search, about a second: in larger groups neighbours are sought among some
 CHUNK = 1024  # latents compared at a time
@@ -21,12 +20,9 @@ class Neighbourhoods:
 
     A manifold Parzen window (Vincent & Bengio, NeurIPS 2002). Of a latent z, whose k neighbours have the mean m,
 
-        z' = m + kept (z - m) + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
+        z' = z + novelty / sqrt(k) sum_j eps_j (z_j - m),    eps_j ~ N(0, 1)
 
-    A novelty of 0 is the latent itself. Of vector latents, kept is 1: what the kernel adds to their variance makes up for what
-    a decoder blurs. Of spatial ones, whose neighbours are nearly as far from them as any other latent, novelty counts three
-    quarters, and kept is then sqrt(1 - novelty^2), as in a smoothed bootstrap that keeps the variance (Silverman & Young,
-    Biometrika 1987); else the contrast of images would grow by a fifth.
+    A novelty of 0 is the latent itself. What the kernel adds to the latents' variance makes up for what a decoder blurs.
 
     Args:
         latents: float16 `(N, *latent_shape)`, whitened.
@@ -37,7 +33,6 @@ class Neighbourhoods:
     @float32_on_cpu()
     def __init__(self, latents: Tensor, ends: Tensor) -> None:
         self._shape = latents.shape[1:]
-        self._keeps_variance = latents.ndim > 2
         self._latents = latents.flatten(1)  # no copy of them: a fit is sent to workers
         starts = [0, *ends[:-1].tolist()]
         groups = [_neighbours(self._latents[a:b].float()) + a for a, b in zip(starts, ends.tolist(), strict=True)]
@@ -47,13 +42,10 @@ class Neighbourhoods:
     def draw(self, places: Tensor, novelty: float, generator: Generator | None = None) -> Tensor:
         """Places `(B,)` of latents -> new ones beside them, float32 `(B, *latent_shape)`."""
         around = self._around.index_select(0, places)  # (B, 1 + k)
-        if self._keeps_variance:
-            novelty *= SPATIAL
-        kept = math.sqrt(1 - novelty**2) if self._keeps_variance else 1.0
-        fixed, of_eps = _weights(around.shape[1] - 1, kept, novelty)
+        itself, of_eps = _weights(around.shape[1] - 1, novelty)
         eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
         with torch.autocast("cpu", enabled=False):
-            weights = torch.addmm(fixed, eps, of_eps)  # (B, 1 + k)
+            weights = torch.addmm(itself, eps, of_eps)  # (B, 1 + k)
             known = self._latents.index_select(0, around.view(-1)).float()
             if len(places) == 1:  # its cost is in calls, of which these are fewer
                 return torch.mm(weights, known).view(1, *self._shape)
@@ -62,12 +54,12 @@ class Neighbourhoods:
 
 
 @functools.cache
-def _weights(k: int, kept: float, novelty: float) -> tuple[Tensor, Tensor]:
+def _weights(k: int, novelty: float) -> tuple[Tensor, Tensor]:
     """The weights of a latent and its neighbours in the formula above: `(1 + k,)`, and `(k, 1 + k)` by which eps adds to them."""
-    fixed = torch.tensor([kept] + k * [(1 - kept) / k], dtype=torch.float32, device="cpu")
+    itself = torch.tensor([1.0] + k * [0.0], dtype=torch.float32, device="cpu")
     of_eps = torch.zeros(k, 1 + k, dtype=torch.float32, device="cpu")
     of_eps[:, 1:] = torch.eye(k, dtype=torch.float32, device="cpu") - 1 / k  # differences are from the neighbours' mean
-    return fixed, novelty / math.sqrt(k) * of_eps
+    return itself, novelty / math.sqrt(k) * of_eps
 
 
 def _neighbours(latents: Tensor) -> Tensor:
