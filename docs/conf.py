@@ -1,18 +1,20 @@
 """How the site is built: `sphinx-build -W -b html docs docs/_build/html`, without network."""
 
+import contextlib
+import io
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
 
-from docutils import nodes
 from sphinx.application import Sphinx
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 os.environ["VAE_AUGMENT_PROGRESS"] = "0"  # no bars among the output of examples
+os.environ["COLUMNS"] = "100"  # of the command's help
 
 from vae_augment import __version__  # noqa: E402
 
@@ -32,6 +34,9 @@ html_theme = "furo"
 html_title = f"vae-augment {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+pygments_dark_style = "monokai"
 templates_path: list[str] = []
 
 # Markdown, as GitHub reads it: the same links and anchors
@@ -42,6 +47,11 @@ suppress_warnings = ["myst.header"]  # a changelog's headings jump a level where
 
 # Reference: single backquotes in docstrings are code, and types stand in signatures
 default_role = "code"
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|numpy|collections|os|PIL|pathlib)\..*"),  # of others: nothing is fetched
+    ("py:class", r"PreviewFigure|vae_augment\.(autoencoders|export|pool|report)\.\w+\.\w+"),  # not for users to make
+]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True}
@@ -60,17 +70,59 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_signature": False,
     "download_all_examples": False,
-    "min_reported_time": 1e9,
+    "write_computation_times": False,
     "abort_on_example_error": True,
 }
 
 
-def copy_notebooks() -> None:
-    """The notebooks of examples/, where Sphinx finds them."""
-    folder = DOCS / "notebooks"
-    folder.mkdir(exist_ok=True)
-    for notebook in (ROOT / "examples").glob("*.ipynb"):
-        shutil.copy(notebook, folder)
+CARDS = ROOT / "vae_augment" / "weights"
 
 
-copy_notebooks()
+def copy_from_the_repository() -> None:
+    """Notebooks and model cards, which have their place elsewhere, to where Sphinx finds them."""
+    folders = {"notebooks": sorted((ROOT / "examples").glob("*.ipynb"))}
+    folders |= {
+        f"cards/{card.parent.name}": [card, card.with_name("samples.png")] for card in CARDS.glob("*/README.md")
+    }
+    for name, files in folders.items():
+        (DOCS / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            shutil.copy(file, DOCS / name)
+
+
+def link_to_cards(app: Sphinx, name: str, text: list[str]) -> None:
+    """Links to a card's file, which lead there on GitHub, lead to its page."""
+    text[0] = text[0].replace("](../vae_augment/weights/", "](cards/")
+    if name.startswith("cards/"):  # the front matter is for the Hub
+        text[0] = re.sub(r"\A---\n.*?^---\n", "", text[0], flags=re.DOTALL | re.MULTILINE)
+
+
+def write_command_help() -> None:
+    """The page of the command: what each verb says of itself."""
+    from vae_augment.__main__ import VERBS, main
+
+    title = "The command"
+    lines = [title, "=" * len(title), ""]
+    for words in ([], *([verb] for verb in VERBS)):
+        name = " ".join(["vae-augment", *words])
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
+            main([*words, "--help"])
+        lines += [name, "-" * len(name), "", ".. code-block:: text", ""] if words else [".. code-block:: text", ""]
+        lines += [*(f"   {line}" for line in shown.getvalue().splitlines()), ""]
+    page, content = DOCS / "api" / "command.rst", "\n".join(lines)
+    if not page.exists() or page.read_text(encoding="utf-8") != content:
+        page.write_text(content, encoding="utf-8")
+
+
+def keep_first_line(app: Sphinx, what: str, name: str, what_it_is: object, options: object, lines: list[str]) -> None:
+    """A property's "Latents: of the pool" is a sentence. Napoleon takes what stands before a colon of the first line for a type."""
+    if what in ("attribute", "property", "data"):
+        lines[:0] = ["..", ""]  # an empty comment
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-docstring", keep_first_line, priority=400)  # napoleon's is 500
+    copy_from_the_repository()
+    write_command_help()
+    app.connect("source-read", link_to_cards)
