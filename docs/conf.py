@@ -17,6 +17,7 @@ os.environ["VAE_AUGMENT_PROGRESS"] = "0"  # no bars among the output of examples
 os.environ["COLUMNS"] = "100"  # of the command's help
 
 from vae_augment import __version__  # noqa: E402
+from vae_augment.__main__ import VERBS, main  # noqa: E402
 
 project = "vae-augment"
 author = "The vae-augment developers"
@@ -99,8 +100,6 @@ def link_to_cards(app: Sphinx, name: str, text: list[str]) -> None:
 
 def write_command_help() -> None:
     """The page of the command: what each verb says of itself."""
-    from vae_augment.__main__ import VERBS, main
-
     title = "The command"
     lines = [title, "=" * len(title), ""]
     for words in ([], *([verb] for verb in VERBS)):
@@ -116,7 +115,7 @@ def write_command_help() -> None:
 
 
 def keep_first_line(app: Sphinx, what: str, name: str, what_it_is: object, options: object, lines: list[str]) -> None:
-    """A property's "Latents: of the pool" is a sentence. Napoleon takes what stands before a colon of the first line for a type."""
+    """A property's "Latents: of the pool" is a sentence; napoleon takes what stands before the colon for a type."""
     if what in ("attribute", "property", "data"):
         lines[:0] = ["..", ""]  # an empty comment
 

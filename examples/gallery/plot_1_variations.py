@@ -32,8 +32,8 @@ for column, strength in enumerate(strengths):
     axes[0, column].set_title(f"strength {strength:g}", fontsize=10)
 
 # %%
-# Jitters differ in the way that they go: anywhere, within the encoder's own doubt, toward a similar garment, or along the directions in
-# which similar ones lie.
+# Jitters differ in the way that they go: anywhere, within the encoder's own doubt, toward a similar garment, or along the
+# directions in which similar ones lie.
 
 jitters = {
     "original": None,

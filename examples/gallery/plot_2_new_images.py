@@ -33,7 +33,8 @@ for column, name in enumerate(FASHION_CLASSES):
     axes[0, column].set_title(name, fontsize=9)
 
 # %%
-# Novelty says how far they lie from what is known: 0 is a decoded image of the pool, a near copy; 0.85, the default, lies between several.
+# Novelty says how far they lie from what is known: 0 is a decoded image of the pool, a near copy; 0.85, the default, lies
+# between several.
 
 figure, axes = plt.subplots(3, 10, figsize=(9, 3), layout="constrained")
 for row, novelty in enumerate([0, 0.5, 0.85]):

@@ -2,8 +2,8 @@
 Any autoencoder: principal components
 =====================================
 
-The transform asks of an autoencoder that it encodes and decodes, and nothing else. Here it is the oldest one: principal component analysis
-(Pearson, 1901).
+The transform asks of an autoencoder that it encodes and decodes, and nothing else. Here it is the oldest one: principal
+component analysis (Pearson, 1901).
 """
 
 # %%

@@ -2,12 +2,13 @@
 Images of no class
 ==================
 
-A VAE's textbook prior is N(0, I). Latents of real images fill a small part of it, so that its samples are blots. A prior that was fitted to
-latents after training (Ghosh et al., ICLR 2020) shows images.
+A VAE's textbook prior is N(0, I). Latents of real images fill a small part of it, so that its samples are blots. A prior that
+was fitted to latents after training (Ghosh et al., ICLR 2020) shows images.
 """
 
 # %%
-# Three priors for the same weights. `Exemplars` draws beside latents of the bank, `Mixture` from Gaussians that were fitted to them.
+# Three priors for the same weights. `Exemplars` draws beside latents of the bank, `Mixture` from Gaussians that were fitted to
+# them.
 
 import matplotlib.pyplot as plt
 import torch
