@@ -1,4 +1,4 @@
-"""The site: it builds without a warning and without network, its links and anchors lead somewhere, and it says all that is public."""
+"""The site: it builds without a warning and without network, its links lead somewhere, and it says all that is public."""
 
 import importlib.util
 import os
