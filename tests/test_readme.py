@@ -15,12 +15,13 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, TRAINING, BENCHMARKS, DESIGN, QUICKSTART = (
+README, TRAINING, BENCHMARKS, DESIGN, QUICKSTART, REPORT = (
     "README.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/design.md",
     "docs/quickstart.md",
+    "docs/report.md",
 )
 PAGES = [
     README,
