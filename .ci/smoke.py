@@ -28,4 +28,6 @@ assert dataset[600][0].shape == (1, 28, 28)
 command = [sys.executable, "-m", "vae_augment", "generate", "sample", "--out", "more", "--count", "20"]
 subprocess.run(command, check=True)
 assert len(list(Path("more").rglob("*.png"))) >= 20
-print(f"vae-augment {vae_augment.__version__} with torch {torch.__version__} on Python {sys.version.split()[0]}: all uses work")
+print(
+    f"vae-augment {vae_augment.__version__} with torch {torch.__version__} on Python {sys.version.split()[0]}: all uses work"
+)
