@@ -14,7 +14,7 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 os.environ["VAE_AUGMENT_PROGRESS"] = "0"  # no bars among the output of examples
-os.environ["COLUMNS"] = "100"  # of the command's help
+os.environ["COLUMNS"] = "92"  # of the command's help
 
 from vae_augment import __version__  # noqa: E402
 from vae_augment.__main__ import VERBS, main  # noqa: E402
