@@ -5,7 +5,9 @@ import os
 # two tests at a time, each with processes of its own: with one thread each they do not wait for one another
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import multiprocessing
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,22 @@ from vae_augment.demo_data import fashion_sample
 for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
     if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
+
+# limits of a process, terminals and signals of POSIX
+NEEDS_POSIX = (
+    *("test_fits_hostile.py", "test_fuzz.py", "test_fuzz_cards.py", "test_fuzz_fits.py", "test_fuzz_runs.py"),
+    *("test_generate.py", "test_hub_hostile.py", "test_progress.py", "test_resume.py"),
+)
+collect_ignore = list(NEEDS_POSIX) if sys.platform == "win32" else []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of workers runs by the ways to start them that this system has: Windows has `spawn` alone."""
+    for item in items:
+        method = getattr(item, "callspec", None) and item.callspec.params.get("method")
+        if method in ("fork", "spawn", "forkserver") and method not in multiprocessing.get_all_start_methods():
+            item.add_marker(pytest.mark.skip(reason=f"this system does not start processes by {method}"))
+
 
 IMAGES, LABELS = fashion_sample()
 # ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it

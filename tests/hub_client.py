@@ -2,9 +2,9 @@
 
 import json
 import os
-import select
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +54,12 @@ class Client:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(script) + "\n")
         self.process.stdin.flush()
-        assert select.select([self.process.stdout], [], [], seconds)[0], f"hangs: {script}"
-        return Done(*json.loads(self.process.stdout.readline()))
+        answer: list[str] = []  # by a thread, since Windows cannot wait for a pipe with a limit
+        reader = threading.Thread(target=lambda: answer.append(self.process.stdout.readline()), daemon=True)
+        reader.start()
+        reader.join(seconds)
+        assert answer, f"hangs: {script}"
+        return Done(*json.loads(answer[0]))
 
 
 @contextmanager

@@ -21,6 +21,9 @@ from vae_augment import Interpolate, LatentBank, Noise, VAEAugment
 def warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings(
+            "ignore", "'mode' parameter is deprecated"
+        )  # Pillow 11.3 of torchvision; taken back in 12
         yield
 
 

@@ -277,7 +277,7 @@ def check_same_run(recipe: Recipe, folder: Path, out: Path) -> None:
     """Raise ValueError unless a resumed run keeps its folder and its recipe."""
     if out.resolve() != folder.resolve():
         raise ValueError(f"a resumed run goes on in its own folder, {folder}: leave --out {out} out")
-    now, begun = dataclasses.asdict(recipe), read_yaml((folder / RECIPE_FILE).read_text())
+    now, begun = dataclasses.asdict(recipe), read_yaml((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     now, begun = now | now.pop("vae"), begun | begun.pop("vae", {})
     fixed = [key for key in now if key not in CHANGEABLE_ON_RESUME]
     if changed := [f"{key} ({begun.get(key)} -> {now[key]})" for key in fixed if begun.get(key) != now[key]]:

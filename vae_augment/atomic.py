@@ -2,9 +2,11 @@
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 PART_SUFFIX = ".part"  # of a file that is being written
+PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ()  # seconds between tries to replace a file
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -30,12 +32,28 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException as error:
         os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = str(path)  # a full disk does not name the file
         raise
+
+
+def replace(temporary: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """`os.replace`, tried again for a second and a half where it is denied: on Windows no file can be replaced while a scanner
+    for viruses or another reader has it open, which is mostly over in a moment.
+
+    Raises:
+        OSError: it is denied for good, or fails for another reason.
+    """
+    for pause in PAUSES:
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(temporary, path)
 
 
 def remove_parts(folder: Path) -> None:

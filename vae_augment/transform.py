@@ -224,7 +224,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, Previewed, v2.Transform):
 
     @property
     def image_key(self) -> ImageKey:
-        """Key, field or position of the image in a sample; None: see the class. May be changed, as `p`.
+        """The image's key, field or position in a sample, or None, see the class. May be changed, as `p`.
 
         Example:
             >>> import torch

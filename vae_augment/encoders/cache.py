@@ -62,7 +62,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         return {}
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (it is no dict)
+            # copies: Windows replaces no file that tensors still map
+            tensors = {name: opened.get_tensor(name).clone() for name in opened.keys()}  # noqa: SIM118 (it is no dict)
             is_ours = opened.metadata() == KIND
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"the cache {file} cannot be read ({error}): remove it, or name another file") from error

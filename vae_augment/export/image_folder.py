@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..atomic import PART_SUFFIX, atomic_write
+from ..atomic import PART_SUFFIX, atomic_write, replace
 from .contents import Contents, Shard
 from .format import HIDDEN, Format
 from .names import folder_names
@@ -42,7 +42,7 @@ def _write(folder: Path, contents: Contents, shard: Shard, pngs: Sequence[bytes]
         try:
             with open(part, "wb") as opened:
                 opened.write(content)
-            os.replace(part, path)
+            replace(part, path)
         except OSError as error:
             error.filename = path
             raise

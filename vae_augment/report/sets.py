@@ -172,7 +172,7 @@ def read_source(source: LabelledImages, channels: int, side: int, what: str) -> 
     Raises:
         ValueError: more than one in a hundred cannot be read.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:  # Windows removes no file that is mapped
         images, kept, unreadable = decode.read_images(
             range(len(source)), lambda i: source[i][0], channels, side, Path(scratch), f"{what} image "
         )
