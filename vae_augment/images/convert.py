@@ -137,9 +137,9 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
-            return _from_pil(image), lambda pixels: _with_info(_to_pil(pixels), image)
+            return _from_pil(image), lambda pixels: with_info(_to_pil(pixels), image)
         if image.mode in ("LA", "RGBA"):
-            return _from_pil(image)[:-1], lambda pixels: _with_info(_with_alpha(_to_pil(pixels), image), image)
+            return _from_pil(image)[:-1], lambda pixels: with_info(_with_alpha(_to_pil(pixels), image), image)
         remedy = PIL_REMEDY.get(image.mode, PIL_SCALE_REMEDY)
         raise TypeError(f"VAEAugment takes PIL images of mode L, RGB, LA or RGBA, not {image.mode!r}: {remedy}")
     if isinstance(image, tv_tensors.TVTensor):
@@ -151,14 +151,19 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
+    pixels = torch.frombuffer(pil_bytes(image, image.mode), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
+
+
+def pil_bytes(image: PIL.Image.Image, mode: str) -> bytearray:
+    """The pixels of a PIL image, row by row, each as this raw mode of PIL has it."""
     try:
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        return bytearray(image.tobytes("raw", mode))
     except (ValueError, OSError, SyntaxError) as error:
         raise ValueError(
             f"the pixels of the PIL image {getattr(image, 'filename', '') or ''} cannot be read ({error}): open it again, or "
             "leave it out"
         ) from error
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
 
 
 def _to_pil(pixels: Tensor) -> PIL.Image.Image:
@@ -167,7 +172,7 @@ def _to_pil(pixels: Tensor) -> PIL.Image.Image:
     return PIL.Image.frombuffer(mode, (width, height), rows, "raw", mode, 0, 1)
 
 
-def _with_info(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
+def with_info(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
     """Keep what PIL's own operations keep: colour profile, EXIF data, resolution."""
     if original.info:
         image.info = original.info.copy()

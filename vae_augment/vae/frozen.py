@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .codec import Codec, Whitened
 from .fused import FusedVAE
+from .lone import LoneVAE
 from .model import VAE
 
 
@@ -41,6 +42,7 @@ class FrozenVAE:
         self.codec: Codec = codec
         self.channels, self.size, self.latent_shape = codec.channels, codec.size, tuple(codec.latent_shape)
         self.fused = FusedVAE(codec) if type(codec) is VAE and FusedVAE.is_small(codec.config) else None
+        self.lone = None if self.fused is None else LoneVAE(self.fused)
         self._copies: dict[torch.device, Whitened | FusedVAE] = {}
 
     def on(self, device: torch.device) -> Whitened | FusedVAE:
