@@ -1,8 +1,8 @@
-"""One image at a time, in memory that is kept: the operations of `FusedVAE` without what each costs beside its arithmetic.
+"""One image at a time, in memory that is kept: what `FusedVAE` computes, without what its operations cost beside arithmetic.
 
 For one small image an operation of torch takes longer to be called, and to get its memory, than to compute. So matrix products
 write into buffers that are made once, and what lies between them, gathering, adding and rounding, is done by numpy on the
-same memory, whose calls take a third of the time.
+same memory, in calls of a third of the time. A bias is one more row of a matrix, and finds a 1 in the buffer before it.
 """
 
 import math
@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import silu
 
-from .fused import FusedVAE
+from .fused import Affine, FusedVAE
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]  # uint8, or float32 in [0, 1]
 Places = NDArray[np.intp]
-PLANAR = 0  # an image's channels one after the other; else the bytes of a pixel, whose channels lie side by side
+PLANAR = 0  # an image's channels one after the other; else the values of a pixel, whose channels lie side by side
 
 
 class Layout(NamedTuple):
     """Where the pixels of an image lie that is one row of values."""
 
-    windows: Places  # (h h, C side side): those that each window of the encoder sees
-    places: Places  # of each value, among those of the decoder's patches; what is no channel finds a 0 behind them
-    values: int
+    windows: Places  # (h h, 1 + C side side): a 1, and those that each window of the encoder sees, behind that 1
+    places: Places  # of each value, among those of the decoder's patches; what is no channel finds the one behind them
 
 
 class LoneVAE:
@@ -37,7 +36,15 @@ class LoneVAE:
     """
 
     def __init__(self, net: FusedVAE) -> None:
-        self.net = net
+        c = self.config = net.config
+        self._net = net
+        self._patches, self._patches_of_bytes = _whole(net.patches), _whole(net.patches_of_bytes)
+        self._neck = self._to_mean = None
+        if net.neck is not None:  # whose own bias, which nothing follows but a product, is a part of the next one
+            self._neck = net.neck[1]
+            by_neck = net.neck[0].repeat(c.grid**2) @ net.to_mean[1]
+            self._to_mean = _whole((net.to_mean[0] + by_neck, net.to_mean[1]))
+        self._hidden = _whole(net.hidden)
         self._layouts: dict[int, Layout] = {}
         # of passes that draw one image, and two; a list's own methods are safe among threads
         self._spare: dict[int, list[_Buffers]] = {1: [], 2: []}
@@ -47,7 +54,7 @@ class LoneVAE:
         at, buffers = self._layout(layout), self._taken(2)
         self._encode(x, at, buffers)
         row = move.numpy()
-        np.multiply(row.transpose(0, 2, 3, 1) if self.net.config.spatial else row, amount, out=buffers.after)
+        np.multiply(row.transpose(0, 2, 3, 1) if self.config.spatial else row, amount, out=buffers.after)
         np.add(buffers.after, buffers.before, out=buffers.after)
         self._decode(buffers)
         np.subtract(buffers.patches[1], buffers.patches[0], out=buffers.drawn)
@@ -60,7 +67,7 @@ class LoneVAE:
         """The whitened mean of an image, `(1, *latent_shape)`."""
         at, buffers = self._layout(layout), self._taken(1)
         self._encode(x, at, buffers)
-        mean = self.net._latent(buffers.latents.clone())
+        mean = self._net._latent(buffers.mean.reshape(1, -1).clone())
         self._spare[1].append(buffers)
         return mean
 
@@ -68,7 +75,7 @@ class LoneVAE:
         """A whitened latent `(1, *latent_shape)` -> an image in [0, 1]; 1 in what is no channel."""
         at, buffers = self._layout(layout), self._taken(1)
         row = z.numpy()
-        np.copyto(buffers.before, row.transpose(0, 2, 3, 1) if self.net.config.spatial else row)
+        buffers.before[:] = row.transpose(0, 2, 3, 1) if self.config.spatial else row
         self._decode(buffers)
         buffers.drawn[:] = buffers.patches[0]
         buffers.shown[-1] = 1
@@ -77,35 +84,33 @@ class LoneVAE:
         return image
 
     def _taken(self, draws: int) -> "_Buffers":
-        spare = self._spare[draws]
         try:
-            return spare.pop()
+            return self._spare[draws].pop()
         except IndexError:
-            return _Buffers(self.net, draws)
+            return _Buffers(self._net, draws)
 
     def _encode(self, x: Pixels, at: Layout, buffers: "_Buffers") -> None:
         """Write the mean to `before`."""
-        net = self.net
-        bias, weight = net.patches
-        if x.dtype == np.uint8:
-            bias, weight = net.patches_of_bytes
-            buffers.x[: x.size] = x
-            x = buffers.x
-        x.take(at.windows, out=buffers.seen, mode="clip")  # mode: numpy copies `out` where it may still raise
-        features = silu(torch.addmm(bias, buffers.rows, weight, out=buffers.hidden), inplace=True)
-        if net.neck is not None:
-            torch.addmm(net.neck[0], features, net.neck[1], out=buffers.neck)
-            features = buffers.necks
-        torch.addmm(net.to_mean[0], features, net.to_mean[1], out=buffers.mean)
+        buffers.x[1 : 1 + x.size] = x
+        buffers.x.take(at.windows, out=buffers.seen, mode="clip")  # mode: numpy copies `out` where it may still raise
+        patches = self._patches_of_bytes if x.dtype == np.uint8 else self._patches
+        torch.mm(buffers.rows, patches, out=buffers.hidden)
+        features = silu(buffers.hidden, inplace=True)
+        if self._neck is None:
+            bias, weight = self._net.to_mean
+            torch.addmm(bias, features, weight, out=buffers.mean)
+        else:
+            torch.mm(features, self._neck, out=buffers.neck)
+            torch.mm(buffers.necks, self._to_mean, out=buffers.mean)
 
     def _decode(self, buffers: "_Buffers") -> None:
         """Draw what lies in `before`, and `after`, as `patches`."""
-        net = self.net
         if buffers.around is not None:
             buffers.values.take(buffers.around, out=buffers.cells, mode="clip")
-        torch.addmm(net.hidden[0], buffers.of_hidden, net.hidden[1], out=buffers.drawing)
+        torch.mm(buffers.of_hidden, self._hidden, out=buffers.drawing)
         silu(buffers.drawing, inplace=True)
-        torch.addmm(net.pixels[0], buffers.drawing_rows, net.pixels[1], out=buffers.pixels)
+        bias, weight = self._net.pixels
+        torch.addmm(bias, buffers.drawing_rows, weight, out=buffers.pixels)
         buffers.pixels.sigmoid_()
 
     def _layout(self, layout: int) -> Layout:
@@ -113,17 +118,22 @@ class LoneVAE:
             known = self._layouts[layout] = self._make_layout(layout)
         return known
 
-    def _make_layout(self, pitch: int) -> Layout:
-        c, windows, places = self.net.config, self.net.windows.numpy(), self.net.places.numpy()
+    def _make_layout(self, pixel: int) -> Layout:
+        c, windows, places = self.config, self._net.windows.numpy().astype(np.intp), self._net.places.numpy()
         pixels = c.size**2
-        if pitch:
-            windows = windows % pixels * pitch + windows // pixels
-            of_pixel = np.full((pixels, pitch), places.size)
+        if pixel:
+            windows = windows % pixels * pixel + windows // pixels
+            of_pixel = np.full((pixels, pixel), places.size)
             of_pixel[:, : c.channels] = places.reshape(c.channels, pixels).T
             places = of_pixel.ravel()
-        return Layout(
-            windows.reshape(c.grid**2, -1).astype(np.intp), places.astype(np.intp), pixels * (pitch or c.channels)
-        )
+        behind = 1 + windows.reshape(c.grid**2, -1)
+        return Layout(np.pad(behind, ((0, 0), (1, 0))), places.astype(np.intp))
+
+
+def _whole(affine: Affine) -> Tensor:
+    """A layer as one matrix, whose first row is the bias."""
+    bias, weight = affine
+    return torch.cat([bias[None], weight])
 
 
 class _Buffers:
@@ -134,26 +144,25 @@ class _Buffers:
         latent = (c.grid, c.grid, c.latent_dim) if c.spatial else (c.latent_dim,)
 
         def room(*shape: int) -> Tensor:
-            return torch.empty(shape, dtype=torch.float32, device="cpu")
+            return torch.ones(shape, dtype=torch.float32, device="cpu")
 
-        self.x = np.zeros(4 * c.size**2, np.float32)
+        self.x = np.ones(1 + 4 * c.size**2, np.float32)
         with torch.inference_mode(False):  # whose tensors could not be written to outside of it
-            self.rows = room(cells, net.patches[1].shape[0])
+            self.rows = room(cells, 1 + net.patches[1].shape[0])
             self.hidden = room(cells, c.width)
-            self.neck = room(cells, c.neck)
-            self.latents = room(draws, math.prod(latent))
+            self.necks = room(1, 1 + cells * c.neck)
+            latents = room(draws, 1 + math.prod(latent))
             self.drawing = room(draws * cells, c.width)
             self.pixels = room(draws * cells, c.channels * c.patch**2)
-            self.of_hidden = self.latents if net.around is None else room(draws * cells, net.hidden[1].shape[0])
-        self.seen, self.cells, self.values = self.rows.numpy(), self.of_hidden.numpy(), self.latents.numpy().ravel()
+            self.of_hidden = latents if net.around is None else room(draws * cells, 1 + net.hidden[1].shape[0])
+        self.seen, self.cells, self.values = self.rows.numpy(), self.of_hidden.numpy(), latents.numpy().ravel()
         self.around: Places | None = None
         if net.around is not None:
-            around = net.around.numpy().astype(np.intp)
-            starts = np.arange(draws)[:, None] * self.latents.shape[1]
-            self.around = (starts + around).reshape(draws * cells, -1)
-        self.necks = self.neck.view(1, -1)
-        self.mean = self.latents[:1].view(-1, c.latent_dim)
-        self.before, *moved = self.latents.numpy().reshape(draws, 1, *latent)
+            of_one = np.pad(1 + net.around.numpy().astype(np.intp).reshape(cells, -1), ((0, 0), (1, 0)))
+            self.around = np.concatenate([of_one + draw * latents.shape[1] for draw in range(draws)])
+        self.neck = self.necks[0, 1:].view(cells, c.neck)
+        self.mean = latents[0, 1:].view(-1, c.latent_dim)
+        self.before, *moved = (row[1:].reshape(1, *latent) for row in latents.numpy())
         self.after = moved[0] if moved else self.before
         self.drawing_rows, self.drawing = self.drawing, self.drawing.view(len(self.of_hidden), -1)
         self.patches = self.pixels.numpy().reshape(draws, -1)
