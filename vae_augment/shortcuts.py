@@ -37,71 +37,78 @@ def varied_bytes(engine: Engine, image: Any, plan: Plan, how: How) -> Any | None
 
     The residual is added where the bytes are, and where nothing is left of an image it is not read, or only for its class.
     """
-    net, move = engine.net.fused, engine.move
-    if net is None:
-        return None
+    move = engine.move
     is_new = plan.makes_new and how.strength * move.gain == 1 and not move.traits.reads_std
-    if not (is_new or (plan.noise is not None and how.residual and not plan.makes_new)):
+    if engine.net.fused is None or not (is_new or _is_change(plan, how)):
         return None
     if isinstance(image, PIL.Image.Image):
-        return _varied_pil(engine, image, plan, how, is_new)
+        return _varied_pil(engine, image, plan, how)
     if not is_model_bytes(image, engine.net.channels, engine.net.size):
         return None
     pixels, rebuild = unpack(image)
     if pixels.ndim == 3:
-        return rebuild(
-            torch.from_numpy(_varied_row(engine, pixels.numpy().ravel(), PLANAR, plan, how)).view(pixels.shape)
-        )
-    if not is_new:
-        assert plan.noise is not None
-        return rebuild(net.vary_bytes(pixels, plan.noise, how.strength * move.gain))
-    target = plan.target
-    if target is None:
-        assert plan.seed is not None
-        target = move.target(net.mean_of_bytes(pixels), None, plan.seed)
-    return rebuild(as_pixels(net.decode_whitened(target).mul_(255), torch.uint8).view_as(pixels))
+        row = _varied_row(engine, pixels.numpy().ravel(), PLANAR, plan, how)
+        return rebuild(torch.from_numpy(row.reshape(pixels.shape)))
+    return rebuild(_varied_batch(engine, pixels, plan, how))
 
 
 def varied_alone(engine: Engine, x: Tensor, plan: Plan, how: How) -> Tensor | None:
     """The change of one image in model space, `(1, C, S, S)`, as `Engine.vary` computes it; None where there is no shortcut."""
-    lone, is_change = engine.net.lone, plan.noise is not None and how.residual and not plan.makes_new
-    if lone is None or not is_change or len(x) != 1 or not x.is_cpu:
+    if engine.net.lone is None or not _is_change(plan, how) or len(x) != 1 or not x.is_cpu:
         return None
-    assert plan.noise is not None
     row = x.detach().contiguous().numpy().ravel()
-    return torch.from_numpy(lone.change(row, PLANAR, plan.noise, how.strength * engine.move.gain)).view(x.shape)
+    return torch.from_numpy(_change(engine, row, PLANAR, plan, how).reshape(x.shape))
 
 
-def _varied_pil(engine: Engine, image: PIL.Image.Image, plan: Plan, how: How, is_new: bool) -> PIL.Image.Image | None:
+def _is_change(plan: Plan, how: How) -> bool:
+    """Whether a plan moves images by noise, and what comes of that is added to them."""
+    return plan.noise is not None and how.residual and not plan.makes_new
+
+
+def _varied_batch(engine: Engine, pixels: Tensor, plan: Plan, how: How) -> Tensor:
+    net, target = engine.net.fused, plan.target
+    assert net is not None
+    if plan.noise is not None:
+        return net.vary_bytes(pixels, plan.noise, how.strength * engine.move.gain)
+    if target is None:
+        assert plan.seed is not None
+        target = engine.move.target(net.mean_of_bytes(pixels), None, plan.seed)
+    return as_pixels(net.decode_whitened(target).mul_(255), torch.uint8).view_as(pixels)
+
+
+def _varied_pil(engine: Engine, image: PIL.Image.Image, plan: Plan, how: How) -> PIL.Image.Image | None:
     """A PIL image, of the model's size or larger."""
-    lone, size = engine.net.lone, engine.net.size
+    size = engine.net.size
     is_same = image.size == (size, size)
     if not (is_same or how.resize) or (found := PilBytes.of(image, engine.net.channels)) is None:
         return None
-    assert lone is not None
     if is_same:
         return found.image_of(_varied_row(engine, found.row, found.pixel, plan, how))
     if not found.is_larger(size):
         return None
-    if is_new:
-        return found.enlarged(_new_row(engine, found.shrunk(size), found.pixel, plan), size)
-    assert plan.noise is not None
-    amount = how.strength * engine.move.gain
-    return found.with_change(lone.change(found.shrunk(size), found.pixel, plan.noise, amount), size)
+    row = found.shrunk(size)
+    if plan.makes_new:
+        return found.enlarged(_new(engine, row, found.pixel, plan), size)
+    return found.with_change(_change(engine, row, found.pixel, plan, how), size)
 
 
 def _varied_row(engine: Engine, row: Bytes, layout: int, plan: Plan, how: How) -> Bytes:
     """The bytes of one image of the model's size, varied."""
     if plan.makes_new:
-        return _new_row(engine, row, layout, plan)
-    assert engine.net.lone is not None
-    assert plan.noise is not None
-    change = engine.net.lone.change(row, layout, plan.noise, how.strength * engine.move.gain)
+        return _new(engine, row, layout, plan)
+    change = _change(engine, row, layout, plan, how)
     np.multiply(change, 255, out=change)
     return _as_bytes(np.add(change, row, out=change))
 
 
-def _new_row(engine: Engine, row: Bytes, layout: int, plan: Plan) -> Bytes:
+def _change(engine: Engine, row: NDArray[Any], layout: int, plan: Plan, how: How) -> NDArray[np.float32]:
+    """The change of one image of the model's size, bytes or float32 in [0, 1]."""
+    assert engine.net.lone is not None
+    assert plan.noise is not None
+    return engine.net.lone.change(row, layout, plan.noise, how.strength * engine.move.gain)
+
+
+def _new(engine: Engine, row: Bytes, layout: int, plan: Plan) -> Bytes:
     """A new image in the place of one of the model's size, which is read only for its class, if that is not known."""
     lone, target = engine.net.lone, plan.target
     assert lone is not None

@@ -39,55 +39,47 @@ class LoneVAE:
         c = self.config = net.config
         self._net = net
         self._patches, self._patches_of_bytes = _whole(net.patches), _whole(net.patches_of_bytes)
-        self._neck = self._to_mean = None
+        self._neck: Tensor | None = None
         if net.neck is not None:  # whose own bias, which nothing follows but a product, is a part of the next one
             self._neck = net.neck[1]
             by_neck = net.neck[0].repeat(c.grid**2) @ net.to_mean[1]
             self._to_mean = _whole((net.to_mean[0] + by_neck, net.to_mean[1]))
         self._hidden = _whole(net.hidden)
         self._layouts: dict[int, Layout] = {}
-        # of passes that draw one image, and two; a list's own methods are safe among threads
-        self._spare: dict[int, list[_Buffers]] = {1: [], 2: []}
+        self._spare: list[_Buffers] = []  # whose own methods are safe among threads
 
     def change(self, x: Pixels, layout: int, move: Tensor, amount: float) -> Floats:
         """Bytes, or float32 in [0, 1], and the move of their latent `(1, *latent_shape)` -> the `decoded_change` around it."""
-        at, buffers = self._layout(layout), self._taken(2)
+        at, buffers = self._layout(layout), self._taken()
         self._encode(x, at, buffers)
         row = move.numpy()
         np.multiply(row.transpose(0, 2, 3, 1) if self.config.spatial else row, amount, out=buffers.after)
         np.add(buffers.after, buffers.before, out=buffers.after)
         self._decode(buffers)
         np.subtract(buffers.patches[1], buffers.patches[0], out=buffers.drawn)
-        buffers.shown[-1] = 0
         change: Floats = buffers.shown.take(at.places)
-        self._spare[2].append(buffers)
+        self._spare.append(buffers)
         return change
 
     def mean(self, x: Pixels, layout: int) -> Tensor:
         """The whitened mean of an image, `(1, *latent_shape)`."""
-        at, buffers = self._layout(layout), self._taken(1)
+        at, buffers = self._layout(layout), self._taken()
         self._encode(x, at, buffers)
         mean = self._net._latent(buffers.mean.reshape(1, -1).clone())
-        self._spare[1].append(buffers)
+        self._spare.append(buffers)
         return mean
 
     def decoded(self, z: Tensor, layout: int) -> Floats:
         """A whitened latent `(1, *latent_shape)` -> an image in [0, 1]; 1 in what is no channel."""
-        at, buffers = self._layout(layout), self._taken(1)
-        row = z.numpy()
-        buffers.before[:] = row.transpose(0, 2, 3, 1) if self.config.spatial else row
-        self._decode(buffers)
-        buffers.drawn[:] = buffers.patches[0]
-        buffers.shown[-1] = 1
-        image: Floats = buffers.shown.take(at.places)
-        self._spare[1].append(buffers)
+        drawn = self._net._pixels(self._net._row(z)).numpy().ravel()
+        image: Floats = (np.append(drawn, np.float32(1)) if layout else drawn).take(self._layout(layout).places)
         return image
 
-    def _taken(self, draws: int) -> "_Buffers":
+    def _taken(self) -> "_Buffers":
         try:
-            return self._spare[draws].pop()
+            return self._spare.pop()
         except IndexError:
-            return _Buffers(self._net, draws)
+            return _Buffers(self._net)
 
     def _encode(self, x: Pixels, at: Layout, buffers: "_Buffers") -> None:
         """Write the mean to `before`."""
@@ -104,7 +96,7 @@ class LoneVAE:
             torch.mm(buffers.necks, self._to_mean, out=buffers.mean)
 
     def _decode(self, buffers: "_Buffers") -> None:
-        """Draw what lies in `before`, and `after`, as `patches`."""
+        """Draw what lies in `before` and `after`, as `patches`."""
         if buffers.around is not None:
             buffers.values.take(buffers.around, out=buffers.cells, mode="clip")
         torch.mm(buffers.of_hidden, self._hidden, out=buffers.drawing)
@@ -137,11 +129,11 @@ def _whole(affine: Affine) -> Tensor:
 
 
 class _Buffers:
-    """The memory of one pass that draws one image, or two: most of it both as tensors and as arrays."""
+    """The memory of one pass, which draws two images: most of it both as tensors and as arrays."""
 
-    def __init__(self, net: FusedVAE, draws: int) -> None:
+    def __init__(self, net: FusedVAE) -> None:
         c, cells = net.config, net.config.grid**2
-        latent = (c.grid, c.grid, c.latent_dim) if c.spatial else (c.latent_dim,)
+        latent = (1, c.grid, c.grid, c.latent_dim) if c.spatial else (1, c.latent_dim)
 
         def room(*shape: int) -> Tensor:
             return torch.ones(shape, dtype=torch.float32, device="cpu")
@@ -151,20 +143,19 @@ class _Buffers:
             self.rows = room(cells, 1 + net.patches[1].shape[0])
             self.hidden = room(cells, c.width)
             self.necks = room(1, 1 + cells * c.neck)
-            latents = room(draws, 1 + math.prod(latent))
-            self.drawing = room(draws * cells, c.width)
-            self.pixels = room(draws * cells, c.channels * c.patch**2)
-            self.of_hidden = latents if net.around is None else room(draws * cells, 1 + net.hidden[1].shape[0])
+            latents = room(2, 1 + math.prod(latent))
+            self.drawing_rows = room(2 * cells, c.width)
+            self.pixels = room(2 * cells, c.channels * c.patch**2)
+            self.of_hidden = latents if net.around is None else room(2 * cells, 1 + net.hidden[1].shape[0])
         self.seen, self.cells, self.values = self.rows.numpy(), self.of_hidden.numpy(), latents.numpy().ravel()
         self.around: Places | None = None
         if net.around is not None:
-            of_one = np.pad(1 + net.around.numpy().astype(np.intp).reshape(cells, -1), ((0, 0), (1, 0)))
-            self.around = np.concatenate([of_one + draw * latents.shape[1] for draw in range(draws)])
+            around = np.pad(1 + net.around.numpy().astype(np.intp).reshape(cells, -1), ((0, 0), (1, 0)))
+            self.around = np.concatenate([around, around + latents.shape[1]])
         self.neck = self.necks[0, 1:].view(cells, c.neck)
         self.mean = latents[0, 1:].view(-1, c.latent_dim)
-        self.before, *moved = (row[1:].reshape(1, *latent) for row in latents.numpy())
-        self.after = moved[0] if moved else self.before
-        self.drawing_rows, self.drawing = self.drawing, self.drawing.view(len(self.of_hidden), -1)
-        self.patches = self.pixels.numpy().reshape(draws, -1)
-        self.shown = np.zeros(self.patches.shape[1] + 1, np.float32)
+        self.before, self.after = (row[1:].reshape(latent) for row in latents.numpy())
+        self.drawing = self.drawing_rows.view(len(self.of_hidden), -1)
+        self.patches = self.pixels.numpy().reshape(2, -1)
+        self.shown = np.zeros(self.patches.shape[1] + 1, np.float32)  # and a 0, for what is no channel
         self.drawn = self.shown[:-1]
