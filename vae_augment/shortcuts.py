@@ -46,9 +46,8 @@ def varied_bytes(engine: Engine, image: Any, plan: Plan, how: How) -> Any | None
     if not is_model_bytes(image, engine.net.channels, engine.net.size):
         return None
     pixels, rebuild = unpack(image)
-    if pixels.ndim == 3:
-        row = _varied_row(engine, pixels.numpy().ravel(), PLANAR, plan, how)
-        return rebuild(torch.from_numpy(row.reshape(pixels.shape)))
+    if pixels.ndim == 3 and (row := _row_of(pixels)) is not None:
+        return rebuild(torch.from_numpy(_varied_row(engine, row, PLANAR, plan, how).reshape(pixels.shape)))
     return rebuild(_varied_batch(engine, pixels, plan, how))
 
 
@@ -63,6 +62,14 @@ def varied_alone(engine: Engine, x: Tensor, plan: Plan, how: How) -> Tensor | No
 def _is_change(plan: Plan, how: How) -> bool:
     """Whether a plan moves images by noise, and what comes of that is added to them."""
     return plan.noise is not None and how.residual and not plan.makes_new
+
+
+def _row_of(pixels: Tensor) -> Bytes | None:
+    try:
+        row: Bytes = pixels.numpy().ravel()
+    except RuntimeError:  # within torch.func.vmap an image has no memory of its own
+        return None
+    return row
 
 
 def _varied_batch(engine: Engine, pixels: Tensor, plan: Plan, how: How) -> Tensor:
