@@ -37,10 +37,10 @@ def test_a_compiled_step_has_the_numbers_of_one_that_is_not(augment, fitted, bac
         assert torch.equal(compiled, plain)
 
 
-def test_it_is_one_break_in_the_graph(augment):
+def test_it_is_at_most_one_break_in_the_graph(augment):
     torch.compiler.reset()
     explained = torch._dynamo.explain(lambda x: 2 * augment(x) + 1)(IMAGES[:8])
-    assert explained.graph_break_count == 1
+    assert explained.graph_break_count <= 1
 
 
 @pytest.mark.parametrize("shape", [(), (5,)], ids=["one image", "a batch"])
