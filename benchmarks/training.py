@@ -35,7 +35,8 @@ from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import AffineStem, WindowConv, decoder, encoder
 
 from .peers import _silent
-from .speed import REPEATS, spread
+from .speed import spread
+from .speed_table import REPEATS
 
 RESULTS = Path(__file__).parent / "training.json"
 RECIPE = RECIPES["fashion-mnist"]
