@@ -4,6 +4,7 @@ python -m benchmarks.speed                  all of it, about ten minutes: writes
 python -m benchmarks.speed --quick          a tenth of the time, noisier
 python -m benchmarks.speed --bundled        only the bundled weights of photographs, stored beside the other figures
 python -m benchmarks.speed --table          the tables of the stored figures, and the plot, benchmarks/speed.png
+python -m benchmarks.speed --device cuda    images a second on a GPU (on_gpu.py), if there is one; stores nothing
 
 Everything is measured in one run, path after path in turn, five times; a figure is the median of five ratios, with the
 least and the largest. Absolute times mean little: machines differ, and are shared.
@@ -11,6 +12,7 @@ least and the largest. Absolute times mean little: machines differ, and are shar
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -22,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import silu
 from torch.utils.data import DataLoader, Dataset
@@ -33,13 +34,14 @@ from vae_augment import VAE, SyntheticDataset, VAEAugment, VAEConfig
 from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import FusedVAE, computes_bf16
 
+from . import on_gpu
+from .speed_table import RAND_AUGMENT, REPEATS, plot, tables
+
 RESULTS = Path(__file__).parent / "speed.json"
-PLOT = Path(__file__).parent / "speed.png"
-REPEATS, ROUNDS = 5, 10
+ROUNDS = 10
 SIZES = (32, 96, 224, 448)  # of colour images
-BUNDLED_SIZES = (32, 224)  # of those through the bundled weights of photographs
+BUNDLED_SIZES = (32, 96, 224)  # of those through the bundled weights of photographs
 WORKERS = (1, 2, 4)
-RAND_AUGMENT = "RandAugment"
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
 Paths = dict[str, tuple[Callable[[], Any], int]]  # name -> (one call, images it makes)
 Figures = dict[str, tuple[float, float, float]]  # name -> median, least and largest ratio to RandAugment
@@ -74,8 +76,10 @@ def spread(values: list[float]) -> tuple[float, float, float]:
     return round(statistics.median(values), 3), round(min(values), 3), round(max(values), 3)
 
 
-def single(images: Tensor, ours: Mapping[str, Callable[[Any], Any]], seconds: float) -> Figures:
-    """One uint8 tensor or PIL image at a time, as in a DataLoader worker."""
+def single(
+    images: Tensor, ours: Mapping[str, Callable[[Any], Any]], seconds: float, more: Paths | None = None
+) -> Figures:
+    """One uint8 tensor, float tensor or PIL image at a time, as in a DataLoader worker."""
     peers = {
         RAND_AUGMENT: v2.RandAugment(),
         "TrivialAugmentWide": v2.TrivialAugmentWide(),
@@ -84,12 +88,15 @@ def single(images: Tensor, ours: Mapping[str, Callable[[Any], Any]], seconds: fl
         "ElasticTransform": v2.ElasticTransform(),
     }
     tensors, pil = _cycle(list(images)), _cycle([F.to_pil_image(image) for image in images])
+    floats = _cycle([image / 255 for image in images])
     paths: Paths = {}
     for name, transform in (peers | ours).items():
         paths[name] = (lambda t=transform: t(next(tensors)), 1)  # type: ignore[misc]
+        if name in ours:
+            paths[f"{name}, floats"] = (lambda t=transform: t(next(floats)), 1)  # type: ignore[misc]
         if name in (RAND_AUGMENT, "RandomAffine", *ours):
             paths[f"{name}, PIL"] = (lambda t=transform: t(next(pil)), 1)  # type: ignore[misc]
-    return interleaved(paths, seconds)
+    return interleaved(paths | (more or {}), seconds)
 
 
 def bundled(images: Tensor, seconds: float) -> Figures:
@@ -324,13 +331,18 @@ def measure(quick: bool) -> dict[str, Any]:
     plain = VAEAugment.from_pretrained("fashion-mnist")
     fitted = VAEAugment.from_pretrained("fashion-mnist").fit(list(zip(images[:100], labels[:100], strict=True)))
     grey = {"VAEAugment": plain, "fitted VAEAugment": fitted}
-    labelled = {"fitted VAEAugment, with its label": lambda image: fitted(image, 9)}
+    items = SyntheticDataset(list(zip(images, labels.tolist(), strict=True)), 1.0, fitted)
+    synthetic = itertools.cycle(range(len(images), 2 * len(images)))
+    labelled = {
+        "fitted VAEAugment, with its label": lambda image: fitted(image, 9),
+    }
+    item: Paths = {"an item of SyntheticDataset": (lambda: items[next(synthetic)], 1)}
     rgb = {"VAEAugment": VAEAugment(VAE(SMALL_RGB))}
     colour = {size: F.resize(images[:64], [size, size]).expand(-1, 3, -1, -1).contiguous() for size in SIZES}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} logical cores",
         "torch": torch.__version__,
-        "one image, 1 x 28 x 28": single(images, grey | labelled, seconds),
+        "one image, 1 x 28 x 28": single(images, grey | labelled, seconds, item),
         **{f"one image, 3 x {size} x {size}": single(colour[size], rgb, seconds) for size in SIZES},
         **measure_bundled(quick),
         "batches, 1 x 28 x 28": batches(images, labels, plain, fitted, seconds),
@@ -340,45 +352,16 @@ def measure(quick: bool) -> dict[str, Any]:
     }
 
 
-def tables(figures: dict[str, Any]) -> str:
-    lines = []
-    for title, rows in figures.items():
-        if title.startswith("memory"):
-            lines += ["", f"{title}: " + ", ".join(f"{name} {value}" for name, value in rows.items())]
-        elif isinstance(rows, dict):
-            lines += ["", f"| {title} | ratio | least to largest of {REPEATS} |", "| --- | --- | --- |"]
-            lines += [f"| {name} | {mid:.2f} | {low:.2f} to {high:.2f} |" for name, (mid, low, high) in rows.items()]
-    return "\n".join(lines)
-
-
-def plot(figures: dict[str, Any]) -> None:
-    """Cost against the size of the batch."""
-    one, many = figures["one image, 1 x 28 x 28"], figures["batches, 1 x 28 x 28"]
-    figure = Figure(figsize=(6, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    for name, style in (("VAEAugment", "o-"), ("fitted VAEAugment", "s-"), ("fitted.sample", "^-")):
-        points = {1: one[name]} if name in one else {}
-        for size in (4, 16, 64, 256):
-            points[size] = many[f"{name} of {size}" if name == "fitted.sample" else f"{name}, batch of {size}"]
-        middle, low, high = zip(*points.values(), strict=True)
-        axes.plot(list(points), middle, style, label=name)
-        axes.fill_between(list(points), low, high, alpha=0.15)
-    for peer in ("AugMix", RAND_AUGMENT, "TrivialAugmentWide"):
-        axes.axhline(one[peer][0], color="grey", linestyle=":")
-        axes.annotate(f"{peer}, one at a time", (256, one[peer][0] * 1.05), ha="right", color="grey", fontsize=8)
-    axes.set(xscale="log", yscale="log", xlabel="images at a time", ylabel="CPU time an image / RandAugment")
-    axes.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
-    axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5], ["0.05", "0.1", "0.2", "0.5", "1", "2", "5"])
-    axes.legend(fontsize=8)
-    figure.savefig(PLOT, dpi=130)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--bundled", action="store_true", help="only the bundled weights of photographs, a minute")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--device", type=torch.device)
     options = parser.parse_args()
+    if options.device is not None:
+        print(on_gpu.measure(options.device))
+        return
     if options.table:
         figures = json.loads(RESULTS.read_text())
         plot(figures)

@@ -4,9 +4,11 @@ import pickle
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from vae_augment import VAE, LocalNoise, VAEAugment, VAEConfig
 from vae_augment.demo_data import fashion_sample
+from vae_augment.images import convert
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 IMAGES, LABELS = fashion_sample()
@@ -61,11 +63,30 @@ def test_after_fit():
 
 
 @pytest.mark.parametrize("p", [0.5, 1.0])
-def test_the_gpu_is_not_waited_for(p):
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_the_gpu_is_not_waited_for(p, dtype, monkeypatch):
+    monkeypatch.setattr(convert, "_calls", {})
     augment, x = VAEAugment.from_pretrained("fashion-mnist", p=p), IMAGES[:64].cuda()
-    augment(x)  # sends the weights
+    x = x if dtype == torch.uint8 else x / 255
+    for _ in range(4):  # sends the weights, and looks at floats at the calls 1, 2 and 4
+        augment(x)
     torch.cuda.set_sync_debug_mode("error")
     assert augment(x).is_cuda
+
+
+def test_a_fitted_transform_draws_for_labels_without_waiting():
+    augment = VAEAugment.from_pretrained("fashion-mnist").fit(IMAGES[:100], LABELS[:100])
+    x = IMAGES[:64].cuda()
+    augment(x, LABELS[:64])
+    torch.cuda.set_sync_debug_mode("error")
+    assert augment(x, LABELS[:64])[0].is_cuda
+
+
+def test_an_image_on_the_gpu_in_a_forked_worker_is_told():
+    augment, x = VAEAugment.from_pretrained("fashion-mnist"), IMAGES[:8].cuda()
+    loader = DataLoader(list(range(4)), num_workers=1, multiprocessing_context="fork", collate_fn=lambda _: augment(x))
+    with pytest.raises(RuntimeError, match="in a forked worker, where CUDA does not work"):
+        next(iter(loader))
 
 
 def test_what_lies_on_the_gpu_is_not_pickled():

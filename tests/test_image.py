@@ -4,8 +4,9 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
+from benchmarks import on_gpu
 from tests.conftest import IMAGES, colour, grey, pixels, same_kind
-from vae_augment.images import lead_shape, to_model
+from vae_augment.images import convert, lead_shape, to_model
 
 
 def test_model_space_is_float32_in_0_1(image):
@@ -135,3 +136,17 @@ def test_a_change_reaches_large_images_of_any_kind_within_a_grey_level(height, s
         assert (new.float() - wanted[i]).mean().abs() < 0.05  # neither brighter nor darker
         _, restore = to_model(pixels[i], 3, 32)
         assert (restore(change[i : i + 1], is_change=True) - wanted[i]).abs().max() <= 0.51
+
+
+def test_a_gpu_in_a_forked_worker_is_one_clear_error(monkeypatch):
+    convert.check_fork(torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "_is_in_bad_fork", lambda: True)  # as torch has it in such a process
+    convert.check_fork(torch.device("cpu"))
+    with pytest.raises(RuntimeError, match="on cuda:0 in a forked worker, where CUDA does not work: keep the"):
+        convert.check_fork(torch.device("cuda:0"))
+
+
+def test_without_a_gpu_the_benchmark_says_that_nothing_is_measured():
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert on_gpu.measure(torch.device("cuda")) == "not measured: there is no CUDA device"

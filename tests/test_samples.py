@@ -146,18 +146,6 @@ def test_damaged_metadata_is_no_reason_to_refuse_whole_pixels(tmp_path):
     assert len(SyntheticDataset([(broken, FEW[0][1]), *FEW[1:]], 0.5, "fashion-mnist")) == 150
 
 
-def test_a_transform_is_not_traced_or_exported(augment):
-    class Model(torch.nn.Module):
-        def forward(self, x):
-            return augment(x)
-
-    x = torch.rand(1, 1, 28, 28)
-    with pytest.raises(RuntimeError, match="outside of the model"):
-        torch.jit.trace(augment, (x,))
-    with pytest.raises(Exception, match="outside of the model"):
-        torch.export.export(Model(), (x,), strict=False)
-
-
 @pytest.mark.parametrize("strength", [1e38, 1e300, 10**400, 1001])
 def test_a_strength_beyond_all_sense_is_refused(vae, strength):
     with pytest.raises(ValueError, match="strength must be a number from 0 to 1000"):

@@ -18,6 +18,7 @@ from . import checkpoint, processes, start
 from . import device as devices
 from .batches import images_at_a_time
 from .data import Data
+from .heap import keep_freed_memory
 from .log import Log
 from .loss import elbo, evaluate
 from .pictures import grids
@@ -54,6 +55,7 @@ def train(recipe: Recipe, data: Data, log: Log | None, folder: Path, saved: dict
         KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP came to any of the processes; the checkpoint is written.
     """
     check_processes(recipe, len(data.train))
+    keep_freed_memory()
     torch.manual_seed(recipe.seed)
     device = devices.pick(recipe.device)
     state = begin(recipe, data, device, folder, saved)

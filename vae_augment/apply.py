@@ -43,7 +43,9 @@ def new_image(engine: Engine, image: Any, plan: Plan, how: How) -> Any:
     if (new := shortcuts.varied_bytes(engine, image, plan, how)) is not None:
         return new
     x, restore = to_model(image, engine.net.channels, engine.net.size, how.resize)
-    y = engine.vary(x, plan, how, 1 if how.per_frame else frames_of(image))
+    y = shortcuts.varied_alone(engine, x, plan, how)
+    if y is None:
+        y = engine.vary(x, plan, how, 1 if how.per_frame else frames_of(image))
     return restore(y, is_change=how.residual and not plan.makes_new)
 
 

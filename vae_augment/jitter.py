@@ -108,7 +108,8 @@ class Noise:
         coarse = torch.randn(
             shape[0] * shape[1], self.coarse**2, generator=generator, dtype=torch.float32, device="cpu"
         )
-        return self.scale * (coarse @ _interpolation(self.coarse, *shape[2:])).view(*shape)
+        noise = torch.mm(coarse, _interpolation(self.coarse, *shape[2:])).view(*shape)
+        return noise if self.scale == 1 else noise.mul_(self.scale)
 
 
 @dataclass(frozen=True)

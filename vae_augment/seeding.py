@@ -6,13 +6,19 @@ import threading
 from collections.abc import Callable, Iterator
 
 import torch
+from torch.utils.data import get_worker_info
 
-# torch 2.15+: the worker's own generator inside a thread worker, None (the global one) everywhere else
-thread_generator: Callable[[], torch.Generator | None] = getattr(torch, "thread_safe_generator", lambda: None)
+# torch 2.15+
+_of_thread_worker: Callable[[], torch.Generator | None] = getattr(torch, "thread_safe_generator", lambda: None)
 
 _lock = threading.RLock()  # the generator is the process's: threads take turns
 if hasattr(os, "register_at_fork"):  # a forked worker must not wait for a thread that it has not
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def thread_generator() -> torch.Generator | None:
+    """The worker's own generator inside a thread worker; None, which is the global one, everywhere else."""
+    return None if get_worker_info() is None else _of_thread_worker()  # torch's own asks with an import in each call
 
 
 @contextlib.contextmanager

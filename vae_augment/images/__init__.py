@@ -25,6 +25,7 @@ from .like import in_kind_of
 from .look import Look, look_at, look_at_grey
 from .memory import allocate, usable_memory
 from .parts import describe_sample, plain_dict, plain_key
+from .pil_bytes import PilBytes
 from .pixels import as_pixels
 from .sample import (
     ImageKey,
@@ -48,6 +49,7 @@ __all__ = [
     "LabelAt",
     "Labels",
     "Look",
+    "PilBytes",
     "Reader",
     "Restore",
     "all_to_model",

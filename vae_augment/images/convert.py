@@ -27,6 +27,8 @@ at the image's own resolution. Both return the kind, size and dtype of the origi
 # beyond the range [0, 1], in its units. Interpolation overshoots by less, normalised or 0..255 images by far more
 MAX_OVERSHOOT = 0.25
 
+_calls: dict[torch.device, int] = {}  # with floats on each device other than the CPU
+
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 PIL_REMEDY = {
     "1": 'convert it: image.convert("L")',
@@ -137,9 +139,9 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """
     if isinstance(image, PIL.Image.Image):
         if image.mode in ("L", "RGB"):
-            return _from_pil(image), lambda pixels: _with_info(_to_pil(pixels), image)
+            return _from_pil(image), lambda pixels: with_info(_to_pil(pixels), image)
         if image.mode in ("LA", "RGBA"):
-            return _from_pil(image)[:-1], lambda pixels: _with_info(_with_alpha(_to_pil(pixels), image), image)
+            return _from_pil(image)[:-1], lambda pixels: with_info(_with_alpha(_to_pil(pixels), image), image)
         remedy = PIL_REMEDY.get(image.mode, PIL_SCALE_REMEDY)
         raise TypeError(f"VAEAugment takes PIL images of mode L, RGB, LA or RGBA, not {image.mode!r}: {remedy}")
     if isinstance(image, tv_tensors.TVTensor):
@@ -151,14 +153,19 @@ def unpack(image: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
 
 
 def _from_pil(image: PIL.Image.Image) -> Tensor:
+    pixels = torch.frombuffer(pil_bytes(image, image.mode), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
+
+
+def pil_bytes(image: PIL.Image.Image, mode: str) -> bytearray:
+    """The pixels of a PIL image, row by row, each as this raw mode of PIL has it."""
     try:
-        pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+        return bytearray(image.tobytes("raw", mode))
     except (ValueError, OSError, SyntaxError) as error:
         raise ValueError(
             f"the pixels of the PIL image {getattr(image, 'filename', '') or ''} cannot be read ({error}): open it again, or "
             "leave it out"
         ) from error
-    return pixels.view(image.height, image.width, -1).permute(2, 0, 1)  # channels last: the fastest to resize
 
 
 def _to_pil(pixels: Tensor) -> PIL.Image.Image:
@@ -167,7 +174,7 @@ def _to_pil(pixels: Tensor) -> PIL.Image.Image:
     return PIL.Image.frombuffer(mode, (width, height), rows, "raw", mode, 0, 1)
 
 
-def _with_info(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
+def with_info(image: PIL.Image.Image, original: PIL.Image.Image) -> PIL.Image.Image:
     """Keep what PIL's own operations keep: colour profile, EXIF data, resolution."""
     if original.info:
         image.info = original.info.copy()
@@ -194,7 +201,8 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
         raise TypeError(
             "VAEAugment expects pixels, got a tensor on the device 'meta', which has none: move the image to another"
         )
-    if pixels.dtype.is_floating_point and pixels.numel():
+    check_fork(pixels.device)
+    if pixels.dtype.is_floating_point and pixels.numel() and _is_looked_at(pixels.device):
         low, high = (float(v) for v in torch.aminmax(pixels.detach()))
         if not (low >= -MAX_OVERSHOOT and high <= 1 + MAX_OVERSHOOT):  # also true for NaN
             if not pixels.isfinite().all():
@@ -219,6 +227,23 @@ def _check_pixels(pixels: Tensor, channels: int, size: int, resize: bool) -> Non
         raise ValueError(
             f"this VAE works at {size}x{size} pixels, got {pixels.shape[-2]}x{pixels.shape[-1]} with resize=False"
         )
+
+
+def check_fork(device: torch.device) -> None:
+    """Raises RuntimeError for an image on a GPU in a process that was forked after CUDA was in use, where CUDA cannot work."""
+    if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+        raise RuntimeError(
+            f"VAEAugment got an image on {device} in a forked worker, where CUDA does not work: keep the data set on the CPU and "
+            'vary whole batches after the DataLoader, or give it multiprocessing_context="spawn"'
+        )
+
+
+def _is_looked_at(device: torch.device) -> bool:
+    """Whether the range of floats is looked at: on the CPU always; a GPU would be waited for, at the calls 1, 2, 4, 8, ..."""
+    if device.type == "cpu":
+        return True
+    count = _calls[device] = _calls.get(device, 0) + 1
+    return count & (count - 1) == 0
 
 
 def _floats_at_size(flat: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,14 +5,17 @@ from .config import VAEConfig
 from .frozen import FrozenVAE, computes_bf16, to_device
 from .fused import FusedVAE
 from .layers import AffineStem, WindowConv
+from .lone import PLANAR, LoneVAE
 from .model import VAE, decoder, encoder
 
 __all__ = [
+    "PLANAR",
     "VAE",
     "AffineStem",
     "Codec",
     "FrozenVAE",
     "FusedVAE",
+    "LoneVAE",
     "Posterior",
     "VAEConfig",
     "Whitened",

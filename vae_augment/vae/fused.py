@@ -55,9 +55,6 @@ class FusedVAE:
         # where an image's pixels are among those of its patches
         places = torch.arange(c.channels * c.size**2).view(c.grid, c.grid, c.channels, c.patch, c.patch)
         self.places = places.permute(2, 0, 3, 1, 4).flatten().int()
-        # the same two of images whose channels lie last
-        self.windows_last = self.windows % c.size**2 * c.channels + self.windows // c.size**2
-        self.places_last = self.places.view(c.channels, -1).T.flatten()
         self.not_and_moved = torch.tensor([[0.0], [1.0]], dtype=torch.float32)
         self.chunk = self._chunk(CHUNK)
 
@@ -122,14 +119,9 @@ class FusedVAE:
         if count > self.chunk:
             flat = pixels.flatten(0, -4)
             return self._in_parts(lambda x, m: self.vary_bytes(x, m, amount), flat, move).view(pixels.shape)
-        # a PIL image's bytes are read as they lie
-        is_last = count == 1 and pixels.ndim == 3 and not pixels.is_contiguous()
-        windows, places = (self.windows_last, self.places_last) if is_last else (self.windows, self.places)
-        seen = pixels.permute(1, 2, 0) if is_last else pixels
-        x = seen.reshape(count, -1).float()
-        change = self._change(self._mean(x, self.patches_of_bytes, windows), self._row(move), amount, places)
-        new = as_pixels(x.add_(change, alpha=255), torch.uint8).view(seen.shape)
-        return new.permute(2, 0, 1) if is_last else new
+        x = pixels.reshape(count, -1).float()
+        change = self._change(self._mean(x, self.patches_of_bytes, self.windows), self._row(move), amount, self.places)
+        return as_pixels(x.add_(change, alpha=255), torch.uint8).view(pixels.shape)
 
     def _in_parts(self, compute: Callable[..., Tensor], *batches: Tensor) -> Tensor:
         """What a function gives for large batches, a part at a time."""
