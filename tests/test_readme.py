@@ -126,7 +126,16 @@ def test_benchmarks_have_the_flags_that_the_page_names(command):
 
 
 def test_every_benchmark_is_on_the_page():
-    helpers = {"__init__", "fixmatch", "many_classes", "peers", "pretrain", "probe"}  # of the others
+    helpers = {
+        "__init__",
+        "fixmatch",
+        "many_classes",
+        "on_gpu",
+        "peers",
+        "pretrain",
+        "probe",
+        "speed_table",
+    }  # of the others
     for path in (ROOT / "benchmarks").glob("*.py"):
         assert path.stem in helpers or f"python -m benchmarks.{path.stem}" in TEXT[BENCHMARKS], path
 

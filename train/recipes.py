@@ -49,7 +49,7 @@ class Recipe:
     grad_clip: float = 500.0
     """largest norm of the gradient; it is large because the loss is a sum over pixels"""
     bf16: bool | None = None
-    """compute in bfloat16 autocast; None: where the device has bfloat16 instructions"""
+    """compute in bfloat16 autocast; None: where the device computes that sooner than float32"""
     bank_size: int = 10_000
     """latents of training images saved beside the weights, at most 10000; 0: none"""
     seed: int = 0

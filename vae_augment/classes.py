@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
@@ -33,10 +32,6 @@ class Spans(NamedTuple):
     def draw(self, classes: Tensor, generator: Generator | None) -> Tensor:
         """A random place within each class: int64 `(B,)`."""
         part = torch.rand(len(classes), generator=generator, dtype=torch.float32, device="cpu")
-        if len(classes) == 1:  # sooner
-            c = int(classes)
-            place = int(np.float32(part.item()) * np.float32(self.counts.numpy()[c]))  # rounded as below
-            return torch.from_numpy(place + self.starts.numpy()[c : c + 1])
         # for one class much sooner than counts[classes]
         return (part * self.counts.index_select(0, classes)).long().add_(self.starts.index_select(0, classes))
 

@@ -3,7 +3,6 @@
 import functools
 import math
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
@@ -42,16 +41,14 @@ class Neighbourhoods:
 
     def draw(self, places: Tensor, novelty: float, generator: Generator | None = None) -> Tensor:
         """Places `(B,)` of latents -> new ones beside them, float32 `(B, *latent_shape)`."""
-        itself, of_eps = _weights(self._around.shape[1] - 1, novelty)
-        eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
-        if len(places) == 1:  # its cost is in calls, of which numpy's take a third of the time
-            weights = itself.numpy() + eps.numpy() @ of_eps.numpy()
-            known = self._latents.numpy()[self._around.numpy()[int(places)]].astype(np.float32)
-            return torch.from_numpy((weights[0, :, None] * known).sum(0)).view(1, *self._shape)
         around = self._around.index_select(0, places)  # (B, 1 + k)
+        itself, of_eps = _weights(around.shape[1] - 1, novelty)
+        eps = torch.randn(len(places), len(of_eps), generator=generator, dtype=torch.float32, device="cpu")
         with torch.autocast("cpu", enabled=False):
             weights = torch.addmm(itself, eps, of_eps)  # (B, 1 + k)
             known = self._latents.index_select(0, around.view(-1)).float()
+            if len(places) == 1:  # its cost is in calls, of which these are fewer
+                return torch.mm(weights, known).view(1, *self._shape)
             known = known.view(*around.shape, self._latents.shape[1])
             return torch.bmm(weights[:, None], known).view(len(places), *self._shape)
 

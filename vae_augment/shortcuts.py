@@ -46,7 +46,7 @@ def varied_bytes(engine: Engine, image: Any, plan: Plan, how: How) -> Any | None
     if not is_model_bytes(image, engine.net.channels, engine.net.size):
         return None
     pixels, rebuild = unpack(image)
-    if pixels.ndim == 3 and (row := _row_of(pixels)) is not None:
+    if pixels.ndim == 3 and not plan.makes_new and (row := _row_of(pixels)) is not None:
         return rebuild(torch.from_numpy(_varied_row(engine, row, PLANAR, plan, how).reshape(pixels.shape)))
     return rebuild(_varied_batch(engine, pixels, plan, how))
 

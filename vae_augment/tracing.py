@@ -8,13 +8,19 @@ import torch
 
 _is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)  # from torch 2.7 on
 _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defined]
-is_compiling: Callable[[], bool] = torch.compiler.is_compiling
+_is_compiling: Callable[[], bool] = torch.compiler.is_compiling
 
 
-def refuse_tracing() -> None:
-    """Raises RuntimeError within `torch.jit.trace` and `torch.export`, which would keep one draw for ever, or fail inside."""
-    if _is_tracing() or _is_exporting():
+def is_compiled() -> bool:
+    """Whether `torch.compile` looks at this call.
+
+    Raises:
+        RuntimeError: `torch.jit.trace` or `torch.export` does, which would keep one draw for ever, or fail inside.
+    """
+    is_compiled = _is_compiling()  # also where a program is exported
+    if _is_tracing() or (is_compiled and _is_exporting()):
         refuse()
+    return is_compiled
 
 
 def refuse(*_: Any) -> NoReturn:

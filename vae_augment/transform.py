@@ -55,7 +55,7 @@ from .preview import Previewed
 from .seeding import thread_generator
 from .strength import gain_name, without_neighbours
 from .survival import Survival
-from .tracing import is_compiling, outside_of_graphs, refuse, refuse_tracing
+from .tracing import is_compiled, outside_of_graphs, refuse
 from .vae import Codec, FrozenVAE, check_codec
 
 OTHER_IMAGES = "other images"  # provenance of a bank that its user brought
@@ -291,10 +291,8 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, Previewed, v2.Transform):
 
     def forward(self, *inputs: Any) -> Any:
         """Vary a sample, as any v2 transform does; after `fit`, the label beside an image says what its new one shows."""
-        refuse_tracing()
-        return outside_of_graphs()(self._varied, *inputs) if is_compiling() else self._varied(*inputs)
-
-    def _varied(self, *inputs: Any) -> Any:
+        if is_compiled():
+            return outside_of_graphs()(self.forward, *inputs)
         is_usual = len(inputs) == 1 or (self._labels_at is None and self._image_key is None)
         if is_usual and type(self) is VAEAugment and shortcuts.is_lone(inputs):
             new = self._vary_lone(*inputs)

@@ -46,7 +46,7 @@ class WindowConv(nn.Conv2d):
         """
         if self.spread is None:
             places = windows(1, self.size, self.stride[0], int(self.padding[0]))
-            self.spread = torch.nn.functional.one_hot(places.long(), self.size**2).T.float()
+            self.spread = nn.functional.one_hot(places.long(), self.size**2).T.float()
         seen = x.reshape(-1, self.size**2) @ self.spread.to(x.dtype)  # (B C, h h side side)
         return (
             seen.view(x.shape[0], x.shape[1], self.grid**2, -1).transpose(1, 2).reshape(x.shape[0] * self.grid**2, -1)

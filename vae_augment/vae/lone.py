@@ -45,6 +45,7 @@ class LoneVAE:
             by_neck = net.neck[0].repeat(c.grid**2) @ net.to_mean[1]
             self._to_mean = _whole((net.to_mean[0] + by_neck, net.to_mean[1]))
         self._hidden = _whole(net.hidden)
+        self._pixel_bias = net.pixels[0].detach().numpy()
         self._layouts: dict[int, Layout] = {}
         self._spare: list[_Buffers] = []  # whose own methods are safe among threads
 
@@ -101,8 +102,8 @@ class LoneVAE:
             buffers.values.take(buffers.around, out=buffers.cells, mode="clip")
         torch.mm(buffers.of_hidden, self._hidden, out=buffers.drawing)
         silu(buffers.drawing, inplace=True)
-        bias, weight = self._net.pixels
-        torch.addmm(bias, buffers.drawing_rows, weight, out=buffers.pixels)
+        torch.mm(buffers.drawing_rows, self._net.pixels[1], out=buffers.pixels)
+        np.add(buffers.pixel_rows, self._pixel_bias, out=buffers.pixel_rows)
         buffers.pixels.sigmoid_()
 
     def _layout(self, layout: int) -> Layout:
@@ -156,6 +157,7 @@ class _Buffers:
         self.mean = latents[0, 1:].view(-1, c.latent_dim)
         self.before, self.after = (row[1:].reshape(latent) for row in latents.numpy())
         self.drawing = self.drawing_rows.view(len(self.of_hidden), -1)
-        self.patches = self.pixels.numpy().reshape(2, -1)
+        self.pixel_rows = self.pixels.numpy()
+        self.patches = self.pixel_rows.reshape(2, -1)
         self.shown = np.zeros(self.patches.shape[1] + 1, np.float32)  # and a 0, for what is no channel
         self.drawn = self.shown[:-1]
