@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 CPU = torch.device("cpu")
-AHEAD = 64  # parts that wait for their turn, or to be taken
+AHEAD = 8  # parts that wait for their turn, or to be taken
 
 T = TypeVar("T")
 R = TypeVar("R")

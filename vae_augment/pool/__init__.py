@@ -4,19 +4,20 @@ from .bank import LatentBank
 from .encoder_features import LabelledFeatures
 from .label_probe import LabelProbe
 from .latent_hog import LatentHogView, latent_hog_neighbours
+from .nearest import EXACT, Search
 from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
-from .reading import LARGEST_BANK, USUAL_BANK
+from .reading import USUAL_BANK
 from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from .text_seeds import ClassTexts, TextClasses
 from .views import Extractor, FeatureView, View
 
 __all__ = [
     "CLUSTERED",
-    "LARGEST_BANK",
     "PHOTOGRAPHS",
     "USUAL_BANK",
+    "EXACT",
     "ClassTexts",
     "Extractor",
     "FeatureView",
@@ -26,6 +27,7 @@ __all__ = [
     "LatentBank",
     "LatentHogView",
     "Query",
+    "Search",
     "TextClasses",
     "View",
     "bank_from_tensors",

@@ -149,7 +149,7 @@ class Index:
         half = faiss.ScalarQuantizer.QT_fp16
         self._index = faiss.IndexIVFScalarQuantizer(self._quantizer, width, lists, half, faiss.METRIC_L2, False)
         self._index.cp.niter, self._index.cp.min_points_per_centroid = ROUNDS, 1
-        parts = torch.arange(count).split(PART // 4)
+        parts = torch.arange(count).split(PART // 16)
         with one_thread(faiss):
             self._index.train(taught.numpy())
             vectors = in_threads(lambda part: self._compressed(rows(part)), parts)

@@ -12,7 +12,7 @@ from .hog import hog
 from .nearest import RECALL_AT, Index, Search, fewest_probes, recall
 from .perturbations import perturbations
 
-CHUNK = 50  # images at a time: gradients of so many stay in a core's cache
+CHUNK = 100  # images at a time: gradients of so many stay in a core's cache
 FOUND = 12  # of the index, for each perturbation of an image
 CANDIDATES = 64  # of these, for each image, that are compared in full
 KEPT = 32  # of these, of which an image's neighbours are chosen

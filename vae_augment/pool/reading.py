@@ -24,7 +24,6 @@ from .near_duplicates import drop_near_duplicates
 from .nearest import Search, import_faiss
 
 USUAL_BANK = 10_000  # images
-LARGEST_BANK = 2**31  # images, whose places are 32 bits
 CHUNK = 500  # images at a time
 
 
@@ -85,7 +84,7 @@ def _as_size(size: Any) -> int:
     try:
         return operator.index(size)
     except TypeError:
-        raise TypeError(f"size of a bank must be an integer from 2 to {LARGEST_BANK}, got {size!r}") from None
+        raise TypeError(f"size of a bank must be an integer of at least 2, got {size!r}") from None
 
 
 def _sources(images: Any, index: Tensor) -> tuple[str, ...] | None:
@@ -107,8 +106,8 @@ def _read(vae: Codec, images: Any, size: int, image_key: ImageKey, how: Search) 
         raise ValueError(f"images must be one tensor (N, C, H, W), or a data set of them, got {tuple(images.shape)}")
     is_tensor = isinstance(images, Tensor)
     reader = None if is_tensor else untransformed_reader(images, on_copies=True, image_key=image_key)
-    if not 2 <= size <= LARGEST_BANK or len(images) < 2:
-        raise ValueError(f"a bank holds from 2 to {LARGEST_BANK} images, got size={size} and {len(images)} images")
+    if size < 2 or len(images) < 2:
+        raise ValueError(f"a bank holds 2 images at least, got size={size} and {len(images)} images")
     if (count := min(size, len(images))) > how.exact:
         import_faiss()  # told before hours are spent
     places = spread_places(len(images), count)
