@@ -1,6 +1,7 @@
 """A pool of unlabelled images, kept as latents: ways of comparing images with it, and how a few labels spread over it."""
 
 from .bank import LatentBank
+from .embedding import EmbedBatch, embed_images
 from .encoder_features import LabelledFeatures
 from .label_probe import LabelProbe
 from .latent_hog import LatentHogView, latent_hog_neighbours
@@ -19,6 +20,7 @@ __all__ = [
     "USUAL_BANK",
     "EXACT",
     "ClassTexts",
+    "EmbedBatch",
     "Extractor",
     "FeatureView",
     "FitPolicy",
@@ -34,6 +36,7 @@ __all__ = [
     "bank_shapes",
     "bank_texts",
     "bank_to_tensors",
+    "embed_images",
     "integer_names",
     "latent_hog_neighbours",
     "perturbations",

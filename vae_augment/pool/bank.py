@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from ..numerics import float32_on_cpu
 from ..progress import bars
 from ..vae import Codec
 from . import table
+from .embedding import embedded_pool
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
 from .nearest import Search
 from .policy import FitPolicy, weighing_views
@@ -133,6 +135,46 @@ class LatentBank:
                 bank = bank._with_view(embedded, source, probe, search)
         names = ", ".join(view.name for view in bank.views)
         log.info("bank of %d latents, of %d images given, compared by %s", len(bank), len(images), names)
+        return bank
+
+    @classmethod
+    def from_embedded(
+        cls,
+        vae: Codec,
+        parts: Iterable[Mapping[str, Any]],
+        *,
+        encoder: Encoder | None = None,
+        progress: bool | None = None,
+        search: Search = Search(),
+    ) -> Self:
+        """Make a bank of images that were embedded elsewhere, a part at a time: `vae_augment.pool.EmbedBatch`, `embed_images`.
+
+        Its `index` counts the images of all parts.
+
+        Args:
+            parts: what those returned.
+            encoder: that computed "features", if there are such; None: it is not known, and a fit is given features.
+            progress, search: as of `from_images`.
+
+        Raises:
+            ValueError: they are of another VAE; or as of `from_images`.
+
+        Example:
+            >>> import torch
+            >>> from vae_augment import VAE, LatentBank, VAEConfig
+            >>> from vae_augment.pool import embed_images
+            >>> vae = VAE(VAEConfig())
+            >>> parts = (embed_images(vae, list(torch.rand(10, 1, 28, 28))) for _ in range(2))
+            >>> len(LatentBank.from_embedded(vae, parts))
+            20
+        """
+        images, latents, features = embedded_pool(vae, parts)
+        probe = None if encoder is None or features is None else encoder.probe()
+        with bars(progress), float32_on_cpu():
+            pool = Pool.of_embedded(vae, images, latents, search)
+            bank = cls.of_pool(pool)
+            if features is not None:
+                bank = bank._with_view(features[pool.index.long()], encoder, probe, search)
         return bank
 
     @classmethod

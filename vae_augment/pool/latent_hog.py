@@ -179,8 +179,13 @@ def _found_by_index(vae: Codec, images: Tensor, latents: Tensor, how: Search) ->
     probes, recall = pool.fewest_probes(how)
     parts = torch.arange(len(images)).split(QUERY_CHUNK)
     compared = in_threads(lambda part: pool.compare(part, probes), parts)
-    near, distances, units = zip(*progress(compared, "compare by latents and HOG", len(parts)), strict=True)
-    return _scaled_nearest(torch.cat(near), torch.cat(distances), torch.cat(units)), recall
+    found: list[Tensor] | None = None  # one tensor for each that a part has: of many small ones memory would be in pieces
+    for part, results in zip(parts, progress(compared, "compare by latents and HOG", len(parts)), strict=True):
+        found = found or [torch.empty(len(images), *result.shape[1:], dtype=result.dtype) for result in results]
+        for whole, result in zip(found, results, strict=True):
+            whole[part] = result
+    assert found is not None
+    return _scaled_nearest(*found), recall
 
 
 def _scaled_nearest(near: Tensor, distances: Tensor, own: Tensor) -> Tensor:

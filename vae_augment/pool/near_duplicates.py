@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..images import as_floats
-from ..numerics import in_threads
+from ..numerics import in_one, in_threads
 from ..progress import progress
 from .nearest import Index, Search
 
@@ -35,7 +35,8 @@ def drop_near_duplicates(images: Tensor, how: Search = Search()) -> Tensor:
     block = next(k for k in range(math.ceil(side / LARGEST_THUMBNAIL), side + 1) if side % k == 0)
     # no two images are farther apart as thumbnails than in full
     small = torch.float32 if len(images) <= how.exact else torch.float16
-    thumbnails = torch.cat([avg_pool2d(as_floats(part), block).flatten(1).to(small) for part in images.split(CHUNK)])
+    parts = (avg_pool2d(as_floats(part), block).flatten(1).to(small) for part in images.split(CHUNK))
+    thumbnails = in_one(parts, len(images))
     if len(images) > how.exact:
         return _without_copies(images, thumbnails, limit)
     thumbnails -= thumbnails.mean(0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..images import spread_places
-from ..numerics import in_threads
+from ..numerics import in_one, in_threads
 from ..progress import progress
 
 EXACT = 32_768  # images: up to so many, all are compared with all, and places are stored in 16 bits
@@ -79,7 +79,7 @@ def neighbours_by_cosine(features: Tensor, k: int, how: Search) -> tuple[Tensor,
         features: float16 `(N, D)`.
 
     Returns:
-        int64 `(N, k)`, the nearest first; and the recall at 10, measured on some of the images.
+        int32 `(N, k)`, the nearest first; and the recall at 10, measured on some of the images.
     """
 
     def rows(places: Tensor) -> Tensor:
@@ -99,8 +99,8 @@ def neighbours_by_cosine(features: Tensor, k: int, how: Search) -> tuple[Tensor,
     exact = without_own(nearest_by_cosine(rows(asked), features, RECALL_AT + 1), asked)
     probes, found = fewest_probes(lambda probes: recall(search(asked, probes, RECALL_AT), exact), how.least_recall)
     parts = torch.arange(len(features)).split(SEARCHED)
-    done = progress(in_threads(lambda part: search(part, probes), parts), "compare by features", len(parts))
-    return torch.cat(list(done)), found
+    done = progress(in_threads(lambda part: search(part, probes).int(), parts), "compare by features", len(parts))
+    return in_one(done, len(features)), found
 
 
 def without_own(near: Tensor, places: Tensor) -> Tensor:

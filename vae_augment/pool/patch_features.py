@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate, normalize
 
 from ..images import as_floats, spread_places
-from ..numerics import in_threads
+from ..numerics import in_one, in_threads
 from ..progress import progress
 from .nearest import Search
 
@@ -92,7 +92,7 @@ class PatchFeatures:
             extractor, _ = cls.learn(images[spread_places(len(images), how.exact)], dimensions, how)
             parts = images.split(EMBEDDED)
             features = in_threads(lambda part: extractor._of(part.split(CHUNK)).half(), parts)
-            return extractor, torch.cat(list(progress(features, "patch features", len(parts))))
+            return extractor, in_one(progress(features, "patch features", len(parts)), len(images))
         small = torch.cat([_resized(part) for part in images.split(CHUNK)])
         filters, shifts = _dictionary(_patches(small))
         parts = progress(small.split(CHUNK), "patch features")

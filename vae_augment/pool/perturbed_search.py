@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..images import as_floats, spread_places
-from ..numerics import in_threads
+from ..numerics import in_one, in_threads
 from ..progress import progress
 from ..vae import Codec
 from .hog import hog
@@ -36,10 +36,10 @@ class PerturbedSearch:
 
     def __init__(self, vae: Codec, images: Tensor, latents: Tensor) -> None:
         self.vae, self.images = vae, images
-        self.latents = torch.cat([normalize(part.float().flatten(1)).half() for part in latents.split(PART)])
+        self.latents = in_one((normalize(part.float().flatten(1)).half() for part in latents.split(PART)), len(latents))
         parts = images.split(CHUNK)
         seen = in_threads(lambda part: hog(as_floats(part)).half(), parts)
-        self.hogs = torch.cat(list(progress(seen, "HOG", len(parts))))
+        self.hogs = in_one(progress(seen, "HOG", len(parts)), len(images))
         self._index = Index(len(images), lambda places: joint(*self._at(places)))
 
     def compare(self, places: Tensor, probes: int) -> tuple[Tensor, Tensor, Tensor]:

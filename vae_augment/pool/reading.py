@@ -17,7 +17,7 @@ from ..images import (
     untransformed_reader,
     warn_exif_rotation,
 )
-from ..numerics import evaluating, in_threads
+from ..numerics import evaluating, in_one, in_threads
 from ..progress import progress
 from ..vae import Codec, check_codec
 from .near_duplicates import drop_near_duplicates
@@ -72,11 +72,31 @@ class Pool:
         return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index), how)
 
 
+    @classmethod
+    @torch.no_grad()
+    def of_embedded(cls, vae: Codec, images: Tensor, latents: Tensor, how: Search = Search()) -> Self:
+        """Of images that were read and encoded before, uint8 and float16, those that are no near-duplicates.
+
+        Raises:
+            ValueError: fewer than two images, or faiss is not installed, and they are many.
+        """
+        check_codec(vae)
+        if len(images) < 2:
+            raise ValueError(f"a bank holds 2 images at least, got {len(images)}")
+        if len(images) > how.exact:
+            import_faiss()
+        others = drop_near_duplicates(images, how)
+        if len(others) < len(images):
+            images, latents = images[others], latents[others]
+        means = latents if len(images) > how.exact else latents.float()
+        return cls(vae, images, means, latents, others.int(), None, how)
+
+
 def encoded(vae: Codec, images: Tensor) -> Tensor:
     """Posterior means of many images `(N, C, S, S)`, float16 `(N, *latent_shape)`, on as many threads as there are."""
     parts = images.split(CHUNK)
     means = in_threads(lambda part: vae.encode(as_floats(part))[0].half(), parts)
-    return torch.cat(list(progress(means, "encode images", len(parts))))
+    return in_one(progress(means, "encode images", len(parts)), len(images))
 
 
 def _as_size(size: Any) -> int:
