@@ -35,7 +35,9 @@ def _moved(x: Tensor, generator: torch.Generator) -> Tensor:
     scale, right, down = 1 + drawn(SCALE), drawn(2 * SHIFT), drawn(2 * SHIFT)
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack([torch.stack([cos, shear - sin, right], 1), torch.stack([sin, cos, down], 1)], 1)
-    moved = grid_sample(x, affine_grid(matrix, list(x.shape), align_corners=False), padding_mode="border", align_corners=False)
+    moved = grid_sample(
+        x, affine_grid(matrix, list(x.shape), align_corners=False), padding_mode="border", align_corners=False
+    )
     gamma = (drawn(1.0) * math.log(GAMMA)).exp()[:, None, None, None]
     lit = moved.clamp(0, 255).div(255).pow(gamma).mul(255)
     return (lit + NOISE * torch.randn(lit.shape, generator=generator)).round_().clamp_(0, 255).byte()

@@ -60,7 +60,9 @@ def real_images(data: str, root: Path) -> tuple[Tensor, Tensor]:
         images = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image, _ in found])
         labels = torch.tensor(found.targets)
     else:
-        digits, garments = (kind(root, train=True) for kind in (torchvision.datasets.MNIST, torchvision.datasets.FashionMNIST))
+        digits, garments = (
+            kind(root, train=True) for kind in (torchvision.datasets.MNIST, torchvision.datasets.FashionMNIST)
+        )
         images = torch.cat([digits.data, garments.data])[:, None]
         labels = torch.cat([digits.targets, garments.targets + 10])
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
@@ -134,7 +136,9 @@ def recalls(folder: Path, weights: str) -> dict[str, Any]:
             found[view.name] = pool.recall(asked, exact, probes)
         else:
             features = view.features
-            parts = list(in_threads(lambda part, of=features: nearest_by_cosine(of[part].float(), of, 11), asked.split(SHOWN)))
+            parts = list(
+                in_threads(lambda part, of=features: nearest_by_cosine(of[part].float(), of, 11), asked.split(SHOWN))
+            )
             found[view.name] = recall(view.neighbours[asked][:, :10].long(), without_own(torch.cat(parts), asked))
     return {**clock.read(), "queries": QUERIES, "recall": {name: round(value, 4) for name, value in found.items()}}
 
@@ -155,7 +159,12 @@ def fit(folder: Path, weights: str) -> dict[str, Any]:
         right = right_labels(fitted, labels, torch.arange(len(labels)), few)
         on_small = right_labels(small.fit(images[few], labels[few]), labels[some], some, few)
         rows.append({**took, "right": part(right), "right_of_small": part(right[some]), "small_bank": part(on_small)})
-    return {"load_seconds": loaded, "labelled": LABELLED, "draws": rows, **{k: rows[-1][k] for k in ("peak_gb", "load")}}
+    return {
+        "load_seconds": loaded,
+        "labelled": LABELLED,
+        "draws": rows,
+        **{k: rows[-1][k] for k in ("peak_gb", "load")},
+    }
 
 
 def few_of(labels: Tensor, draw: int) -> Tensor:
@@ -188,7 +197,12 @@ class Clock:
         wall, cpu = time.perf_counter() - self.start[0], time.process_time() - self.start[1]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         load = os.getloadavg()[1]
-        return {"seconds": round(wall, 1), "cpu_seconds": round(cpu, 1), "peak_gb": round(peak, 2), "load": round(load, 2)}
+        return {
+            "seconds": round(wall, 1),
+            "cpu_seconds": round(cpu, 1),
+            "peak_gb": round(peak, 2),
+            "load": round(load, 2),
+        }
 
 
 def run(data: str, count: int, options: argparse.Namespace) -> None:
@@ -212,7 +226,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--data", choices=list(WEIGHTS), default="garments and digits")
-    parser.add_argument("--root", type=Path, default=Path(os.environ.get(ROOT_VARIABLE, ".")), help="MNIST, cifar10/train")
+    parser.add_argument(
+        "--root", type=Path, default=Path(os.environ.get(ROOT_VARIABLE, ".")), help="MNIST, cifar10/train"
+    )
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vae-augment-scale")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", choices=STEPS, nargs="+", default=list(STEPS))
@@ -233,7 +249,9 @@ def main() -> None:
 def print_tables() -> None:
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     last = {(row["data"], row["images"], row["step"]): row for row in rows}
-    print("| images | bank: seconds, CPU seconds (load) | peak | file | recall at 10 | fit: seconds, CPU | peak |", end="")
+    print(
+        "| images | bank: seconds, CPU seconds (load) | peak | file | recall at 10 | fit: seconds, CPU | peak |", end=""
+    )
     print(" labels right | of 10,000 | by a bank of these |")
     print("| --- " * 10 + "|")
     for data, count in sorted({key[:2] for key in last}):

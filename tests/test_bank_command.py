@@ -52,7 +52,12 @@ def test_the_folder_is_that_of_weights_with_the_bank_of_these_images(one, tmp_pa
 
 def test_two_ranks_of_torchrun_make_what_one_process_does(one, tmp_path):
     done = subprocess.run(
-        [*TORCHRUN, "-m", "vae_augment", *COMMAND], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180
+        [*TORCHRUN, "-m", "vae_augment", *COMMAND],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("bank: a bank of ") == 1, "the first process alone tells"
@@ -137,6 +142,8 @@ def test_datasets_map_embeds_as_one_call_does():
 
 def test_parts_of_another_vae_are_refused():
     with pytest.raises(ValueError, match="embedded by another VAE"):
-        LatentBank.from_embedded(load_weights("cifar10").vae, [embed_images(load_weights("mnist").vae, list(IMAGES[:9]))])
+        LatentBank.from_embedded(
+            load_weights("cifar10").vae, [embed_images(load_weights("mnist").vae, list(IMAGES[:9]))]
+        )
     with pytest.raises(ValueError, match="no embedded images"):
         LatentBank.from_embedded(load_weights("mnist").vae, [])

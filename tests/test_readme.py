@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC, PREVIEW, REPORT = PAGES = (
+README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC, PREVIEW, REPORT, SCALE = PAGES = (
     "README.md",
     "docs/guide.md",
     "docs/training.md",
@@ -24,6 +24,7 @@ README, GUIDE, TRAINING, BENCHMARKS, DESIGN, SYNTHETIC, PREVIEW, REPORT = PAGES 
     "docs/synthetic.md",
     "docs/preview.md",
     "docs/report.md",
+    "docs/scale.md",
 )
 TEXT = {page: (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
 
@@ -71,6 +72,13 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
 
 def test_python_blocks_of_the_training_page_run_beside_a_run(beside_a_run, monkeypatch):
     assert "runs/sample" in repr(python_blocks(TRAINING, beside_a_run, monkeypatch)["augment"])
+
+
+def test_python_blocks_of_the_page_on_scale_run(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    names = python_blocks(SCALE, tmp_path, monkeypatch)
+    assert len(names["bank"]) == 100
+    assert (tmp_path / "large" / "bank.safetensors").is_file()
 
 
 def commands(*pages: str) -> list[str]:

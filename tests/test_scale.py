@@ -47,7 +47,9 @@ def test_neighbours_of_an_index_are_those_of_an_exact_search(banks):
         assert other.recall >= 0.95
         assert other.neighbours.dtype == torch.int16, "a small bank is stored as ever"
     assert overlap(exact.views[0].neighbours, found.views[0].neighbours) > 0.9  # of which units are those of candidates
-    assert float((found.views[0].neighbours == torch.arange(len(found))[:, None]).sum()) == 0, "no image is its own neighbour"
+    assert float((found.views[0].neighbours == torch.arange(len(found))[:, None]).sum()) == 0, (
+        "no image is its own neighbour"
+    )
 
 
 def test_an_index_finds_the_same_neighbours_of_the_same_features_wherever_it_is_asked_to_do_better(banks):

@@ -73,7 +73,7 @@ def _weights(k: int, kept: float, novelty: float) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(latents: Tensor, most: int) -> Tensor:
-    """The nearest others of each latent `(N, L)` by cosine, int64 `(N, NEIGHBOURS)`, among so many drawn ones; of few, all in turn."""
+    """The nearest others of each latent `(N, L)` by cosine, among so many drawn ones, int64 `(N, NEIGHBOURS)`; of few, all."""
     count = len(latents)
     if count <= NEIGHBOURS:
         return (torch.arange(NEIGHBOURS) % count).expand(count, -1)

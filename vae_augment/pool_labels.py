@@ -161,7 +161,7 @@ def power_of(scores: Tensor, accuracy: float | None) -> float:
         power = (low * high) ** 0.5
         confidence = float(_rows_of_sum_1(reached.pow(power)).amax(1).mean())
         low, high = (power, high) if confidence < accuracy else (low, power)
-    return (low * high) ** 0.5
+    return float((low * high) ** 0.5)
 
 
 def _positive(scores: Tensor) -> Tensor:

@@ -56,9 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", required=True, metavar="NAME", help="whose VAE draws the bank's images")
     parser.add_argument("--out", required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--size", type=whole, metavar="N", help="at most so many images, spread over all; default: all")
-    parser.add_argument("--features", metavar="NAME", help="also compare by this network, as LatentBank.from_images does")
+    parser.add_argument(
+        "--features", metavar="NAME", help="also compare by this network, as LatentBank.from_images does"
+    )
     parser.add_argument("--root", metavar="DIR", help="where torchvision's data sets are; default $VAE_AUGMENT_DATA")
-    parser.add_argument("--shard-size", type=whole, default=USUAL_BANK, metavar="N", help="images of a shard; default 10000")
+    parser.add_argument(
+        "--shard-size", type=whole, default=USUAL_BANK, metavar="N", help="images of a shard; default 10000"
+    )
     parser.add_argument("--workers", type=whole, metavar="N", help="processes that embed; default one for each core")
 
 
@@ -79,7 +83,10 @@ def run(options: argparse.Namespace) -> None:
         try:
             shards.write(rank, world_size, options.workers)
         except KeyboardInterrupt:
-            print(f"stopped: {len(shards.missing())} of {len(shards)} shards are left. The same command goes on", file=sys.stderr)
+            print(
+                f"stopped: {len(shards.missing())} of {len(shards)} shards are left. The same command goes on",
+                file=sys.stderr,
+            )
             raise
         if rank == 0:
             bank = LatentBank.from_embedded(augment.vae, shards.read(), encoder=encoder)
@@ -118,7 +125,9 @@ class Shards:
     size: int
 
     @classmethod
-    def of(cls, out: Path, images: Images, vae: Codec, encoder: Encoder | None, options: argparse.Namespace) -> "Shards":
+    def of(
+        cls, out: Path, images: Images, vae: Codec, encoder: Encoder | None, options: argparse.Namespace
+    ) -> "Shards":
         """Those of a command. Raises ValueError for fewer than two images."""
         if (count := min(options.size or len(images), len(images))) < 2:
             raise ValueError(f"a bank holds 2 images at least, and {options.source} has {count}: name a folder of more")

@@ -34,7 +34,9 @@ from .weights import Weights, WeightsError
 
 CONFIG, MEASURED, BANK, PIPELINE = "config.json", "vae_augment.json", "bank.safetensors", "model_index.json"
 STEM = "diffusion_pytorch_model"
-FORMAT_VERSION = 3  # of vae_augment.json beside a bank of 32-bit places; 2 with metrics; else 1, which earlier versions read
+FORMAT_VERSION = (
+    3  # of vae_augment.json beside a bank of 32-bit places; 2 with metrics; else 1, which earlier versions read
+)
 MAX_CONFIG_BYTES = 32_000_000  # that of an AutoencoderRAE may list statistics of every value of a latent
 MEASURED_KEYS = {
     "format_version",

@@ -16,9 +16,9 @@ from .views import Extractor, FeatureView, View
 
 __all__ = [
     "CLUSTERED",
+    "EXACT",
     "PHOTOGRAPHS",
     "USUAL_BANK",
-    "EXACT",
     "ClassTexts",
     "EmbedBatch",
     "Extractor",

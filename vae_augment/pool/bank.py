@@ -18,7 +18,7 @@ from ..vae import Codec
 from . import table
 from .embedding import embedded_pool
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
-from .nearest import Search
+from .nearest import USUAL_SEARCH, Search
 from .policy import FitPolicy, weighing_views
 from .query import Query
 from .reading import USUAL_BANK, Pool
@@ -85,13 +85,15 @@ class LatentBank:
         progress: bool | None = None,
         cache: str | os.PathLike[str] | None = None,
         image_key: ImageKey = None,
-        search: Search = Search(),
+        search: Search = USUAL_SEARCH,
     ) -> Self:
         """Make a bank of at most `size` of these images, spread over all of them, without near-duplicates.
 
         It knows which these are, `index`, and their files, `sources`. Up to 32,768 images are compared all with all. More are
         compared by an index of the library faiss, `pip install 'vae-augment[scale]'`, on as many threads as torch may have; how
-        many of the true neighbours it finds is measured, and told to the logger `vae_augment`. See docs/scale.md. Of a clip give some frames, not all: where things move, they are no copies, and still each
+        many of the true neighbours it finds is measured, and told to the logger `vae_augment`. See docs/scale.md.
+
+        Of a clip give some frames, not all: where things move, they are no copies, and still each
         other's nearest neighbours, which pass on no label.
 
         Args:
@@ -145,7 +147,7 @@ class LatentBank:
         *,
         encoder: Encoder | None = None,
         progress: bool | None = None,
-        search: Search = Search(),
+        search: Search = USUAL_SEARCH,
     ) -> Self:
         """Make a bank of images that were embedded elsewhere, a part at a time: `vae_augment.pool.EmbedBatch`, `embed_images`.
 
@@ -188,7 +190,7 @@ class LatentBank:
         return cls(pool.latents, tuple(views), table.policy_of(views), pool.vae.fingerprint(), pool.index, pool.sources)
 
     def with_features(
-        self, features: Tensor | np.ndarray, encoder: Encoder | None = None, search: Search = Search()
+        self, features: Tensor | np.ndarray, encoder: Encoder | None = None, search: Search = USUAL_SEARCH
     ) -> Self:
         """The same bank, whose images are compared by these features, too.
 
@@ -210,7 +212,7 @@ class LatentBank:
 
     @float32_on_cpu()
     def _with_view(
-        self, features: Tensor, encoder: Encoder | None, probe: Tensor | None, search: Search = Search()
+        self, features: Tensor, encoder: Encoder | None, probe: Tensor | None, search: Search = USUAL_SEARCH
     ) -> Self:
         extractor = EncoderFeatures.learn(PRECOMPUTED if encoder is None else encoder.name, features, probe, encoder)
         views = (*self.views, table.encoder_view(extractor, features, search))

@@ -92,12 +92,16 @@ def embedded_pool(vae: Codec, parts: Iterable[Mapping[str, Any]]) -> tuple[Tenso
             if name in part:
                 columns.setdefault(name, []).append(torch.as_tensor(np.asarray(part[name])))
     if not {PIXELS, LATENTS} <= columns.keys():
-        raise ValueError("there are no embedded images: give what embed_images or EmbedBatch returned, a part for each batch")
+        raise ValueError(
+            "there are no embedded images: give what embed_images or EmbedBatch returned, a part for each batch"
+        )
     shapes = {PIXELS: (vae.channels, vae.size, vae.size), LATENTS: tuple(vae.latent_shape)}
     dtypes = {PIXELS: torch.uint8, LATENTS: torch.float16, FEATURES: torch.float16}
     tables = {}
     for name in list(columns):
-        tables[name] = torch.cat([part.to(dtypes[name]) for part in columns.pop(name)])  # one at a time: a pool may be large
+        tables[name] = torch.cat(
+            [part.to(dtypes[name]) for part in columns.pop(name)]
+        )  # one at a time: a pool may be large
     if len({len(table) for table in tables.values()}) != 1:
         raise ValueError(f"parts have different columns: {', '.join(f'{k} {len(v)}' for k, v in tables.items())} rows")
     try:

@@ -37,11 +37,13 @@ def hog(x: Tensor) -> Tensor:
 
 
 def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Sobel's, to the right and down, of grey images: `(S, S, B)`, the batch last, so that each step is over all images at once."""
+    """Sobel's, to the right and down, of grey images: `(S, S, B)`, so that a step is over all images at once."""
     grey = x.mean(1).permute(1, 2, 0).contiguous()
     grey = torch.cat([grey[:1], grey, grey[-1:]])
     grey = torch.cat([grey[:, :1], grey, grey[:, -1:]], dim=1)
     a, b, c = grey[:-2], grey[1:-1], grey[2:]
     right = (a[:, 2:] - a[:, :-2]).sub_(b[:, :-2], alpha=2).add_(b[:, 2:], alpha=2).sub_(c[:, :-2]).add_(c[:, 2:])
-    down = (-a[:, :-2]).sub_(a[:, 1:-1], alpha=2).sub_(a[:, 2:]).add_(c[:, :-2]).add_(c[:, 1:-1], alpha=2).add_(c[:, 2:])
+    down = (
+        (-a[:, :-2]).sub_(a[:, 1:-1], alpha=2).sub_(a[:, 2:]).add_(c[:, :-2]).add_(c[:, 1:-1], alpha=2).add_(c[:, 2:])
+    )
     return right.div_(8), down.div_(8)

@@ -11,7 +11,7 @@ from ..numerics import in_threads
 from ..progress import progress
 from ..vae import Codec
 from .hog import hog
-from .nearest import EXACT, PART, Search
+from .nearest import EXACT, PART, USUAL_SEARCH, Search
 from .perturbations import perturbations
 from .perturbed_search import PerturbedSearch, nearest_of_lists, perturbed_features
 
@@ -20,7 +20,11 @@ QUERY_CHUNK = 50  # new images at a time: a fit takes less than 50 MB
 NEIGHBOURS = 13  # more make a bank larger and labels hardly truer
 CANDIDATES = 100  # by weighted cosine, of which an image's neighbours are chosen
 UNIT_NEIGHBOUR = 8  # the neighbour whose distance is the unit of an image's other distances
-FIRST, WALKED, STEPS = 64, 12, 3  # of a large pool: the nearest by latents, from how many of which a query walks on, and how far
+FIRST, WALKED, STEPS = (
+    64,
+    12,
+    3,
+)  # of a large pool: the nearest by latents, from how many of which a query walks on, and how far
 UNITS_OF = 1000  # images of a large pool, whose mean distance is a unit
 
 
@@ -81,7 +85,10 @@ class LatentHogView:
         """Distances between latents of an image and its first neighbour."""
         pool = self.features
         first = self.neighbours[:, 0].split(PART)
-        parts = [(part.float() - pool[near.long()].float()).norm(dim=1) for part, near in zip(pool.split(PART), first, strict=True)]
+        parts = [
+            (part.float() - pool[near.long()].float()).norm(dim=1)
+            for part, near in zip(pool.split(PART), first, strict=True)
+        ]
         distances = torch.cat(parts)
         return distances[distances > least]
 
@@ -125,7 +132,10 @@ class LatentHogView:
         """Mean distances by latents and by HOG from some images of a large pool to their eighth neighbours, `(2,)`."""
         some = spread_places(len(self.latents), UNITS_OF)
         eighth = self.neighbours[some, :UNIT_NEIGHBOUR][:, -1].long()
-        seen = [(normalize(of.float().flatten(1)), self._hogs(vae, of).float()) for of in (self.latents[some], self.latents[eighth])]
+        seen = [
+            (normalize(of.float().flatten(1)), self._hogs(vae, of).float())
+            for of in (self.latents[some], self.latents[eighth])
+        ]
         return torch.stack([(1 - (a * b).sum(1)).mean() for a, b in zip(*seen, strict=True)]).clamp_min(1e-6)
 
     @staticmethod
@@ -141,7 +151,7 @@ class LatentHogView:
 
 @torch.no_grad()
 def latent_hog_neighbours(
-    vae: Codec, images: Tensor, latents: Tensor, how: Search = Search()
+    vae: Codec, images: Tensor, latents: Tensor, how: Search = USUAL_SEARCH
 ) -> tuple[Tensor, float]:
     """For each image of a pool the others whose latents and HOG are both near, the nearest first: int64 `(N, k)`.
 
@@ -179,7 +189,9 @@ def _found_by_index(vae: Codec, images: Tensor, latents: Tensor, how: Search) ->
     probes, recall = pool.fewest_probes(how)
     parts = torch.arange(len(images)).split(QUERY_CHUNK)
     compared = in_threads(lambda part: pool.compare(part, probes), parts)
-    found: list[Tensor] | None = None  # one tensor for each that a part has: of many small ones memory would be in pieces
+    found: list[Tensor] | None = (
+        None  # one tensor for each that a part has: of many small ones memory would be in pieces
+    )
     for part, results in zip(parts, progress(compared, "compare by latents and HOG", len(parts)), strict=True):
         found = found or [torch.empty(len(images), *result.shape[1:], dtype=result.dtype) for result in results]
         for whole, result in zip(found, results, strict=True):

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from ..images import as_floats
 from ..numerics import in_one, in_threads
 from ..progress import progress
-from .nearest import Index, Search
+from .nearest import USUAL_SEARCH, Index, Search
 
 CHUNK = 500  # images at a time
 # RMS difference of pixels below which two images are near-duplicates, as a part of that of two random images. A JPEG of
@@ -21,7 +21,7 @@ FOUND, PROBES = 8, 4  # of a large pool: the nearest that are compared, and list
 
 
 @torch.no_grad()
-def drop_near_duplicates(images: Tensor, how: Search = Search()) -> Tensor:
+def drop_near_duplicates(images: Tensor, how: Search = USUAL_SEARCH) -> Tensor:
     """Places of the images that are no near-duplicate of an earlier one, int64, ascending.
 
     Copies are one another's nearest neighbours and pass no label on, so that a pool full of them is hardly labelled.

@@ -51,13 +51,16 @@ class Search:
             raise ValueError(f"a search needs exact >= 2, least_recall in (0, 1] and asked >= 1, got {self}")
 
 
+USUAL_SEARCH = Search()
+
+
 def as_places(places: Tensor, count: int) -> Tensor:
     """Places in a pool of so many images, as they are stored: int16 up to 32,768 images, else int32."""
     return places.short() if count <= EXACT else places.int()
 
 
 def nearest_by_cosine(features: Tensor, pool: Tensor, k: int) -> Tensor:
-    """Features `(M, D)` -> the k of a pool `(N, D)` at the smallest angle, the nearest first: int64 `(M, k)`. No index is used."""
+    """Features `(M, D)` -> the k of a pool `(N, D)` at the smallest angle, the nearest first: int64 `(M, k)`; exact."""
     parts = [features.split(CHUNK), pool.split(PART)]
     cosines, places = [], []
     for number, known in enumerate(parts[1]):

@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpo
 from ..images import as_floats, spread_places
 from ..numerics import in_one, in_threads
 from ..progress import progress
-from .nearest import Search
+from .nearest import USUAL_SEARCH, Search
 
 SIDE = 32  # pixels to which images are resized
 PATCH = 8  # pixels a side
@@ -80,7 +80,7 @@ class PatchFeatures:
     @classmethod
     @torch.no_grad()
     def learn(
-        cls, images: Tensor, dimensions: int = MOST_DIMENSIONS, how: Search = Search()
+        cls, images: Tensor, dimensions: int = MOST_DIMENSIONS, how: Search = USUAL_SEARCH
     ) -> tuple[Self, Tensor]:
         """Learn from a pool's images `(N, C, S, S)`, uint8 or floats in [0, 1]; of a large pool from some, spread over it.
 

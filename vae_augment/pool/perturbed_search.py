@@ -1,4 +1,4 @@
-"""Neighbours by latents and HOG in a large pool: an index finds candidates, which are compared under perturbations as in a small one."""
+"""Neighbours by latents and HOG in a large pool: candidates of an index, compared under perturbations as in a small one."""
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ def weighted(cosines: Tensor) -> Tensor:
 
 
 def nearest_of_lists(found: Tensor, far: Tensor, places: Tensor, most: int) -> Tensor:
-    """Places found by several searches, `(B, n)`, and how far they are -> the nearest of them, each once: `(B, m)`, -1 for none."""
+    """Places found by several searches, `(B, n)`, and how far they are -> the nearest, each once: `(B, m)`, -1 for none."""
     far, order = far.sort(dim=1)
     found, by_place = found.gather(1, order).sort(dim=1, stable=True)
     far = far.gather(1, by_place)

@@ -21,7 +21,7 @@ from ..numerics import evaluating, in_one, in_threads
 from ..progress import progress
 from ..vae import Codec, check_codec
 from .near_duplicates import drop_near_duplicates
-from .nearest import Search, import_faiss
+from .nearest import USUAL_SEARCH, Search, import_faiss
 
 USUAL_BANK = 10_000  # images
 CHUNK = 500  # images at a time
@@ -47,11 +47,11 @@ class Pool:
     latents: Tensor
     index: Tensor
     sources: tuple[str, ...] | None = None
-    how: Search = Search()
+    how: Search = USUAL_SEARCH
 
     @classmethod
     @torch.no_grad()
-    def read(cls, vae: Codec, images: Any, size: int, image_key: ImageKey = None, how: Search = Search()) -> Self:
+    def read(cls, vae: Codec, images: Any, size: int, image_key: ImageKey = None, how: Search = USUAL_SEARCH) -> Self:
         """Read at most `size` images, spread over all, and encode those that are no near-duplicates.
 
         Of a large pool means are float16, too, and images are bytes: there is no second copy.
@@ -71,10 +71,9 @@ class Pool:
                 means = encoded(vae, chosen)
         return cls(vae, chosen, means, means.half(), index.int(), _sources(images, index), how)
 
-
     @classmethod
     @torch.no_grad()
-    def of_embedded(cls, vae: Codec, images: Tensor, latents: Tensor, how: Search = Search()) -> Self:
+    def of_embedded(cls, vae: Codec, images: Tensor, latents: Tensor, how: Search = USUAL_SEARCH) -> Self:
         """Of images that were read and encoded before, uint8 and float16, those that are no near-duplicates.
 
         Raises:

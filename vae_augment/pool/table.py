@@ -15,7 +15,7 @@ from torch import Tensor
 from ..vae import Codec
 from .encoder_features import EncoderFeatures, encoder_of
 from .latent_hog import LatentHogView, latent_hog_neighbours
-from .nearest import PART, Search, as_places
+from .nearest import PART, USUAL_SEARCH, Search, as_places
 from .patch_features import PatchFeatures
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, weighing_views
 from .reading import Pool
@@ -202,7 +202,7 @@ def kind_of(view: View) -> ViewKind | None:
     return next((kind for kind in VIEWS if kind.name == view.name and kind is not ENCODER), None)
 
 
-def encoder_view(extractor: EncoderFeatures, embedded: Tensor, how: Search = Search()) -> View:
+def encoder_view(extractor: EncoderFeatures, embedded: Tensor, how: Search = USUAL_SEARCH) -> View:
     """The view of a pool whose images have these features of an encoder, float16 or float32 `(N, D)`."""
     features = torch.cat([extractor.projected(part.float()).half() for part in embedded.split(PART)])
     return FeatureView.of_pool(extractor.name, ENCODER.weight, extractor, features, ENCODER_NEIGHBOURS, how)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..vae import Codec
-from .nearest import PART, Search, as_places, nearest_by_cosine, neighbours_by_cosine, without_own
+from .nearest import PART, USUAL_SEARCH, Search, as_places, nearest_by_cosine, neighbours_by_cosine, without_own
 
 REFERENCE_IMAGES = 1000  # of a pool, whose distances to their nearest stand for all of them
 
@@ -86,7 +86,7 @@ class FeatureView:
     @classmethod
     @torch.no_grad()
     def of_pool(
-        cls, name: str, weight: float, extractor: Extractor, features: Tensor, k: int, how: Search = Search()
+        cls, name: str, weight: float, extractor: Extractor, features: Tensor, k: int, how: Search = USUAL_SEARCH
     ) -> Self:
         """Make the view of a pool whose images have these features `(N, D)`, with k neighbours each, or fewer if it is small.
 
