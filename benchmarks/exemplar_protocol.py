@@ -128,7 +128,7 @@ def jitters(vae: VAE, images: Tensor, labels: Tensor, jitter: Jitter, device: to
         near = torch.empty(len(images), jitter.neighbours, dtype=torch.int64)
         for own in ((labels == c).nonzero()[:, 0] for c in range(10)):
             latents = Whitened(vae).unwhiten(mean[own])
-            near[own] = own[latent_hog_neighbours(vae, images[own], latents)[:, : jitter.neighbours]]
+            near[own] = own[latent_hog_neighbours(vae, images[own], latents)[0][:, : jitter.neighbours]]
         ends += mean[near].unbind(1)
     toward = torch.stack([(end - mean).half() for end in ends], 1).to(device)  # (N, directions, L)
     fused, count = FusedVAE(vae).to(device), toward.shape[1]

@@ -33,11 +33,10 @@ def test_the_index_follows_what_size_and_copies_left_out(vae):
     small = LatentBank.from_images(vae, list(POOL), size=10)
     assert (small.index * 10 // len(POOL)).tolist() == list(range(10))  # one of each tenth
     assert len(LatentBank.from_images(vae, POOL, size=32_768)) == len(POOL) - 1
-    with pytest.raises(TypeError, match=r"size of a bank must be an integer from 2 to 32768, got 2\.5"):
+    with pytest.raises(TypeError, match=r"size of a bank must be an integer of at least 2, got 2\.5"):
         LatentBank.from_images(vae, POOL, size=2.5)
-    for size in (1, 32_769):
-        with pytest.raises(ValueError, match=f"from 2 to 32768 images, got size={size}"):
-            LatentBank.from_images(vae, POOL, size=size)
+    with pytest.raises(ValueError, match="2 images at least, got size=1"):
+        LatentBank.from_images(vae, POOL, size=1)
 
 
 def test_a_bank_meets_all_kinds_of_images_that_take_turns(vae):

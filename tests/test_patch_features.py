@@ -177,7 +177,7 @@ def test_a_bank_of_an_earlier_version_has_one_view_and_still_fits(flat, tmp_path
 def test_a_second_graph_that_does_not_fit_is_refused(flat, tmp_path):
     vae, bank = flat
     second = bank.views[1].neighbours
-    wrong = {"outside": second + 500, "must be int16": second[:-1], "got torch.float32": second.float()}
+    wrong = {"outside": second + 500, "must be int16 or int32": second[:-1], "got torch.float32": second.float()}
     for message, graph in wrong.items():
         hub.save(tmp_path, hub.Weights(vae, bank), "card")
         refused(tmp_path, message, texture_neighbours=graph)

@@ -15,13 +15,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.conftest import IMAGES
 
 ROOT = Path(__file__).parent.parent
-README, TRAINING, BENCHMARKS, DESIGN, QUICKSTART, REPORT = (
+README, TRAINING, BENCHMARKS, DESIGN, QUICKSTART, REPORT, SCALE = (
     "README.md",
     "docs/training.md",
     "docs/benchmarks.md",
     "docs/design.md",
     "docs/quickstart.md",
     "docs/report.md",
+    "docs/scale.md",
 )
 PAGES = [
     README,
@@ -35,6 +36,7 @@ GENERATED = {  # by the site, tests/test_site.py follows its links
 }
 OTHERS = {  # tests that run the code of a page, where it needs what these prepare
     "docs/training.md": "below",
+    "docs/scale.md": "below",
     "docs/synthetic.md": "test_generate.py",
     "docs/preview.md": "test_preview.py",
     "docs/report.md": "test_report_page.py",
@@ -88,6 +90,13 @@ def test_python_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
 
 def test_python_blocks_of_the_training_page_run_beside_a_run(beside_a_run, monkeypatch):
     assert "runs/sample" in repr(python_blocks(TRAINING, beside_a_run, monkeypatch)["augment"])
+
+
+def test_python_blocks_of_the_page_on_scale_run(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    names = python_blocks(SCALE, tmp_path, monkeypatch)
+    assert len(names["bank"]) == 100
+    assert (tmp_path / "large" / "bank.safetensors").is_file()
 
 
 def commands(*pages: str) -> list[str]:

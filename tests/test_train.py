@@ -163,7 +163,7 @@ def test_print_config_lists_every_field_and_flags_win(trained, tmp_path):
     [
         (["mnits"], "Did you mean 'mnist'?"),
         (["sample", "--batch-size", "5"], "Did you mean 'batch_size'?"),
-        (["sample", "--bank_size", "40000"], "from 2 to 32768"),
+        (["sample", "--bank_size", "1"], "0 or at least 2"),
         (["sample", "--device", "cudaa"], "cudaa"),
         (["sample", "--device", "cuda:99"], "no device cuda:99 here"),
         (["sample", "--stepz", "5"], "Did you mean 'steps'?"),

@@ -7,7 +7,6 @@ import torch
 
 from vae_augment import VAEConfig
 from vae_augment.images import Look
-from vae_augment.pool import LARGEST_BANK
 
 RECIPE_FILE = "training.yaml"  # the recipe of a run, in its folder
 
@@ -77,8 +76,8 @@ class Recipe:
             )
         if not -(2**63) <= self.seed < 2**64:  # torch's range
             raise ValueError(f"seed must be from -2**63 to 2**64 - 1, got {self.seed}")
-        if self.bank_size != 0 and not 2 <= self.bank_size <= LARGEST_BANK:
-            raise ValueError(f"bank_size must be 0 or from 2 to {LARGEST_BANK}, got {self.bank_size}")
+        if self.bank_size < 0 or self.bank_size == 1:
+            raise ValueError(f"bank_size must be 0 or at least 2, got {self.bank_size}")
         if self.device != "auto" and _device_type(self.device) not in ("cpu", "cuda", "mps"):
             raise ValueError(f"device must be auto, cpu, cuda or mps, got {self.device!r}")
         if not 0 <= self.ema < 1:

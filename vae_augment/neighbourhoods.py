@@ -7,11 +7,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from .numerics import float32_on_cpu
+from .numerics import float32_on_cpu, in_threads
 
 USUAL_NOVELTY = 0.85  # chosen on validation, see docs/benchmarks.md
 NEIGHBOURS = 10
 LARGEST_WORK = 2e10  # multiplications of a search, about a second: in larger groups neighbours are sought among some
+LARGEST_PAIRS = 1e9  # compared in all groups together, some ten seconds
 CHUNK = 1024  # latents compared at a time
 
 
@@ -35,7 +36,8 @@ class Neighbourhoods:
         self._shape = latents.shape[1:]
         self._latents = latents.flatten(1)  # no copy of them: a fit is sent to workers
         starts = [0, *ends[:-1].tolist()]
-        groups = [_neighbours(self._latents[a:b].float()) + a for a, b in zip(starts, ends.tolist(), strict=True)]
+        spans, most = list(zip(starts, ends.tolist(), strict=True)), int(LARGEST_PAIRS / max(1, len(latents)))
+        groups = list(in_threads(lambda span: _neighbours(self._latents[slice(*span)].float(), most) + span[0], spans))
         itself = torch.arange(len(latents))[:, None]
         self._around = torch.cat([itself, torch.cat(groups)], 1).int()  # (N, 1 + k), places
 
@@ -62,14 +64,14 @@ def _weights(k: int, novelty: float) -> tuple[Tensor, Tensor]:
     return itself, novelty / math.sqrt(k) * of_eps
 
 
-def _neighbours(latents: Tensor) -> Tensor:
-    """The nearest others of each latent `(N, L)` by cosine, int64 `(N, NEIGHBOURS)`; of few, all in turn."""
+def _neighbours(latents: Tensor, most: int) -> Tensor:
+    """The nearest others of each latent `(N, L)` by cosine, among so many drawn ones, int64 `(N, NEIGHBOURS)`; of few, all."""
     count = len(latents)
     if count <= NEIGHBOURS:
         return (torch.arange(NEIGHBOURS) % count).expand(count, -1)
     directions = normalize(latents)
     # drawn, and not each second or third: what is periodic would lose a part
-    candidates = max(NEIGHBOURS + 1, int(LARGEST_WORK / latents.numel()))
+    candidates = max(NEIGHBOURS + 1, min(most, int(LARGEST_WORK / latents.numel())))
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:candidates].sort().values
     found = []
     for start in range(0, count, CHUNK):

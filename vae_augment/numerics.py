@@ -1,12 +1,23 @@
 """What is computed once, as a fit or a bank, comes out the same whatever its user has set for training."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
 
 CPU = torch.device("cpu")
+AHEAD = 8  # parts that wait for their turn, or to be taken
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_of_user: ContextVar[int | None] = ContextVar("vae_augment_threads", default=None)
 
 
 @contextlib.contextmanager
@@ -24,12 +35,58 @@ def float32_on_cpu() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if (threads := torch.get_num_threads()) > 1:  # never raised in a forked worker, which has one: it would hang
             stack.callback(torch.set_num_threads, threads)
+            stack.callback(_of_user.reset, _of_user.set(threads))
             torch.set_num_threads(1)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
         if torch.get_default_device() != CPU:  # else it would only slow each operation down
             stack.enter_context(CPU)
         yield
+
+
+def in_threads(work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
+    """What `work` makes of each part, in their order, on as many threads as the user lets torch have; a worker has one.
+
+    Each thread computes as in `float32_on_cpu`, so that a part comes out the same however many there are.
+
+    Example:
+        >>> list(in_threads(lambda part: part.sum().item(), torch.arange(6).split(2)))
+        [1, 5, 9]
+    """
+    threads = 1 if get_worker_info() is not None else _of_user.get() or torch.get_num_threads()
+    if threads < 2 or len(parts) < 2:
+        yield from map(float32_on_cpu()(work), parts)
+        return
+
+    def alone(part: T) -> R:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), CPU:  # which each thread has of its own
+            return work(part)
+
+    with float32_on_cpu(), ThreadPoolExecutor(threads) as pool:
+        waiting = deque(pool.submit(alone, part) for part in parts[:AHEAD])
+        for part in parts[AHEAD:]:
+            yield waiting.popleft().result()
+            waiting.append(pool.submit(alone, part))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def in_one(parts: Iterable[Tensor], count: int) -> Tensor:
+    """Parts, one after the other, as one tensor of so many rows: with no second copy, as `torch.cat` of many parts takes.
+
+    Example:
+        >>> in_one(torch.arange(6).split(4), 6)
+        tensor([0, 1, 2, 3, 4, 5])
+    """
+    whole, start = None, 0
+    for part in parts:
+        if whole is None:
+            whole = torch.empty(count, *part.shape[1:], dtype=part.dtype)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    if whole is None or start != count:
+        raise ValueError(f"parts have {start} rows, expected {count}")
+    return whole
 
 
 @contextlib.contextmanager

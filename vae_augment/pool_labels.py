@@ -7,9 +7,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .images import spread_places
+
 UNREACHED = -1  # the class of an image that no label reached
 USUAL_POWER = 3.0  # that makes distributions of scores, where no accuracy is known
 LARGEST_POWER = 16.0
+CHUNK = 65_536  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +136,7 @@ class Spread:
 
 
 def distribution_of(scores: Tensor, accuracy: float | None) -> Tensor:
-    """Scores, some of which may be below 0 -> rows that sum to 1, or are 0 where no score is above it.
+    """Scores, some of which may be below 0 -> float16 rows that sum to 1, or are 0 where no score is above it.
 
     Labels that have travelled far are mixed with those of all classes: the scores know which class is likeliest, and not how
     likely. So they are raised to the power at which the mean confidence is the accuracy that cross-validation found, as
@@ -143,16 +146,27 @@ def distribution_of(scores: Tensor, accuracy: float | None) -> Tensor:
         scores: float32 `(N, C)`.
         accuracy: in [0, 1]; None: unknown.
     """
-    positive = scores.clamp_min(0) / scores.amax(1, keepdim=True).clamp_min(1e-12)
-    is_reached = scores.amax(1) > 0
-    if accuracy is None or not is_reached.any():
-        return _rows_of_sum_1(positive.pow(USUAL_POWER))
+    power = power_of(scores, accuracy)
+    return torch.cat([_rows_of_sum_1(_positive(part).pow(power)).half() for part in scores.split(CHUNK)])
+
+
+def power_of(scores: Tensor, accuracy: float | None) -> float:
+    """The power that makes distributions of scores; of a large pool some images say it."""
+    positive = _positive(scores if len(scores) <= CHUNK else scores[spread_places(len(scores), CHUNK)])
+    reached = positive[positive.amax(1) > 0]
+    if accuracy is None or not len(reached):
+        return USUAL_POWER
     low, high = 1 / LARGEST_POWER, LARGEST_POWER
     for _ in range(12):
         power = (low * high) ** 0.5
-        confidence = float(_rows_of_sum_1(positive[is_reached].pow(power)).amax(1).mean())
+        confidence = float(_rows_of_sum_1(reached.pow(power)).amax(1).mean())
         low, high = (power, high) if confidence < accuracy else (low, power)
-    return _rows_of_sum_1(positive.pow((low * high) ** 0.5))
+    return float((low * high) ** 0.5)
+
+
+def _positive(scores: Tensor) -> Tensor:
+    """Scores as parts of the largest of each row, those below 0 as 0."""
+    return scores.clamp_min(0) / scores.amax(1, keepdim=True).clamp_min(1e-12)
 
 
 def _rows_of_sum_1(rows: Tensor) -> Tensor:

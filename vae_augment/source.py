@@ -89,6 +89,80 @@ def open_source(source: str, root: str | os.PathLike[str] | None = None, *, test
     )
 
 
+SHARDS = {".parquet": "parquet", ".tar": "webdataset"}  # ends of names, and what `datasets` calls such files
+
+
+class Images(Dataset[Image]):
+    """Images that are read one by one, as they are to be seen, whatever their labels.
+
+    Args:
+        name: what a card may call them: no path of this machine.
+        count: how many there are.
+        opened: opens the image of an index.
+    """
+
+    def __init__(self, name: str, count: int, opened: Callable[[int], Image]) -> None:
+        self.name, self._count, self._opened = name, count, opened
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Image:
+        return as_seen(self._opened(range(self._count)[index]))
+
+
+def open_images(source: str, root: str | os.PathLike[str] | None = None) -> Images:
+    """Open images, labelled or not, by their name: those to train on, where the source has others.
+
+    Args:
+        source: as of `open_source`; also a folder of images in any folders, or of parquet files or webdataset tars, or one such
+            file (`pip install 'vae-augment[hf]'`).
+        root: as of `open_source`.
+
+    Raises:
+        FileNotFoundError: there is no such folder, file or data set.
+        ValueError: it has no images; a library is missing.
+
+    Example:
+        >>> images = open_images("sample")
+        >>> len(images), images[0].size
+        (500, (28, 28))
+    """
+    if source.startswith("hf:"):
+        name = source.removeprefix("hf:")
+        dataset, column, _ = hugging_face.open_dataset(name)
+        return Images(_title(name), len(dataset), hugging_face.row_opener(dataset, column))
+    path = Path(os.path.expanduser(source.removeprefix("folder:")))
+    if path.is_dir() or source.startswith("folder:") or path.suffix in SHARDS:
+        return _shards(path) or _any_folder(path)
+    labelled = open_source(source, root)
+    return Images(labelled.name, len(labelled), partial(_image_of, labelled))
+
+
+def _shards(path: Path) -> Images | None:
+    """The images in a parquet file or a tar, or in those of a folder; None of other folders."""
+    for suffix, kind in SHARDS.items():
+        shards = sorted(path.rglob(f"*{suffix}")) if path.is_dir() else [path] if path.suffix == suffix else []
+        if shards:
+            if not shards[0].is_file():
+                raise FileNotFoundError(f"there is no file {shards[0]}: write a folder, or a file that is there")
+            dataset, column = hugging_face.open_shards(kind, shards)
+            return Images(_title(str(path)), len(dataset), hugging_face.row_opener(dataset, column))
+    return None
+
+
+def _any_folder(folder: Path) -> Images:
+    found = files.find_images(folder)
+    held_out = set(files.labels_and_held_out(found, folder)[1])
+    chosen = [file for i, file in enumerate(found) if i not in held_out]
+    return Images(_title(str(folder)), len(chosen), partial(open_whole, chosen))
+
+
+def _title(name: str) -> str:
+    """Of a path its last name."""
+    return os.path.basename(os.path.abspath(name)) if Path(name).exists() else name
+
+
 def _sample(test: bool) -> LabelledImages:
     if test:
         raise ValueError("sample has no images that are held out: name a data set that has")
@@ -155,5 +229,4 @@ def _hugging_face(name: str, test: bool) -> LabelledImages:
     if label_column is None:
         raise ValueError(f"{name!r} has no column of class labels: cast one with `cast_column(NAME, ClassLabel(...))`")
     opened, feature = hugging_face.row_opener(dataset, column), dataset.features[label_column]
-    title = os.path.basename(os.path.abspath(name)) if Path(name).exists() else name
-    return LabelledImages(title, opened, dataset[label_column][:], feature.names)
+    return LabelledImages(_title(name), opened, dataset[label_column][:], feature.names)

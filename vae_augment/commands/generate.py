@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True
     )
     amount.add_argument(
-        "--count", type=_whole, metavar="N", help="so many in all, of each class as large a part as it has of SOURCE"
+        "--count", type=whole, metavar="N", help="so many in all, of each class as large a part as it has of SOURCE"
     )
     amount.add_argument(
         "--ratio", type=_ratio, metavar="R", help="so many for each real image: 0.5; or auto, as your labels say"
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     amount.add_argument(
         "--per-class",
-        type=_whole,
+        type=whole,
         metavar="N",
         help="so many that each class has N, real ones counted, the smallest first; a class with more gets none",
     )
@@ -90,16 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--include-real", action="store_true", help="write the images of SOURCE, too")
     parser.add_argument("--format", choices=list(FORMATS), default="imagefolder", help="default imagefolder")
     parser.add_argument(
-        "--shard-size", type=_whole, metavar="N", help="most images of a file; default 1024, fewer of large ones"
+        "--shard-size", type=whole, metavar="N", help="most images of a file; default 1024, fewer of large ones"
     )
-    parser.add_argument("--workers", type=_whole, metavar="N", help="processes; default one for each core")
+    parser.add_argument("--workers", type=whole, metavar="N", help="processes; default one for each core")
 
 
 def run(options: argparse.Namespace) -> None:
     with plain_warnings():
         started = time.monotonic()
         with usage():
-            rank, world_size = _process()
+            rank, world_size = process()
             out = Path(options.out).expanduser()
             FORMATS[options.format].check()
             claim(out, command(options))  # what can be told soon is told before a fit
@@ -219,7 +219,7 @@ def command(options: argparse.Namespace) -> str:
     words = [
         "vae-augment",
         "generate",
-        _last_name(options.source),
+        last_name(options.source),
         "--out",
         Path(options.out).expanduser().absolute().name,
     ]
@@ -228,20 +228,20 @@ def command(options: argparse.Namespace) -> str:
             continue
         if isinstance(value, dict):
             value = ",".join(f"{key}={count}" for key, count in value.items())
-        words += [f"--{name.replace('_', '-')}", _last_name(value) if name == "weights" else str(value)]
+        words += [f"--{name.replace('_', '-')}", last_name(value) if name == "weights" else str(value)]
     words += ["--include-real"] if options.include_real else []
     words += ["--format", options.format] if options.format != "imagefolder" else []
     return shlex.join(words)
 
 
-def _last_name(name: str) -> str:
+def last_name(name: str) -> str:
     """Of a folder its last name: where it lies is nobody's business."""
     prefix = next((kind for kind in ("hf:", "folder:") if name.startswith(kind)), "")
     path = Path(name.removeprefix(prefix)).expanduser()
     return prefix + path.absolute().name if path.exists() or path.is_absolute() else name
 
 
-def _process() -> tuple[int, int]:
+def process() -> tuple[int, int]:
     """Which process this is, and of how many, as torchrun says."""
     given = [text for name in ("RANK", "WORLD_SIZE") if (text := os.environ.get(name)) is not None]
     if len(given) < 2:
@@ -265,7 +265,7 @@ def _tell(writer: Writer, seconds: float) -> None:
     show(f"{writer.folder}: {what}, in {seconds:.1f} s. README.md says how to read them")
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) <= MOST_IMAGES:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST_IMAGES}: write one, as 500")
     return int(text)

@@ -3,11 +3,12 @@
 from .contents import Contents, Making, Shard
 from .labels import Classes
 from .saving import MOST_IMAGES, Saving, identity_of
-from .writer import FORMATS, Maker, Writer, claim
+from .writer import FORMATS, PLAN, Maker, Writer, claim, usable_cores
 
 __all__ = [
     "FORMATS",
     "MOST_IMAGES",
+    "PLAN",
     "Classes",
     "Contents",
     "Maker",
@@ -17,4 +18,5 @@ __all__ = [
     "Writer",
     "claim",
     "identity_of",
+    "usable_cores",
 ]

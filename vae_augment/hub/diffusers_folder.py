@@ -23,7 +23,7 @@ from torch import Tensor
 from ..atomic import atomic_write
 from ..autoencoders import DiffusersCodec, Statistics, build_network, check_config, shipped_images
 from ..jitter import Noise
-from ..pool import bank_texts, bank_to_tensors
+from ..pool import EXACT, bank_texts, bank_to_tensors
 from ..strength import gain_name, solve_gain_soon
 from ..vae import Whitened, check_codec
 from .format import MAX_JSON_BYTES, _read_bank, config_checksum
@@ -34,7 +34,9 @@ from .weights import Weights, WeightsError
 
 CONFIG, MEASURED, BANK, PIPELINE = "config.json", "vae_augment.json", "bank.safetensors", "model_index.json"
 STEM = "diffusion_pytorch_model"
-FORMAT_VERSION = 2  # of vae_augment.json with metrics; without them 1, so that earlier versions read it
+FORMAT_VERSION = (
+    3  # of vae_augment.json beside a bank of 32-bit places; 2 with metrics; else 1, which earlier versions read
+)
 MAX_CONFIG_BYTES = 32_000_000  # that of an AutoencoderRAE may list statistics of every value of a latent
 MEASURED_KEYS = {
     "format_version",
@@ -164,14 +166,15 @@ def save_diffusers_folder(folder: Path, weights: Weights) -> None:
     if weights.bank is not None:
         bank = {name: value.detach().cpu().contiguous() for name, value in bank_to_tensors(weights.bank).items()}
         contents[BANK] = safetensors.torch.save(bank, metadata=bank_texts(weights.bank) or {"format": "pt"})
+    large = weights.bank is not None and len(weights.bank) > EXACT
     measured: dict[str, Any] = {
-        "format_version": FORMAT_VERSION if weights.metrics else 1,
+        "format_version": 3 if large else 2 if weights.metrics else 1,
         "size": codec.size,
         "calibrated_on": codec.statistics.images,
         "latent_mean": codec.latent_mean.flatten().tolist(),
         "latent_std": codec.latent_std.flatten().tolist(),
         "gains": dict(weights.gains),
-        **({"metrics": dict(weights.metrics)} if weights.metrics else {}),
+        **({"metrics": dict(weights.metrics)} if large or weights.metrics else {}),
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     }
     measured["sha256"][MEASURED] = config_checksum({**measured, "sha256": dict(measured["sha256"])})

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..atomic import atomic_write
-from ..pool import LARGEST_BANK, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
+from ..pool import EXACT, LatentBank, bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from ..prior import Mixture
 from ..vae import VAE, VAEConfig
 from .printable import shown
@@ -31,7 +31,7 @@ from .reading import read_regular
 from .tensor_file import open_tensors
 from .weights import Weights, WeightsError
 
-FORMAT_VERSION = 2  # of banks with the view of an encoder; of all others 1, so that earlier versions read them
+FORMAT_VERSION = 3  # see `_version`
 FILES = ("config.json", "model.safetensors", "bank.safetensors", "prior.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
 MAX_JSON_BYTES = 1_000_000  # of config.json
@@ -109,7 +109,7 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
     if weights.prior is not None:
         contents["prior.safetensors"] = _prior_content(weights.prior)
     config = {
-        "format_version": 1 if weights.bank is None or weights.bank.encoder is None else FORMAT_VERSION,
+        "format_version": _version(weights.bank),
         "vae": weights.vae.config.to_dict(),
         "gains": dict(weights.gains),
         "pool": dict(weights.provenance),
@@ -129,6 +129,13 @@ def save_folder(folder: Path, weights: Weights, card: str) -> None:
         atomic_write(folder / name, content)
     for name in set(FILES) - set(contents):  # of the weights that were here before
         (folder / name).unlink(missing_ok=True)
+
+
+def _version(bank: LatentBank | None) -> int:
+    """3 of a bank whose places take 32 bits, 2 of one with the view of an encoder; else 1, so that earlier versions read it."""
+    if bank is not None and len(bank) > EXACT:
+        return 3
+    return 1 if bank is None or bank.encoder is None else 2
 
 
 def _config_text(config: Mapping[str, Any]) -> bytes:
@@ -267,5 +274,5 @@ def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]], expected: S
     for key, shape in shapes.items():
         wanted = expected[key]
         fits = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
-        if not fits or (wanted[:1] == (None,) and shape[0] > LARGEST_BANK):
+        if not fits:
             raise WeightsError(f"{path}: {key} has shape {shape}, config.json asks for {wanted}")

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face Hub, or folders in its format, read with the library `datasets`."""
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,27 @@ def open_dataset(name: str, *, test: bool = False) -> tuple[Any, str, str | None
         raise _no_images(name, dataset.features)
     labels = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)]
     return dataset, images[0], labels[0] if labels else None
+
+
+def open_shards(kind: str, paths: Sequence[Path]) -> tuple[Any, str]:
+    """Return the data set in shards of a kind that `load_dataset` reads, "parquet" or "webdataset", and its image column.
+
+    Raises:
+        ValueError: `datasets` is not installed, or there is no column of images.
+        OSError: a file is damaged.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(f"{kind} files are read by the library datasets: pip install 'vae-augment[hf]'") from None
+    try:
+        dataset = datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train")
+    except (datasets.exceptions.DatasetsError, ValueError) as error:
+        raise FileNotFoundError(f"{paths[0]} and others are no {kind} files that can be read: {error}") from None
+    images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+    if not images:
+        raise _no_images(str(paths[0].parent), dataset.features)
+    return dataset, images[0]
 
 
 def row_opener(dataset: Any, column: str) -> Callable[[int], Image]:

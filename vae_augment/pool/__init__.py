@@ -1,23 +1,26 @@
 """A pool of unlabelled images, kept as latents: ways of comparing images with it, and how a few labels spread over it."""
 
 from .bank import LatentBank
+from .embedding import EmbedBatch, embed_images
 from .encoder_features import LabelledFeatures
 from .label_probe import LabelProbe
 from .latent_hog import LatentHogView, latent_hog_neighbours
+from .nearest import EXACT, Search
 from .perturbations import perturbations
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
-from .reading import LARGEST_BANK, USUAL_BANK
+from .reading import USUAL_BANK
 from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from .text_seeds import ClassTexts, TextClasses
 from .views import Extractor, FeatureView, View
 
 __all__ = [
     "CLUSTERED",
-    "LARGEST_BANK",
+    "EXACT",
     "PHOTOGRAPHS",
     "USUAL_BANK",
     "ClassTexts",
+    "EmbedBatch",
     "Extractor",
     "FeatureView",
     "FitPolicy",
@@ -26,12 +29,14 @@ __all__ = [
     "LatentBank",
     "LatentHogView",
     "Query",
+    "Search",
     "TextClasses",
     "View",
     "bank_from_tensors",
     "bank_shapes",
     "bank_texts",
     "bank_to_tensors",
+    "embed_images",
     "integer_names",
     "latent_hog_neighbours",
     "perturbations",

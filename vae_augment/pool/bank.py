@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -15,7 +16,9 @@ from ..numerics import float32_on_cpu
 from ..progress import bars
 from ..vae import Codec
 from . import table
+from .embedding import embedded_pool
 from .encoder_features import PRECOMPUTED, EncoderFeatures, embed_pool, encoder_of
+from .nearest import USUAL_SEARCH, Search
 from .policy import FitPolicy, weighing_views
 from .query import Query
 from .reading import USUAL_BANK, Pool
@@ -82,26 +85,32 @@ class LatentBank:
         progress: bool | None = None,
         cache: str | os.PathLike[str] | None = None,
         image_key: ImageKey = None,
+        search: Search = USUAL_SEARCH,
     ) -> Self:
         """Make a bank of at most `size` of these images, spread over all of them, without near-duplicates.
 
-        It knows which these are, `index`, and their files, `sources`. Thousands of images take tens of seconds, three times as
-        many up to nine times as long. Of a clip give some frames, not all: where things move, they are no copies, and still each
+        It knows which these are, `index`, and their files, `sources`. Up to 32,768 images are compared all with all. More are
+        compared by an index of the library faiss, `pip install 'vae-augment[scale]'`, on as many threads as torch may have; how
+        many of the true neighbours it finds is measured, and told to the logger `vae_augment`. See docs/scale.md.
+
+        Of a clip give some frames, not all: where things move, they are no copies, and still each
         other's nearest neighbours, which pass on no label.
 
         Args:
             images: a tensor `(N, C, H, W)`, uint8 or floats in [0, 1], or a map-style data set or list of images, or of samples
                 that hold one, read before its own transform. Other sizes and channels are converted as by the transform.
-            size: from 2 to 32,768.
+            size: 2 at least.
             features: also compare the images by what a pretrained network sees in them: a `vae_augment.encoders.Encoder`, a name
                 ("efficientnet-lite0", "timm:NAME", "torchvision:NAME", "open_clip:NAME/TAG"), any function from batches
                 `(B, 3, 224, 224)`, normalised as for ImageNet, to `(B, D)`, or an array `(N, D)`, a row for each of `images`.
             progress: bars on stderr, see `vae_augment.progress`. None: on a terminal, of what takes more than two seconds.
             cache: a file that keeps its features, so that the same images are not seen twice.
             image_key: where a sample's image is, if not where `VAEAugment` finds it: a key or a position.
+            search: from how many images on an index is used, and how well it must find neighbours.
 
         Raises:
-            TypeError, ValueError: fewer than two images, a size that no bank has, or no images; what computes no features.
+            TypeError, ValueError: fewer than two images, a size that no bank has, or no images; what computes no features; more
+                images than are compared without faiss.
 
         Example:
             >>> import torch
@@ -118,26 +127,77 @@ class LatentBank:
         probe = source.probe() if isinstance(source, Encoder) else None  # at once, since it may fail
         with bars(progress):
             with float32_on_cpu():
-                pool = Pool.read(vae, images, size, image_key)
-                views = [build(kind, pool) for kind in table.VIEWS if (build := kind.builder(vae)) is not None]
-            policy, made_of = table.policy_of(views), vae.fingerprint()
-            bank = cls(pool.latents, tuple(views), policy, made_of, pool.index, pool.sources)
+                pool = Pool.read(vae, images, size, image_key, search)
+                bank = cls.of_pool(pool)
             if isinstance(source, Tensor):
-                bank = bank.with_features(source[pool.index.long()])
+                bank = bank.with_features(source[pool.index.long()], search=search)
             elif source is not None and probe is not None:
                 # on as many threads as the user has set
                 embedded = embed_pool(source, probe, images, pool, cache, image_key)
-                bank = bank._with_view(embedded, source, probe)
+                bank = bank._with_view(embedded, source, probe, search)
         names = ", ".join(view.name for view in bank.views)
         log.info("bank of %d latents, of %d images given, compared by %s", len(bank), len(images), names)
         return bank
 
-    def with_features(self, features: Tensor | np.ndarray, encoder: Encoder | None = None) -> Self:
+    @classmethod
+    def from_embedded(
+        cls,
+        vae: Codec,
+        parts: Iterable[Mapping[str, Any]],
+        *,
+        encoder: Encoder | None = None,
+        progress: bool | None = None,
+        search: Search = USUAL_SEARCH,
+    ) -> Self:
+        """Make a bank of images that were embedded elsewhere, a part at a time: `vae_augment.pool.EmbedBatch`, `embed_images`.
+
+        Its `index` counts the images of all parts.
+
+        Args:
+            parts: what those returned.
+            encoder: that computed "features", if there are such; None: it is not known, and a fit is given features.
+            progress, search: as of `from_images`.
+
+        Raises:
+            ValueError: they are of another VAE; or as of `from_images`.
+
+        Example:
+            >>> import torch
+            >>> from vae_augment import VAE, LatentBank, VAEConfig
+            >>> from vae_augment.pool import embed_images
+            >>> vae = VAE(VAEConfig())
+            >>> parts = (embed_images(vae, list(torch.rand(10, 1, 28, 28))) for _ in range(2))
+            >>> len(LatentBank.from_embedded(vae, parts))
+            20
+        """
+        images, latents, features = embedded_pool(vae, parts)
+        probe = None if encoder is None or features is None else encoder.probe()
+        with bars(progress), float32_on_cpu():
+            pool = Pool.of_embedded(vae, images, latents, search)
+            bank = cls.of_pool(pool)
+            if features is not None:
+                bank = bank._with_view(features[pool.index.long()], encoder, probe, search)
+        return bank
+
+    @classmethod
+    def of_pool(cls, pool: Pool) -> Self:
+        """Make a bank of images that were read and encoded."""
+        views = []
+        for kind in table.VIEWS:
+            if (build := kind.builder(pool.vae)) is not None:
+                views.append(view := build(kind, pool))
+                log.info("%s: %.3f of the ten nearest are among the neighbours", kind.name, view.recall)
+        return cls(pool.latents, tuple(views), table.policy_of(views), pool.vae.fingerprint(), pool.index, pool.sources)
+
+    def with_features(
+        self, features: Tensor | np.ndarray, encoder: Encoder | None = None, search: Search = USUAL_SEARCH
+    ) -> Self:
         """The same bank, whose images are compared by these features, too.
 
         Args:
             features: `(N, D)`, a row for each of the bank's own images, in its order.
             encoder: what computed them; None: that is not known, and a fit is given features, too.
+            search: as of `from_images`.
 
         Raises:
             ValueError: there are more or fewer rows than images, or features of an encoder before these.
@@ -148,12 +208,14 @@ class LatentBank:
                 f"a bank takes the features of one encoder, a row for each of its images: it has {len(self)} and those of "
                 f"{self.encoder or 'none'}, got {len(features)} rows"
             )
-        return self._with_view(features, encoder, None if encoder is None else encoder.probe())
+        return self._with_view(features, encoder, None if encoder is None else encoder.probe(), search)
 
     @float32_on_cpu()
-    def _with_view(self, features: Tensor, encoder: Encoder | None, probe: Tensor | None) -> Self:
+    def _with_view(
+        self, features: Tensor, encoder: Encoder | None, probe: Tensor | None, search: Search = USUAL_SEARCH
+    ) -> Self:
         extractor = EncoderFeatures.learn(PRECOMPUTED if encoder is None else encoder.name, features, probe, encoder)
-        views = (*self.views, table.encoder_view(extractor, features))
+        views = (*self.views, table.encoder_view(extractor, features, search))
         return replace(self, views=views, policy=weighing_views(self.policy))
 
     @property

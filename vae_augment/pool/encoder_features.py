@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ..encoders import Embedding, Encoder, cached, check_array, is_ready, is_same_probe, load_encoder
-from ..images import ImageKey, untransformed_reader
+from ..images import ImageKey, spread_places, untransformed_reader
 from ..progress import progress
+from .nearest import EXACT
 from .reading import Pool
 from .views import FeatureView, View
 
@@ -72,11 +73,12 @@ class EncoderFeatures:
     @classmethod
     @torch.no_grad()
     def learn(cls, name: str, embedded: Tensor, probe: Tensor | None = None, encoder: Encoder | None = None) -> Self:
-        """Learn the projection from a pool's features, float32 `(N, D)`.
+        """Learn the projection from a pool's features, float32 `(N, D)`; from some, spread over it, of a large pool.
 
         Raises:
             ValueError: they are the same for all images.
         """
+        embedded = embedded[spread_places(len(embedded), EXACT)].float() if len(embedded) > EXACT else embedded.float()
         if len(embedded) > 1 and embedded.std(0).max() <= LEAST_DIFFERENCE * embedded.abs().max():
             raise ValueError(
                 f"the features of {name!r} are the same for all images of the pool, {embedded[0, :4].tolist()} and so on: they "

@@ -8,11 +8,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, conv2d, normalize, pad
+from torch.nn.functional import avg_pool2d, normalize
 
 BINS = 8  # directions of a gradient
 CELLS_A_SIDE = 7  # about
-SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 
 def hog(x: Tensor) -> Tensor:
@@ -20,18 +19,31 @@ def hog(x: Tensor) -> Tensor:
 
     D is 392 for 28x28 pixels. Colours are averaged.
     """
-    side = x.shape[-1]
-    sobel = x.new_tensor(SOBEL) / 8
-    grey = pad(x.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-    right, down = conv2d(grey, torch.stack([sobel, sobel.T])[:, None]).unbind(1)  # (B, S, S)
-    magnitude = torch.hypot(right, down)
-    right, down = right / magnitude.clamp_min(1e-12), down / magnitude.clamp_min(1e-12)
-    angles = [2 * math.pi * i / BINS for i in range(BINS)]
-    # a gradient's share in each bin: the cosine of the angle between them, to the fourth power
-    bins = [
-        (right * math.cos(a) + down * math.sin(a)).clamp_min_(0).square_().square_().mul_(magnitude) for a in angles
-    ]
-    cell = max(1, round(side / CELLS_A_SIDE))
+    cell = max(1, round(x.shape[-1] / CELLS_A_SIDE))
     overlap = cell // 4
-    cells = avg_pool2d(torch.stack(bins, 1), cell + 2 * overlap, cell, padding=overlap)
-    return normalize(normalize(cells.flatten(1)).sqrt())
+    right, down = _gradients(x)
+    magnitude = torch.hypot(right, down)
+    least = magnitude.clamp_min(1e-12)
+    right.div_(least)
+    down.div_(least)
+    bins = torch.empty(BINS, *right.shape, dtype=torch.float32)
+    for i, share in enumerate(bins):
+        angle = 2 * math.pi * i / BINS
+        # a gradient's share in each bin: the cosine of the angle between them, to the fourth power
+        torch.add(right * math.cos(angle), down * math.sin(angle), out=share)
+        share.clamp_min_(0).square_().square_().mul_(magnitude)
+    cells = avg_pool2d(bins.permute(0, 3, 1, 2), cell + 2 * overlap, cell, padding=overlap)  # (BINS, B, c, c)
+    return normalize(normalize(cells.transpose(0, 1).flatten(1).contiguous()).sqrt())
+
+
+def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Sobel's, to the right and down, of grey images: `(S, S, B)`, so that a step is over all images at once."""
+    grey = x.mean(1).permute(1, 2, 0).contiguous()
+    grey = torch.cat([grey[:1], grey, grey[-1:]])
+    grey = torch.cat([grey[:, :1], grey, grey[:, -1:]], dim=1)
+    a, b, c = grey[:-2], grey[1:-1], grey[2:]
+    right = (a[:, 2:] - a[:, :-2]).sub_(b[:, :-2], alpha=2).add_(b[:, 2:], alpha=2).sub_(c[:, :-2]).add_(c[:, 2:])
+    down = (
+        (-a[:, :-2]).sub_(a[:, 1:-1], alpha=2).sub_(a[:, 2:]).add_(c[:, :-2]).add_(c[:, 1:-1], alpha=2).add_(c[:, 2:])
+    )
+    return right.div_(8), down.div_(8)

@@ -10,13 +10,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+
+from ..numerics import in_threads
 
 STEPS = 60  # of propagation
 EDGES_A_POINT = 8  # to its nearest neighbours; the farther ones only tell what two points share
 LEAST_EDGE_WEIGHT = 1e-3  # of an edge whose ends share no neighbour: labels still reach a point that has no other edge
 FOLDS = 5  # of cross-validation
 ENOUGH_HELD_OUT = 100  # labels: of more, only the first folds that hold so many are judged
+ENOUGH_OF_LARGE = 40  # the same over a large graph, each fold of which takes seconds
+LARGE = 65_536  # points: of more, scores are propagated
+COLUMNS = 16  # at a time, which is a line of a core's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,7 @@ def spread_labels(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: 
     is_unreached = torch.zeros(len(labels), dtype=torch.bool)
     total = sum(graph.weight for graph in graphs)
     for graph in graphs:
-        arrived = propagate(graph, seed_scores(graph.known(labels), classes), alpha)
+        arrived = propagated(graph, [labels], classes, alpha)
         scores += graph.weight / total * _with_rows_of_sum_1(arrived)
         is_unreached |= arrived.sum(1) <= 0
     scores[is_unreached] = 0
@@ -152,14 +156,35 @@ def held_out(graphs: Sequence[Graph], labels: Tensor, classes: int, alpha: float
     """
     points, fold = folds_of(labels)
     own = labels[points]
-    folds = min(FOLDS, -(-FOLDS * ENOUGH_HELD_OUT // len(own)))
+    enough = ENOUGH_HELD_OUT if len(labels) <= LARGE else ENOUGH_OF_LARGE
+    folds = min(FOLDS, -(-FOLDS * enough // len(own)))
     parts, arrived, counts = without_folds(labels, points, fold, folds), [], torch.zeros(classes, dtype=torch.int64)
     for graph in graphs:
-        known = torch.cat([seed_scores(graph.known(some), classes) for some in parts], dim=1)
-        arrived.append(propagate(graph, known, alpha)[points].view(-1, folds, classes))
+        arrived.append(propagated(graph, parts, classes, alpha, points).view(-1, folds, classes))
         counts = counts.maximum(graph.known(labels).add(1).bincount(minlength=classes + 1)[1:])
     judged = (fold < folds) & (counts[own] > 1)
     return HeldOut(own[judged], tuple(_with_rows_of_sum_1(each[judged, fold[judged]]) for each in arrived))
+
+
+def propagated(
+    graph: Graph, labels: Sequence[Tensor], classes: int, alpha: float, points: Tensor | None = None
+) -> Tensor:
+    """Each of some labellings `(N,)`, propagated: `(N, len(labels) * classes)`, or the rows of some points.
+
+    Over a large graph a few columns are propagated at a time, and only the wanted rows of them kept: all at once would take
+    gigabytes.
+    """
+    known = [graph.known(some) for some in labels]
+    if len(known[0]) <= LARGE:
+        scores = propagate(graph, torch.cat([seed_scores(some, classes) for some in known], dim=1), alpha)
+        return scores if points is None else scores[points]
+    shards = [(some, first) for some in known for first in range(0, classes, COLUMNS)]
+
+    def rows(shard: tuple[Tensor, int]) -> Tensor:
+        scores = propagate(graph, seed_scores(shard[0], classes, shard[1], COLUMNS), alpha)
+        return scores if points is None else scores[points]
+
+    return torch.cat(list(in_threads(rows, shards)), dim=1)
 
 
 def propagate(graph: Graph, known: Tensor, alpha: float) -> Tensor:
@@ -170,15 +195,19 @@ def propagate(graph: Graph, known: Tensor, alpha: float) -> Tensor:
     return scores
 
 
-def seed_scores(labels: Tensor, classes: int) -> Tensor:
-    """Labels, -1 where unknown -> the scores that spreading starts from, float32 `(N, classes)`.
+def seed_scores(labels: Tensor, classes: int, first: int = 0, most: int | None = None) -> Tensor:
+    """Labels, -1 where unknown -> the scores that spreading starts from, float32 `(N, classes)`, or so many columns from one on.
 
     Each class has the same sum, however many labels it has: else a class of many labels floods one of few.
     """
-    known = torch.zeros(len(labels), classes, dtype=torch.float32)
-    known[labels >= 0] = one_hot(labels[labels >= 0], classes).float()
-    counts = known.sum(0)
-    return known * (counts.mean() / counts.clamp_min(1))
+    points = (labels >= 0).nonzero()[:, 0]
+    own = labels[points]
+    counts = own.bincount(minlength=classes).float()
+    last = classes if most is None else min(classes, first + most)
+    is_here = (own >= first) & (own < last)
+    known = torch.zeros(len(labels), last - first, dtype=torch.float32)
+    known[points[is_here], own[is_here] - first] = 1
+    return known * (counts.mean() / counts.clamp_min(1))[first:last]
 
 
 def folds_of(labels: Tensor) -> tuple[Tensor, Tensor]:

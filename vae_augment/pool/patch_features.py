@@ -5,7 +5,7 @@ whitened patches that spherical k-means finds in a pool, without labels. Photogr
 latent keeps an image's detail and knows nothing of its kind.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate, normalize
 
-from ..images import as_floats
+from ..images import as_floats, spread_places
+from ..numerics import in_one, in_threads
 from ..progress import progress
+from .nearest import USUAL_SEARCH, Search
 
 SIDE = 32  # pixels to which images are resized
 PATCH = 8  # pixels a side
@@ -26,6 +28,7 @@ CONTRAST = 10 / 255**2  # variance of a patch's pixels, which keeps a blank one 
 WHITENING = 0.1  # added to each variance
 THRESHOLD = 0.25  # of a patch's activation by a word
 CHUNK = 20  # images at a time: 5 MB
+EMBEDDED = 500  # images of a large pool at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +79,20 @@ class PatchFeatures:
 
     @classmethod
     @torch.no_grad()
-    def learn(cls, images: Tensor, dimensions: int = MOST_DIMENSIONS) -> tuple[Self, Tensor]:
-        """Learn from a pool's images `(N, C, S, S)`, uint8 or floats in [0, 1].
+    def learn(
+        cls, images: Tensor, dimensions: int = MOST_DIMENSIONS, how: Search = USUAL_SEARCH
+    ) -> tuple[Self, Tensor]:
+        """Learn from a pool's images `(N, C, S, S)`, uint8 or floats in [0, 1]; of a large pool from some, spread over it.
 
         Returns:
-            The extractor, and the features of these images, float32 `(N, D)`; D is less than asked for in a small pool.
+            The extractor, and the features of these images, float32 `(N, D)`, float16 of a large pool; D is less than asked for
+            in a small pool.
         """
+        if len(images) > how.exact:
+            extractor, _ = cls.learn(images[spread_places(len(images), how.exact)], dimensions, how)
+            parts = images.split(EMBEDDED)
+            features = in_threads(lambda part: extractor._of(part.split(CHUNK)).half(), parts)
+            return extractor, in_one(progress(features, "patch features", len(parts)), len(images))
         small = torch.cat([_resized(part) for part in images.split(CHUNK)])
         filters, shifts = _dictionary(_patches(small))
         parts = progress(small.split(CHUNK), "patch features")
@@ -92,9 +103,10 @@ class PatchFeatures:
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """Images `(B, C, S, S)`, uint8 or floats in [0, 1] -> features, float32 `(B, D)`."""
-        chunks = progress(images.split(CHUNK), "patch features")
-        parts = [_pooled(_resized(part), self.filters, self.shifts) for part in chunks]
-        return self._projected(torch.cat(parts))
+        return self._of(progress(images.split(CHUNK), "patch features"))
+
+    def _of(self, chunks: Iterable[Tensor]) -> Tensor:
+        return self._projected(torch.cat([_pooled(_resized(part), self.filters, self.shifts) for part in chunks]))
 
     def _projected(self, pooled: Tensor) -> Tensor:
         return (pooled - self.centre.float()) @ self.projection.float()

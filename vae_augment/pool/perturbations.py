@@ -28,7 +28,7 @@ def perturbations(x: Tensor) -> Iterator[Tensor]:
     for degrees, right, down, scale, shear in AFFINE:
         cos, sin = math.cos(math.radians(degrees)) * scale, math.sin(math.radians(degrees)) * scale
         matrix = x.new_tensor([[cos, shear - sin, 2 * right], [sin, cos, 2 * down]])
-        grid = affine_grid(matrix.expand(len(x), 2, 3), list(x.shape), align_corners=False)
-        yield grid_sample(x, grid, align_corners=False)
+        grid = affine_grid(matrix[None], [1, *x.shape[1:]], align_corners=False)  # the same for all
+        yield grid_sample(x, grid.expand(len(x), -1, -1, -1), align_corners=False)
     for gamma in GAMMAS:
         yield x**gamma

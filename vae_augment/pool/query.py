@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..images import spread_places
+from ..numerics import in_threads
 from ..vae import Codec
 from .encoder_features import encoder_of
 from .label_spreading import Graph, HeldOut, held_out, knn_graph, spread_labels
 from .members import class_members
+from .nearest import EXACT
 from .outliers import outliers
 from .policy import FitPolicy
 from .ridge import ridge_accuracy, two_sample_auc, with_ridge_vote
@@ -72,9 +75,9 @@ class Query:
     @torch.no_grad()
     def graphs(self) -> tuple[Graph, ...]:
         """A kNN graph for each view: of the pool's N images and, after them, these M."""
+        pairs = list(zip(self.views, self.nearest, strict=True))
         return tuple(
-            knn_graph(torch.cat([view.neighbours.long(), nearest]), view.weight)
-            for view, nearest in zip(self.views, self.nearest, strict=True)
+            in_threads(lambda pair: knn_graph(torch.cat([pair[0].neighbours.long(), pair[1]]), pair[0].weight), pairs)
         )
 
     @property
@@ -92,7 +95,10 @@ class Query:
         """How well a classifier tells the images from the pool's, from 0.5, not at all, to 1; 0.5 if the policy has no test."""
         if len(self.images) < self.policy.auc_from_images:
             return 0.5
-        return two_sample_auc(normalize(self.features[0]), normalize(self.views[0].features.float()))
+        pool = self.views[0].features
+        if len(pool) > EXACT:
+            pool = pool[spread_places(len(pool), EXACT)]
+        return two_sample_auc(normalize(self.features[0]), normalize(pool.float()))
 
     def cross_validated_accuracy(self, labels: Tensor, classes: int) -> float:
         """Part of the labels that the others predict rightly when held out; see `pool.label_spreading`.
@@ -213,7 +219,7 @@ class Query:
         scores = self.spread(labels, classes)
         if (place := self._linear_view) is None:
             return scores
-        seen = normalize(self.views[place].features.float()), normalize(self.features[place])
+        seen = self.views[place].features, normalize(self.features[place])
         vote = 1.0
         if not self.policy.ridge_vote:  # nobody knows yet whether these features tell such images apart
             held = self.held_out(labels, classes)

@@ -2,17 +2,20 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import normalize, one_hot
 
+from ..images import spread_places
 from .members import most_confident
+from .nearest import PART
 
 TEACHING_PART = 0.5  # of each class, the most confident
 PENALTY = 1.0  # of the weights, as a part of the vectors' mean square
+MOST_TEACHING = 32_768
 FOLDS = 5  # of cross-validation
 
 
 @torch.no_grad()
-def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor, vote: float = 1.0) -> Tensor:
+def with_ridge_vote(scores: Tensor, features: Tensor, known: Tensor, labels: Tensor, vote: float = 1.0) -> Tensor:
     """Scores of label spreading -> their sum with those of a ridge classifier, which the confident part of them teaches.
 
     The two err on different images, as the views of Blum & Mitchell, "Combining Labeled and Unlabeled Data with Co-Training"
@@ -20,13 +23,14 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
 
     Args:
         scores: float32 `(N, C)`, rows that are 0 where nothing is known, and stay so.
-        vectors: float32 `(N, D)`, unit vectors: the features of the images that the scores are of.
-        known: `(M, D)`: those of the labelled images; labels: int64 `(M,)`.
+        features: float16 or float32 `(N, D)`, of the images that the scores are of.
+        known: float32 `(M, D)`, unit vectors: those of the labelled images; labels: int64 `(M,)`.
         vote: of the classifier, beside 1 of the scores.
     """
     taught, predicted = _taught(scores)
-    x, y = torch.cat([vectors[taught], known]), torch.cat([predicted[taught], labels])
-    answers = vectors @ _ridge(x, y, scores.shape[1])
+    x, y = torch.cat([_unit(features[taught]), known]), torch.cat([predicted[taught], labels])
+    weights = _ridge(x, y, scores.shape[1])
+    answers = torch.cat([_unit(part) @ weights for part in features.split(PART)])
     if not answers.std() > 0:
         return scores  # the features say the same of all
     both = scores / scores.std() + vote * answers / answers.std()
@@ -34,7 +38,7 @@ def with_ridge_vote(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tens
 
 
 @torch.no_grad()
-def ridge_accuracy(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tensor) -> float:
+def ridge_accuracy(scores: Tensor, features: Tensor, known: Tensor, labels: Tensor) -> float:
     """Part of the labelled images, the mean over classes, that such a classifier tells rightly when the pool alone teaches it.
 
     Their labels have reached the pool before, which flatters it a little.
@@ -42,17 +46,23 @@ def ridge_accuracy(scores: Tensor, vectors: Tensor, known: Tensor, labels: Tenso
     Args: as of `with_ridge_vote`.
     """
     taught, predicted = _taught(scores)
-    answers = known @ _ridge(vectors[taught], predicted[taught], scores.shape[1])
+    answers = known @ _ridge(_unit(features[taught]), predicted[taught], scores.shape[1])
     right = (answers.argmax(1) == labels).float()
     counts = labels.bincount(minlength=scores.shape[1])
     return float((right.new_zeros(len(counts)).index_add(0, labels, right) / counts)[counts > 0].mean())
 
 
 def _taught(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The places that teach, int64, and the classes of all, `(N,)`."""
+    """The places that teach, int64, and the classes of all, `(N,)`. Of a large pool no more than of a small one teach."""
     confidence, predicted = scores.max(1)
     each = [most_confident(confidence, predicted, c, TEACHING_PART) for c in range(scores.shape[1])]
-    return torch.cat(each), predicted
+    if len(taught := torch.cat(each)) > MOST_TEACHING:
+        taught = taught[spread_places(len(taught), MOST_TEACHING)]
+    return taught, predicted
+
+
+def _unit(features: Tensor) -> Tensor:
+    return normalize(features.float())
 
 
 @torch.no_grad()

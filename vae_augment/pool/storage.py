@@ -14,6 +14,7 @@ from ..encoders import check_name
 from ..vae import Codec
 from . import table
 from .bank import LatentBank
+from .nearest import EXACT, as_places
 from .table import Shapes, ViewKind
 from .views import View
 
@@ -46,7 +47,7 @@ def bank_texts(bank: LatentBank) -> dict[str, str]:
 
 
 def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
-    """A bank -> its tensors: latents in float16, neighbours in int16, the index in int32.
+    """A bank -> its tensors: latents in float16, neighbours in int16, or int32 of more than 32,768 images, the index in int32.
 
     Raises:
         ValueError: a view that is not of the table, or not as the table says, would be lost or changed.
@@ -63,7 +64,7 @@ def bank_to_tensors(bank: LatentBank) -> dict[str, Tensor]:
             own = kind.tensors.write(view)
         except TypeError as error:
             raise ValueError(_unstored(view, f"is not what its name says: {error}")) from None
-        own = {FIRST_GRAPH if place == 0 else kind.graph: view.neighbours.short(), **own}
+        own = {FIRST_GRAPH if place == 0 else kind.graph: as_places(view.neighbours, len(bank)), **own}
         if own.keys() & tensors.keys():
             raise ValueError(_unstored(view, "is there twice, or must be the first"))
         tensors.update(own)
@@ -121,9 +122,11 @@ def _check_index(index: Tensor, count: int) -> None:
 
 
 def _check_graph(name: str, neighbours: Tensor, count: int) -> None:
-    if neighbours.dtype != torch.int16 or len(neighbours) != count or not neighbours.numel():
+    kinds = (torch.int16, torch.int32) if count <= EXACT else (torch.int32,)
+    if neighbours.dtype not in kinds or len(neighbours) != count or not neighbours.numel():
         raise ValueError(
-            f"{name} must be int16 (N, k) for {count} latents, got {neighbours.dtype} {tuple(neighbours.shape)}"
+            f"{name} must be {' or '.join(str(kind).removeprefix('torch.') for kind in kinds)} (N, k) for {count} latents, got "
+            f"{neighbours.dtype} {tuple(neighbours.shape)}"
         )
     if neighbours.shape[1] >= count:
         raise ValueError(f"{neighbours.shape[1]} {name} of each of {count} latents")

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, Self
 
+import torch
 from torch import Tensor
 
 from ..vae import Codec
 from .encoder_features import EncoderFeatures, encoder_of
 from .latent_hog import LatentHogView, latent_hog_neighbours
+from .nearest import PART, USUAL_SEARCH, Search, as_places
 from .patch_features import PatchFeatures
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy, weighing_views
 from .reading import Pool
@@ -150,13 +152,13 @@ class EncoderTensors(FeatureTensors):
 
 
 def _latent_hog(kind: ViewKind, pool: Pool) -> View:
-    neighbours = latent_hog_neighbours(pool.vae, pool.images, pool.means)
-    return LatentHogView(kind.name, kind.weight, pool.latents, neighbours.short())
+    near, recall = latent_hog_neighbours(pool.vae, pool.images, pool.means, pool.how)
+    return LatentHogView(kind.name, kind.weight, pool.latents, as_places(near, len(near)), recall)
 
 
 def _patch_features(kind: ViewKind, pool: Pool, dimensions: int, k: int) -> View:
-    extractor, features = PatchFeatures.learn(pool.images, dimensions)
-    return FeatureView.of_pool(kind.name, kind.weight, extractor, features, k)
+    extractor, features = PatchFeatures.learn(pool.images, dimensions, pool.how)
+    return FeatureView.of_pool(kind.name, kind.weight, extractor, features, k, pool.how)
 
 
 # In the order in which banks have them. Patch features beside latents need half the dimensions and as many neighbours as these.
@@ -200,10 +202,10 @@ def kind_of(view: View) -> ViewKind | None:
     return next((kind for kind in VIEWS if kind.name == view.name and kind is not ENCODER), None)
 
 
-def encoder_view(extractor: EncoderFeatures, embedded: Tensor) -> View:
-    """The view of a pool whose images have these features of an encoder, float32 `(N, D)`."""
-    features = extractor.projected(embedded)
-    return FeatureView.of_pool(extractor.name, ENCODER.weight, extractor, features, ENCODER_NEIGHBOURS)
+def encoder_view(extractor: EncoderFeatures, embedded: Tensor, how: Search = USUAL_SEARCH) -> View:
+    """The view of a pool whose images have these features of an encoder, float16 or float32 `(N, D)`."""
+    features = torch.cat([extractor.projected(part.float()).half() for part in embedded.split(PART)])
+    return FeatureView.of_pool(extractor.name, ENCODER.weight, extractor, features, ENCODER_NEIGHBOURS, how)
 
 
 def policy_of(views: Sequence[View]) -> FitPolicy:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .nearest import PART
 from .views import View
 
 CHUNK = 50  # images at a time: a fit takes less than 50 MB
@@ -19,9 +20,14 @@ def typicality(view: View, features: Tensor) -> Tensor:
     Args:
         features: float32 `(M, D)`, of images, as the view embeds them.
     """
-    pool = view.features.float()
-    copy_distance = LARGEST_COPY_DISTANCE * pool.norm(dim=1).mean()
+    pool = view.features.split(PART)
+    copy_distance = LARGEST_COPY_DISTANCE * torch.cat([part.float().norm(dim=1) for part in pool]).mean()
     within = view.distances_within(copy_distance)
-    nearest = torch.cat([torch.cdist(part, pool).amin(1) for part in features.split(CHUNK)])
+    nearest = torch.stack([_nearest(features, known.float()) for known in pool]).amin(0)
     farther = 1 - torch.searchsorted(within.sort().values, nearest) / max(1, len(within))
     return torch.where(nearest > copy_distance, farther, 1)
+
+
+def _nearest(features: Tensor, pool: Tensor) -> Tensor:
+    """Distances to the nearest of a pool, float32 `(M,)`."""
+    return torch.cat([torch.cdist(part, pool).amin(1) for part in features.split(CHUNK)])

@@ -5,12 +5,10 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ..progress import progress
 from ..vae import Codec
+from .nearest import PART, USUAL_SEARCH, Search, as_places, nearest_by_cosine, neighbours_by_cosine, without_own
 
-CHUNK = 20  # images compared with a pool at a time: 5 MB
 REFERENCE_IMAGES = 1000  # of a pool, whose distances to their nearest stand for all of them
 
 
@@ -48,6 +46,10 @@ class View(Protocol):
         """Places of the k nearest others of each image of the pool, the nearest first: an integer tensor `(N, k)`."""
 
     @property
+    def recall(self) -> float:
+        """Part of the ten nearest that are among the neighbours: below 1 where an index found these; not stored."""
+
+    @property
     def features(self) -> Tensor:
         """Features of the pool's images, float16 or float32 `(N, D)`."""
 
@@ -70,7 +72,8 @@ class FeatureView:
         weight: its vote.
         extractor: anything with `embed`, see `Extractor`.
         features: float16 `(N, D)`, of the pool's images.
-        neighbours: int16 `(N, k)`.
+        neighbours: `(N, k)`, int16 of at most 32,768 images, else int32.
+        recall: part of the ten nearest that are among the neighbours, where these were found by an index.
     """
 
     name: str
@@ -78,17 +81,28 @@ class FeatureView:
     extractor: Extractor
     features: Tensor
     neighbours: Tensor
+    recall: float = 1.0
 
     @classmethod
     @torch.no_grad()
-    def of_pool(cls, name: str, weight: float, extractor: Extractor, features: Tensor, k: int) -> Self:
-        """Make the view of a pool whose images have these features `(N, D)`, with k neighbours each, or fewer if it is small."""
-        features = features.half()
-        nearest = _nearest_by_cosine(features.float(), features, min(k + 1, len(features)))
-        # an image's own place goes, or the last, where so many are the same as it that its own is not among them
-        is_other = nearest != torch.arange(len(nearest))[:, None]
-        is_other[is_other.all(1), -1] = False
-        return cls(name, weight, extractor, features, nearest[is_other].view(len(nearest), -1).short())
+    def of_pool(
+        cls, name: str, weight: float, extractor: Extractor, features: Tensor, k: int, how: Search = USUAL_SEARCH
+    ) -> Self:
+        """Make the view of a pool whose images have these features `(N, D)`, with k neighbours each, or fewer if it is small.
+
+        Args:
+            how: from which size of the pool on neighbours are found by an index, and how surely.
+
+        Raises:
+            ValueError: faiss is not installed, and the pool is larger.
+        """
+        features, recall = features.half(), 1.0
+        if len(features) > how.exact:
+            near, recall = neighbours_by_cosine(features, k, how)
+        else:
+            near = nearest_by_cosine(features.float(), features, min(k + 1, len(features)))
+            near = without_own(near, torch.arange(len(near)))
+        return cls(name, weight, extractor, features, as_places(near, len(features)), recall)
 
     def embed(self, vae: Codec, images: Tensor) -> Tensor:
         """The extractor's features of images, float32 `(M, D)`."""
@@ -96,17 +110,10 @@ class FeatureView:
 
     def nearest(self, vae: Codec, images: Tensor, features: Tensor) -> Tensor:
         """The places of the k nearest of the pool by the angle between features, int64 `(M, k)`."""
-        return _nearest_by_cosine(features, self.features, self.neighbours.shape[1])
+        return nearest_by_cosine(features, self.features, self.neighbours.shape[1])
 
     def distances_within(self, least: Tensor) -> Tensor:
         """Distances of about a thousand images to the nearest of all others, as neighbours by angle are not the nearest."""
-        pool = self.features.float()
-        distances = torch.cdist(pool[:: max(1, len(pool) // REFERENCE_IMAGES)], pool)
-        return distances.masked_fill_(distances <= least, torch.inf).amin(1)
-
-
-def _nearest_by_cosine(features: Tensor, pool: Tensor, k: int) -> Tensor:
-    """Features `(M, D)` -> the k of a pool `(N, D)` at the smallest angle, the nearest first: int64 `(M, k)`."""
-    pool = normalize(pool.float())
-    parts = progress(features.split(CHUNK), "compare by features")
-    return torch.cat([(normalize(part) @ pool.T).topk(k, dim=1).indices for part in parts])
+        some = self.features[:: max(1, len(self.features) // REFERENCE_IMAGES)].float()
+        parts = (torch.cdist(some, part.float()) for part in self.features.split(PART))
+        return torch.stack([part.masked_fill_(part <= least, torch.inf).amin(1) for part in parts]).amin(0)
