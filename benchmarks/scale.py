@@ -38,9 +38,7 @@ from torch import Tensor
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.images import spread_places
 from vae_augment.numerics import float32_on_cpu, in_threads
-from vae_augment.pool.nearest import Search, nearest_by_cosine, recall, without_own
-from vae_augment.pool.perturbed_search import CHUNK, PerturbedSearch
-from vae_augment.pool.reading import encoded
+from vae_augment.pool import PerturbedSearch, Search, encoded, nearest_by_cosine, recall, without_own
 from vae_augment.source import ROOT_VARIABLE, open_source
 
 from .accuracy import commit, machine
@@ -50,6 +48,7 @@ RESULTS = Path(__file__).parent / "scale.jsonl"
 WEIGHTS = {"garments and digits": "fashion-mnist", "cifar10": "cifar10"}
 QUERIES, LABELLED, DRAWS, SMALL = 2000, 100, 3, 10_000
 STEPS = ("bank", "recall", "fit")
+ASKED = 100  # queries under perturbations, compared with a whole pool at a time
 SHOWN = 20  # queries compared with a whole pool at a time
 
 
@@ -132,7 +131,7 @@ def recalls(folder: Path, weights: str) -> dict[str, Any]:
         if view.name == "latents and HOG":
             pool = PerturbedSearch(vae, own, encoded(vae, own))
             probes, _ = pool.fewest_probes(Search())
-            exact = torch.cat([pool.exact(part) for part in asked.split(CHUNK)])
+            exact = torch.cat([pool.exact(part) for part in asked.split(ASKED)])
             found[view.name] = pool.recall(asked, exact, probes)
         else:
             features = view.features

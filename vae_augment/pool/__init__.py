@@ -5,11 +5,12 @@ from .embedding import EmbedBatch, embed_images
 from .encoder_features import LabelledFeatures
 from .label_probe import LabelProbe
 from .latent_hog import LatentHogView, latent_hog_neighbours
-from .nearest import EXACT, Search
+from .nearest import EXACT, Search, nearest_by_cosine, recall, without_own
 from .perturbations import perturbations
+from .perturbed_search import PerturbedSearch
 from .policy import CLUSTERED, PHOTOGRAPHS, FitPolicy
 from .query import Query
-from .reading import USUAL_BANK
+from .reading import USUAL_BANK, encoded
 from .storage import bank_from_tensors, bank_shapes, bank_texts, bank_to_tensors, integer_names
 from .text_seeds import ClassTexts, TextClasses
 from .views import Extractor, FeatureView, View
@@ -28,6 +29,7 @@ __all__ = [
     "LabelledFeatures",
     "LatentBank",
     "LatentHogView",
+    "PerturbedSearch",
     "Query",
     "Search",
     "TextClasses",
@@ -37,7 +39,11 @@ __all__ = [
     "bank_texts",
     "bank_to_tensors",
     "embed_images",
+    "encoded",
     "integer_names",
     "latent_hog_neighbours",
+    "nearest_by_cosine",
     "perturbations",
+    "recall",
+    "without_own",
 ]
