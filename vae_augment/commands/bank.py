@@ -180,7 +180,7 @@ class Shards:
 
     def _written(self, numbers: list[int], workers: int | None) -> Iterator[int]:
         wanted = min(usable_cores() if workers is None else workers, len(numbers))
-        loader = DataLoader(
+        loader: DataLoader[Any] = DataLoader(
             numbers,  # type: ignore[arg-type]  # a list is a data set
             batch_size=None,
             num_workers=0 if wanted < 2 else wanted,
