@@ -10,8 +10,8 @@ from benchmarks.deformed import deformed
 from vae_augment import LatentBank, VAEAugment, load_weights
 from vae_augment.demo_data import fashion_sample
 from vae_augment.numerics import float32_on_cpu
-from vae_augment.pool import EXACT, Search
-from vae_augment.pool.label_spreading import LARGE, knn_graph, propagate, propagated, seed_scores
+from vae_augment.pool import EXACT, Search, label_spreading
+from vae_augment.pool.label_spreading import LARGE, Graph, inverse, knn_graph, propagate, propagated, seed_scores
 from vae_augment.pool.near_duplicates import drop_near_duplicates
 
 IMAGES, LABELS = fashion_sample()
@@ -139,13 +139,34 @@ def test_scores_over_a_large_graph_are_those_of_all_columns_at_once(large):
     graph = knn_graph(twice)
     assert len(twice) > LARGE
     labels = torch.full((len(twice),), -1)
-    labels[::1000] = torch.arange(len(labels[::1000])) % 20
+    labels[::1000] = torch.arange(len(labels[::1000])) % 30
     others = labels.masked_fill(labels == 3, -1)
-    known = torch.cat([seed_scores(labels, 20), seed_scores(others, 20)], 1)
+    known = torch.cat([seed_scores(labels, 30), seed_scores(others, 30)], 1)
     points = (labels >= 0).nonzero()[:, 0]
     expected = propagate(graph, known, 0.9)[points]
-    assert torch.allclose(propagated(graph, [labels, others], 20, 0.9, points), expected, atol=1e-6)
+    assert torch.allclose(propagated(graph, [labels, others], 30, 0.9, points), expected, atol=1e-6)
     assert expected.count_nonzero() > len(points)
+
+
+def test_the_order_of_a_large_graph_changes_no_score_and_brings_neighbours_together(large, monkeypatch):
+    neighbours = large.views[1].neighbours.long()
+    twice = torch.cat([neighbours, neighbours + len(neighbours)])
+    shuffled = torch.randperm(len(twice), generator=torch.Generator().manual_seed(0))  # as images of a folder lie
+    twice = inverse(shuffled)[twice[shuffled]]
+    ordered = knn_graph(twice)
+    monkeypatch.setattr(label_spreading, "LARGE", len(twice))
+    plain = knn_graph(twice)
+    assert plain.order is None
+    known = torch.zeros(len(twice), 3)
+    known[torch.arange(0, len(twice), 999), torch.arange(0, len(twice), 999) % 3] = 1
+    assert torch.allclose(propagate(ordered, known, 0.9), propagate(plain, known, 0.9), atol=1e-6)
+    assert median_step(ordered) < median_step(plain) / 100
+
+
+def median_step(graph: Graph) -> float:
+    """From a point to one that it is joined to, in places in memory."""
+    matrix = graph.affinity.to_sparse_coo()
+    return float((matrix.indices()[0] - matrix.indices()[1]).abs().float().median())
 
 
 def test_without_faiss_a_large_bank_is_refused_before_anything_is_computed(vae, pool, monkeypatch):
