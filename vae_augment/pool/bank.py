@@ -186,7 +186,8 @@ class LatentBank:
         for kind in table.VIEWS:
             if (build := kind.builder(pool.vae)) is not None:
                 views.append(view := build(kind, pool))
-                log.info("%s: %.3f of the ten nearest are among the neighbours", kind.name, view.recall)
+                if view.recall < 1:  # an index found them
+                    log.info("%s: %.3f of the ten nearest are among the neighbours", kind.name, view.recall)
         return cls(pool.latents, tuple(views), table.policy_of(views), pool.vae.fingerprint(), pool.index, pool.sources)
 
     def with_features(

@@ -19,6 +19,7 @@ from .fused import Affine, FusedVAE
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]  # uint8, or float32 in [0, 1]
 Places = NDArray[np.intp]
+WIDEST = 4  # values of a pixel whose channels lie side by side
 PLANAR = 0  # an image's channels one after the other; else the values of a pixel, whose channels lie side by side
 
 
@@ -139,7 +140,7 @@ class _Buffers:
         def room(*shape: int) -> Tensor:
             return torch.ones(shape, dtype=torch.float32, device="cpu")
 
-        self.x = np.ones(1 + 4 * c.size**2, np.float32)
+        self.x = np.ones(1 + max(c.channels, WIDEST) * c.size**2, np.float32)
         with torch.inference_mode(False):  # whose tensors could not be written to outside of it
             self.rows = room(cells, 1 + net.patches[1].shape[0])
             self.hidden = room(cells, c.width)
