@@ -34,7 +34,7 @@ def test_a_compiled_step_has_the_numbers_of_one_that_is_not(augment, fitted, bac
     for compiled, plain in zip(
         trained(transform, backend, is_fitted), trained(transform, None, is_fitted), strict=True
     ):
-        assert torch.equal(compiled, plain)
+        torch.testing.assert_close(compiled, plain, atol=1e-7, rtol=0)  # the optimiser's rounding, with torch 2.6
 
 
 def test_it_is_at_most_one_break_in_the_graph(augment):
@@ -64,13 +64,17 @@ class Model(nn.Module):
 
 def test_no_program_is_made_of_it(augment):
     x = torch.rand(2, 1, 28, 28)
-    for make in (
+    makers = [
         lambda: torch.jit.trace(augment, (x,)),
         lambda: torch.jit.script(augment),
         lambda: torch.jit.script(Model(augment)),
-        lambda: torch.export.export(Model(augment), (x,), strict=False),
-        lambda: torch.export.export(Model(augment), (x,), strict=True),
-    ):
+    ]
+    if hasattr(torch.compiler, "is_exporting"):  # from torch 2.7 on; before it an export fails for another reason
+        makers += [
+            lambda: torch.export.export(Model(augment), (x,), strict=False),
+            lambda: torch.export.export(Model(augment), (x,), strict=True),
+        ]
+    for make in makers:
         with pytest.raises(Exception, match=r"outside of the model. Its network alone, augment.vae, can be exported"):
             make()
 
