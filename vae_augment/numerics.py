@@ -100,3 +100,12 @@ def evaluating(module: Any) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix; torch 2.6 fails on some that are large and float32."""
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except RuntimeError:
+        values, vectors = (found.to(matrix.dtype) for found in torch.linalg.eigh(matrix.double()))
+    return values, vectors

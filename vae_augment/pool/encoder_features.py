@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..encoders import Embedding, Encoder, cached, check_array, is_ready, is_same_probe, load_encoder
 from ..images import ImageKey, spread_places, untransformed_reader
+from ..numerics import eigh
 from ..progress import progress
 from .nearest import EXACT
 from .reading import Pool
@@ -220,5 +221,5 @@ def embed_pool(
 def principal_components(embedded: Tensor, dimensions: int) -> tuple[Tensor, Tensor]:
     """Centre `(D,)` and projection `(D, d)` of features, which keeps distances as far as so many directions can."""
     centre = embedded.mean(0)
-    _, axes = torch.linalg.eigh((embedded - centre).T @ (embedded - centre) / len(embedded))
+    _, axes = eigh((embedded - centre).T @ (embedded - centre) / len(embedded))
     return centre, axes[:, -min(dimensions, len(axes)) :]

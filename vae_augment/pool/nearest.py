@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..images import spread_places
-from ..numerics import in_one, in_threads
+from ..numerics import eigh, in_one, in_threads
 from ..progress import progress
 
 EXACT = 32_768  # images: up to so many, all are compared with all, and places are stored in 16 bits
@@ -145,7 +145,7 @@ class Index:
         self._rows, self._axes = rows, None
         if self.is_wider:
             some = taught[: PART // 2]
-            self._axes = torch.linalg.eigh((some - some.mean(0)).T @ (some - some.mean(0)))[1][:, -COMPONENTS:]
+            self._axes = eigh((some - some.mean(0)).T @ (some - some.mean(0)))[1][:, -COMPONENTS:]
         taught = self._compressed(taught)
         width = taught.shape[1]
         self._faiss, self._quantizer = faiss, faiss.IndexFlatL2(width)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, conv2d, interpolate, normalize
 
 from ..images import as_floats, spread_places
-from ..numerics import in_one, in_threads
+from ..numerics import eigh, in_one, in_threads
 from ..progress import progress
 from .nearest import USUAL_SEARCH, Search
 
@@ -139,7 +139,7 @@ def _dictionary(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Filters and shifts of a dictionary's words: spherical k-means of ZCA-whitened patches."""
     generator = torch.Generator().manual_seed(0)
     mean = patches.mean(0)
-    variances, axes = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
+    variances, axes = eigh((patches - mean).T @ (patches - mean) / len(patches))
     whiten = axes * (variances.clamp_min(0) + WHITENING).rsqrt() @ axes.T
     white = (patches - mean) @ whiten
     words = normalize(white[torch.randperm(len(white), generator=generator)[:WORDS]])
@@ -166,7 +166,7 @@ def _principal_components(pooled: Tensor, dimensions: int) -> tuple[Tensor, Tens
     """Centre and projection: principal components of standardised columns, half-way to unit variance each."""
     centre, scale = pooled.mean(0), pooled.std(0).clamp_min(1e-2)
     standard = (pooled - centre) / scale
-    variances, axes = torch.linalg.eigh(standard.T @ standard / len(standard))
+    variances, axes = eigh(standard.T @ standard / len(standard))
     count = min(dimensions, len(pooled) - 1)
     largest = variances[-count:].clamp_min(1e-3)
     return centre.half(), (axes[:, -count:] * largest.pow(-0.25) / scale[:, None]).half()
