@@ -39,10 +39,16 @@ def float32_on_cpu() -> Iterator[None]:
             torch.set_num_threads(1)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
-        # get_default_device() of torch before 2.7 fails where the default was set and taken back
-        if torch.empty(0).device != CPU:  # else it would only slow each operation down
+        if _default_device() != CPU:  # else it would only slow each operation down
             stack.enter_context(CPU)
         yield
+
+
+def _default_device() -> torch.device:
+    try:
+        return torch.get_default_device()
+    except AttributeError:  # torch before 2.7, where a default was set and taken back
+        return CPU
 
 
 def in_threads(work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:
