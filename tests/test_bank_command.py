@@ -13,6 +13,7 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 from tests.running import TORCHRUN
+from tests.written_sets import tree
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.__main__ import main
 from vae_augment.demo_data import fashion_sample
@@ -23,17 +24,13 @@ COMMAND = ["bank", "sample", "--weights", "fashion-mnist", "--shard-size", "40",
 IMAGES, LABELS = fashion_sample()
 
 
-def files(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     """The folder as one process makes it."""
     folder = tmp_path_factory.mktemp("one")
     with contextlib.chdir(folder):
         assert main(COMMAND) == 0
-    return files(folder / "bank")
+    return tree(folder / "bank")
 
 
 def test_the_folder_is_that_of_weights_with_the_bank_of_these_images(one, tmp_path):
@@ -61,7 +58,7 @@ def test_two_ranks_of_torchrun_make_what_one_process_does(one, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("bank: a bank of ") == 1, "the first process alone tells"
-    assert files(tmp_path / "bank") == one
+    assert tree(tmp_path / "bank") == one
 
 
 def test_a_killed_process_is_followed_by_one_that_makes_the_rest(one, tmp_path, monkeypatch, capsys):
@@ -84,7 +81,7 @@ def test_a_killed_process_is_followed_by_one_that_makes_the_rest(one, tmp_path, 
     assert "was begun by another command" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in shards.iterdir()} == written
     assert main(COMMAND) == 0
-    assert files(tmp_path / "bank") == one
+    assert tree(tmp_path / "bank") == one
     assert main(COMMAND) == 0
     assert "bank is whole: nothing was left to do" in capsys.readouterr().out
 

@@ -44,8 +44,7 @@ from ..progress import progress
 from ..source import Images, open_images
 from ..transform import VAEAugment
 from ..vae import Codec
-from . import plain_warnings, show, usage
-from .generate import last_name, process, whole
+from . import last_name, plain_warnings, process, show, usage, whole
 
 SHARDS = f"{Path(PLAN).parent}/shards"
 POLL = 0.2  # seconds between looks at what other processes have written

@@ -24,7 +24,6 @@ of processes, also on several machines that share the folder:
 import argparse
 import contextlib
 import math
-import os
 import re
 import shlex
 import sys
@@ -47,7 +46,7 @@ from ..options import LARGEST_STRENGTH
 from ..seeding import global_seed
 from ..source import LabelledImages, open_source
 from ..transform import VAEAugment
-from . import plain_warnings, show, usage
+from . import last_name, plain_warnings, process, show, usage, whole
 
 AMOUNTS = ("count", "ratio", "share", "per_class", "counts")
 BY_CLASS = ("ratio", "share", "per_class", "counts")
@@ -234,27 +233,6 @@ def command(options: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def last_name(name: str) -> str:
-    """Of a folder its last name: where it lies is nobody's business."""
-    prefix = next((kind for kind in ("hf:", "folder:") if name.startswith(kind)), "")
-    path = Path(name.removeprefix(prefix)).expanduser()
-    return prefix + path.absolute().name if path.exists() or path.is_absolute() else name
-
-
-def process() -> tuple[int, int]:
-    """Which process this is, and of how many, as torchrun says."""
-    given = [text for name in ("RANK", "WORLD_SIZE") if (text := os.environ.get(name)) is not None]
-    if len(given) < 2:
-        return 0, 1
-    rank, size = (int(text) if text.isdecimal() else -1 for text in given)
-    if not 0 <= rank < size:
-        raise ValueError(
-            f"RANK={given[0]} and WORLD_SIZE={given[1]} of the environment say no process of a run: start it with torchrun, or "
-            "unset both"
-        )
-    return rank, size
-
-
 def _tell(writer: Writer, seconds: float) -> None:
     contents = writer.contents
     new = len(contents) - contents.real
@@ -263,12 +241,6 @@ def _tell(writer: Writer, seconds: float) -> None:
     of = f" of {many} class{'' if many == 1 else 'es'}" if many else ""
     what = f"{new:,} synthetic{real} images{of}, {writer.form}"
     show(f"{writer.folder}: {what}, in {seconds:.1f} s. README.md says how to read them")
-
-
-def whole(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) <= MOST_IMAGES:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MOST_IMAGES}: write one, as 500")
-    return int(text)
 
 
 def _seed(text: str) -> int:
