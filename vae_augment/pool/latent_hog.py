@@ -111,12 +111,14 @@ class LatentHogView:
 
     def _nearest_by_latents(self, own: Tensor) -> Tensor:
         """The nearest of the pool by the latents `(B, P, L)` of perturbed images alone, int64 `(B, n)`."""
-        cosines, places = [], []
-        for number, part in enumerate(self.latents.split(PART)):
-            known = normalize(part.float().flatten(1))
-            best = (own.flatten(0, 1) @ known.T).view(*own.shape[:2], -1).amax(1).topk(min(FIRST, len(part)), dim=1)
-            cosines.append(best.values)
-            places.append(best.indices + number * PART)
+
+        def best(start: int) -> tuple[Tensor, Tensor]:
+            known = normalize(self.latents[start : start + PART].float().flatten(1))
+            cosines = (own.flatten(0, 1) @ known.T).view(*own.shape[:2], -1).amax(1)
+            found = cosines.topk(min(FIRST, len(known)), dim=1)
+            return found.values, found.indices + start
+
+        cosines, places = zip(*in_threads(best, range(0, len(self.latents), PART)), strict=True)
         order = torch.cat(cosines, 1).topk(FIRST, dim=1).indices
         return torch.cat(places, 1).gather(1, order)
 

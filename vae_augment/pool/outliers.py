@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..numerics import in_threads
 from .label_spreading import FOLDS, Graph, folds_of, propagate, seed_scores, without_folds
 from .policy import FitPolicy
 
@@ -33,9 +34,12 @@ def outliers(graphs: Sequence[Graph], labels: Tensor, classes: int, policy: FitP
     # of all classes together: all labels, and those without each fold
     known = [labels, *without_folds(labels, points, fold, FOLDS)]
     reached, held_out = [], []  # for each graph (N,) and, without the labels of the point's own fold, (M,)
-    for graph in graphs:
+
+    def compared(graph: Graph) -> Tensor:
         seeds = torch.stack([seed_scores(graph.known(some), classes).sum(1) for some in known], dim=1)
-        logs = _log_relative_score(propagate(graph, seeds, ALPHA))
+        return _log_relative_score(propagate(graph, seeds, ALPHA))
+
+    for logs in in_threads(compared, graphs):
         reached.append(logs[:, 0])
         held_out.append(logs[points, 1 + fold])
     least = math.log(policy.outlier_score)
