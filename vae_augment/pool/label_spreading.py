@@ -21,6 +21,7 @@ ENOUGH_HELD_OUT = 100  # labels: of more, only the first folds that hold so many
 ENOUGH_OF_LARGE = 40  # the same over a large graph, each fold of which takes seconds
 LARGE = 65_536  # points: of more, scores are propagated
 CHUNK = 2048  # points whose neighbourhoods are compared at a time: they stay in a core's cache
+PART = 262_144  # points whose edges are sorted at a time
 COLUMNS = 16  # at a time, at most: a line of a core's cache for each point
 CLUSTERINGS = (
     12,
@@ -71,24 +72,30 @@ def normalized_affinity(neighbours: Tensor, weights: Tensor) -> Tensor:
     Each edge counts once from each end: two points that name each other are joined twice as strongly.
     """
     count, edges = neighbours.shape
-    here, there = torch.arange(count).repeat_interleave(edges), neighbours.flatten()
     degree = torch.zeros(count, dtype=torch.float32)
-    for ends in (here, there):
+    for ends in (torch.arange(count).repeat_interleave(edges), neighbours.flatten()):
         degree.index_add_(0, ends, weights.flatten())
     forth = weights * (degree[:, None] * degree[neighbours]).rsqrt()
-    back = torch.zeros_like(forth)  # of an edge that the other end names, too, which else would be written down twice
+    back = torch.zeros_like(forth)  # of an edge that the other end names, too
     for own in torch.arange(count).split(CHUNK):
         of_own = neighbours[own]
         back[own] = ((neighbours[of_own] == own[:, None, None]) * forth[of_own]).sum(2)
-    once = (back == 0).flatten()
-    entries, order = torch.cat([here * count + there, there[once] * count + here[once]]).sort()
-    values = torch.cat([(forth + back).flatten(), forth.flatten()[once]])[order]
-    rows = torch.searchsorted(entries, torch.arange(count + 1) * count)
+    is_named_once = back == 0  # such edges are written down a second time, from the end that is named
+    named, naming, of_naming = neighbours[is_named_once], is_named_once.nonzero()[:, 0], forth[is_named_once]
+    lengths, columns, values = [], [], []
+    for own in torch.arange(count).split(PART):  # a large graph in parts, which take less memory
+        here = (named >= own[0]) & (named <= own[-1])
+        entries = torch.cat([(own[:, None] * count + neighbours[own]).flatten(), named[here] * count + naming[here]])
+        entries, order = entries.sort()
+        lengths.append((entries // count - own[0]).bincount(minlength=len(own)))
+        columns.append((entries % count).int())
+        values.append(torch.cat([(forth[own] + back[own]).flatten(), of_naming[here]])[order])
+    rows = torch.cat([torch.zeros(1, dtype=torch.int64), *lengths]).cumsum(0).int()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         # by rows, which propagates much sooner than COO; in int32, which a product reads in half the time
         return torch.sparse_csr_tensor(
-            rows.int(), (entries % count).int(), values, (count, count), check_invariants=False
+            rows, torch.cat(columns), torch.cat(values), (count, count), check_invariants=False
         )
 
 
