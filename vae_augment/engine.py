@@ -6,7 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from .jitter import Noise
 from .latent_move import LatentMove
+from .tracing import is_transformed
 from .vae import FrozenVAE, to_device
 
 
@@ -55,6 +57,13 @@ class Engine:
 
     def __init__(self, net: FrozenVAE, move: LatentMove) -> None:
         self.net, self.move = net, move
+
+    def plan_once(self, shape: tuple[int, ...], how: How, generator: Generator | None) -> Plan:
+        """As `plan_batch`; the plan of a lone image is to be carried out before the thread's next one is drawn."""
+        jitter = self.move.jitter
+        if shape or how.p != 1 or how.per_frame or type(jitter) is not Noise or is_transformed():
+            return self.plan_batch(shape, how, generator)
+        return Plan(noise=jitter.draw((1, *self.net.latent_shape), generator, in_kept_memory=True))
 
     def plan_batch(self, shape: tuple[int, ...], how: How, generator: Generator | None) -> Plan:
         """Draw for images, or clips, of this leading shape. Noise is drawn for all, so that it does not depend on p."""

@@ -12,6 +12,7 @@ A class of jitters may describe itself by `Traits`, under the name `traits`.
 
 import functools
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
@@ -100,15 +101,19 @@ class Noise:
     def __call__(self, mean: Tensor, std: Tensor, generator: Generator | None = None) -> Tensor:
         return mean + self.draw(mean.shape, generator).to(mean)
 
-    def draw(self, shape: Sequence[int], generator: Generator | None = None) -> Tensor:
-        """The noise alone, of latents of this shape; float32, drawn on the CPU."""
+    def draw(self, shape: Sequence[int], generator: Generator | None = None, in_kept_memory: bool = False) -> Tensor:
+        """The noise alone, of latents of this shape; float32, drawn on the CPU.
+
+        Args:
+            in_kept_memory: the noise lies where this thread's next one of that shape will; for noise that is used at once.
+        """
         if len(shape) == 2:
-            noise = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
-            return noise if self.scale == 1 else noise.mul_(self.scale)
-        coarse = torch.randn(
-            shape[0] * shape[1], self.coarse**2, generator=generator, dtype=torch.float32, device="cpu"
-        )
-        noise = torch.mm(coarse, _interpolation(self.coarse, *shape[2:])).view(*shape)
+            noise = _standard_normal(tuple(shape), generator, in_kept_memory)
+        else:
+            coarse = _standard_normal((shape[0] * shape[1], self.coarse**2), generator, in_kept_memory)
+            to_all = _interpolation(self.coarse, *shape[2:])
+            room = _kept.of(len(coarse), to_all.shape[1]) if in_kept_memory else None
+            noise = torch.mm(coarse, to_all, out=room).view(*shape)
         return noise if self.scale == 1 else noise.mul_(self.scale)
 
 
@@ -238,6 +243,29 @@ CALIBRATED: tuple[type, ...] = (Noise, PosteriorSample, Interpolate, Extrapolate
 def _check_factor(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, Real) or not abs(value) <= LARGEST_FACTOR:
         raise ValueError(f"{name} must be a number from -{LARGEST_FACTOR:g} to {LARGEST_FACTOR:g}, got {value!r}")
+
+
+class _Kept(threading.local):
+    """Memory of each thread, by shape: for one image new memory takes several times as long as what is written there."""
+
+    def __init__(self) -> None:
+        self._memory: dict[tuple[int, ...], Tensor] = {}
+
+    def of(self, *shape: int) -> Tensor:
+        if (known := self._memory.get(shape)) is None:
+            with torch.inference_mode(False):  # whose tensors could not be written to outside of it
+                known = self._memory[shape] = torch.empty(shape, dtype=torch.float32, device="cpu")
+        return known
+
+
+_kept = _Kept()
+
+
+def _standard_normal(shape: tuple[int, ...], generator: Generator | None, in_kept_memory: bool) -> Tensor:
+    """Independent normal numbers, float32."""
+    if in_kept_memory:
+        return _kept.of(*shape).normal_(generator=generator)
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @functools.cache

@@ -11,6 +11,10 @@ _is_tracing: Callable[[], bool] = torch.jit.is_tracing  # type: ignore[attr-defi
 _is_compiling: Callable[[], bool] = torch.compiler.is_compiling
 
 
+is_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
+"""Whether a function of torch.func, as `vmap`, has this call within: what is drawn is then another for each image."""
+
+
 def is_compiled() -> bool:
     """Whether `torch.compile` looks at this call.
 

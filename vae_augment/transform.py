@@ -313,7 +313,7 @@ class VAEAugment(hub.Pretrained, Calibrated, Fitted, Previewed, v2.Transform):
         """What is left of `forward` for one object; a lone small image's cost is in calls, so there are few."""
         how, generator = self._how, thread_generator()
         if label is None or self._fit is None or not self._engine.move.traits.makes_new:
-            plan = self._engine.plan_batch(lead_shape(image), how, generator)
+            plan = self._engine.plan_once(lead_shape(image), how, generator)
         else:
             plan = self._engine.plan_classes((), 1, self._fit.index([label]), how, generator)
         is_plain = plan.chosen is None and how.strength > 0

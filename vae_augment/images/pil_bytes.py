@@ -11,6 +11,8 @@ from .convert import pil_bytes, with_info
 from .enlarge import LONGEST, MIDDLE
 
 Bytes = NDArray[np.uint8]
+BLOCK = 65_536  # bytes added at a time: they stay in a core's cache
+_MIDDLES = np.full(BLOCK, MIDDLE, np.uint8)  # an array: of one number, numpy's minimum takes ten times as long
 PIXELS = {("L", 1): 1, ("RGB", 3): 4}  # bytes of a pixel, by mode and channels: PIL fills a pixel of three up to four
 
 
@@ -65,7 +67,7 @@ class PilBytes(NamedTuple):
         if not (change.min() > 0 and change.max() < 2 * MIDDLE):
             return None
         step = self._resized(change.astype(np.uint8), (side, side), self.image.size)
-        return self.image_of(_added(self.row, step, self.image.width * self.pixel))
+        return self.image_of(_added(self.row, step))
 
     def image_of(self, row: Bytes) -> PIL.Image.Image:
         """The image that a row is, of this one's size, mode and metadata; the row is its own from then on."""
@@ -78,24 +80,26 @@ class PilBytes(NamedTuple):
     def _resized(self, row: Bytes, size: tuple[int, int], wanted: tuple[int, int]) -> Bytes:
         """A row of an image of this width and height at others, as `enlarge.resized` makes it, without the checks before it."""
         x = row.reshape(1, size[1], size[0], self.pixel).transpose(0, 3, 1, 2)
-        new = torch.ops.aten._upsample_bilinear2d_aa.default(torch.from_numpy(x), (wanted[1], wanted[0]), False)
+        # what torch's `interpolate` calls
+        new = torch._C._nn._upsample_bilinear2d_aa(torch.from_numpy(x), (wanted[1], wanted[0]), False, None)
         out: Bytes = new.numpy().transpose(0, 2, 3, 1).ravel()  # channels lie side by side as they did
         return out
 
 
-def _added(row: Bytes, step: Bytes, width: int) -> Bytes:
+def _added(row: Bytes, step: Bytes) -> Bytes:
     """`row + step - 128`, within bytes, which are not left on the way: sooner than in wider numbers. Overwrites the step.
 
     Example:
-        >>> _added(np.array([0, 5, 250], np.uint8), np.array([28, 130, 255], np.uint8), width=3).tolist()
+        >>> _added(np.array([0, 5, 250], np.uint8), np.array([28, 130, 255], np.uint8)).tolist()
         [0, 7, 255]
     """
-    middle = np.full(width, MIDDLE, np.uint8)  # an array: of one number, numpy's minimum takes ten times as long
-    x, steps = row.reshape(-1, width), step.reshape(-1, width)
-    low, high = np.minimum(x, middle), np.maximum(x, middle)
-    np.maximum(steps, np.subtract(middle, low, out=low), out=steps)  # the least step: to 0
-    np.minimum(
-        steps, np.subtract(np.uint8(MIDDLE - 1), high, out=high), out=steps
-    )  # the largest: to 255; it wraps around
-    np.add(row, step, out=step)
-    return np.subtract(step, np.uint8(MIDDLE), out=step)
+    for start in range(0, row.size, BLOCK):
+        x, steps = row[start : start + BLOCK], step[start : start + BLOCK]
+        middle = _MIDDLES[: x.size]
+        up, down = np.maximum(steps, middle), np.minimum(steps, middle)
+        most = np.subtract(np.uint8(MIDDLE - 1), up, out=up)  # 255 less what is added; it wraps around
+        least = np.subtract(middle, down, out=down)  # what is taken away
+        within = np.maximum(np.minimum(x, most, out=most), least, out=most)
+        np.add(within, steps, out=steps)
+        np.subtract(steps, middle, out=steps)
+    return step
