@@ -39,6 +39,7 @@ from .speed_table import RAND_AUGMENT, REPEATS, plot, tables
 
 RESULTS = Path(__file__).parent / "speed.json"
 ROUNDS = 10
+ON_PIL = f"{RAND_AUGMENT}, PIL"
 SIZES = (32, 96, 224, 448)  # of colour images
 BUNDLED_SIZES = (32, 96, 224)  # of those through the bundled weights of photographs
 WORKERS = (1, 2, 4)
@@ -49,6 +50,8 @@ Figures = dict[str, tuple[float, float, float]]  # name -> median, least and lar
 
 def interleaved(paths: Paths, seconds: float) -> Figures:
     """Each path for `seconds` in turn, five times -> CPU time per image, as ratios to RandAugment's of the same turn.
+
+    Of PIL images also as ratios to RandAugment's on PIL images.
 
     A turn goes round the paths ten times.
     """
@@ -68,8 +71,11 @@ def interleaved(paths: Paths, seconds: float) -> Figures:
                     call()
                 cost[name] += (time.thread_time() - started) / (calls[name] * images * ROUNDS)
         turns.append({name: value / cost[RAND_AUGMENT] for name, value in cost.items()})
+        turns[-1] |= {
+            f"{n} / {ON_PIL}": v / cost[ON_PIL] for n, v in cost.items() if n.endswith(", PIL") and n != ON_PIL
+        }
     print(f"{RAND_AUGMENT}: {cost[RAND_AUGMENT] * 1e6:.0f} us an image", flush=True)
-    return {name: spread([turn[name] for turn in turns]) for name in paths}
+    return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
