@@ -63,6 +63,10 @@ def test_an_index_finds_the_same_neighbours_of_the_same_features_wherever_it_is_
     wide = torch.cat([features, features.flip(0)], 1)  # 128 features, of which an index sees 64 components
     exact, found = (view.of_pool("wide", 1.0, extractor, wide, 13, how) for how in (Search(), BY_INDEX))
     assert overlap(exact.neighbours, found.neighbours) > 0.95
+    flat = torch.randn(len(features), 128, generator=torch.Generator().manual_seed(0))  # 64 components hold half of it
+    exact, found = (view.of_pool("flat", 1.0, extractor, flat, 13, how) for how in (Search(), BY_INDEX))
+    assert found.recall > 0.98
+    assert overlap(exact.neighbours, found.neighbours) > 0.95
 
 
 def test_a_bank_is_the_same_on_one_thread_and_on_two(vae, pool, banks):

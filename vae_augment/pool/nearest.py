@@ -8,6 +8,7 @@ runs on one thread; queries are spread over threads by `in_threads`, so that a p
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,12 +23,15 @@ EXACT = 32_768  # images: up to so many, all are compared with all, and places a
 CHUNK = 20  # images compared with a pool at a time: 5 MB
 PART = 65_536  # of a pool, compared at a time
 SEARCHED = 1000  # images whose neighbours are sought at a time in an index
-COMPONENTS = 64  # principal components of wider vectors, by which an index finds candidates
+FEW, MANY = (
+    64,
+    256,
+)  # principal components of wider vectors, by which an index finds candidates; many, where few find too little
 CANDIDATES = 3  # of these, for each neighbour that is kept
 A_LIST = 40  # vectors for each list, by which lists are learned
 ROUNDS = 6  # of k-means
 RECALL_AT = 10
-PROBES = (4, 8, 16, 32, 64, 128)  # lists that are looked at
+PROBES = (4, 8, 16, 32, 64, 128, 256, 512)  # lists that are looked at
 
 Rows = Callable[[Tensor], Tensor]  # places, int64 (n,) -> vectors, float32 (n, D)
 
@@ -88,9 +92,7 @@ def neighbours_by_cosine(features: Tensor, k: int, how: Search) -> tuple[Tensor,
     def rows(places: Tensor) -> Tensor:
         return normalize(features[places].float())
 
-    index = Index(len(features), rows)
-
-    def search(places: Tensor, probes: int, count: int = k) -> Tensor:
+    def search(index: Index, places: Tensor, probes: int, count: int = k) -> Tensor:
         asked = rows(places)
         near = index.search(asked, 1 + count * (CANDIDATES if index.is_wider else 1), probes)[0]
         if index.is_wider:
@@ -100,9 +102,19 @@ def neighbours_by_cosine(features: Tensor, k: int, how: Search) -> tuple[Tensor,
 
     asked = spread_places(len(features), how.asked)
     exact = without_own(nearest_by_cosine(rows(asked), features, RECALL_AT + 1), asked)
-    probes, found = fewest_probes(lambda probes: recall(search(asked, probes, RECALL_AT), exact), how.least_recall)
+
+    def recall_of(index: Index, probes: int) -> float:
+        return recall(search(index, asked, probes, RECALL_AT), exact)
+
+    for components in (FEW, MANY):
+        index = Index(len(features), rows, components)
+        probes, found = fewest_probes(partial(recall_of, index), how.least_recall)
+        if found >= how.least_recall or not index.is_wider:
+            break
     parts = torch.arange(len(features)).split(SEARCHED)
-    done = progress(in_threads(lambda part: search(part, probes).int(), parts), "compare by features", len(parts))
+    done = progress(
+        in_threads(lambda part: search(index, part, probes).int(), parts), "compare by features", len(parts)
+    )
     return in_one(done, len(features)), found
 
 
@@ -131,21 +143,22 @@ class Index:
 
     Args:
         count: how many there are.
-        rows: gives those at some places. Wider ones than 64 are found by as many principal components.
+        rows: gives those at some places.
+        components: of wider vectors, by so many of which they are found.
 
     Raises:
         ValueError: faiss is not installed.
     """
 
-    def __init__(self, count: int, rows: Rows) -> None:
+    def __init__(self, count: int, rows: Rows, components: int = FEW) -> None:
         faiss = import_faiss()
         lists = max(1, round(2 * count**0.5))
         taught = rows(spread_places(count, lists * A_LIST))
-        self.is_wider = taught.shape[1] > COMPONENTS
+        self.is_wider = taught.shape[1] > components
         self._rows, self._axes = rows, None
         if self.is_wider:
             some = taught[: PART // 2]
-            self._axes = eigh((some - some.mean(0)).T @ (some - some.mean(0)))[1][:, -COMPONENTS:]
+            self._axes = eigh((some - some.mean(0)).T @ (some - some.mean(0)))[1][:, -components:]
         taught = self._compressed(taught)
         width = taught.shape[1]
         self._faiss, self._quantizer = faiss, faiss.IndexFlatL2(width)
