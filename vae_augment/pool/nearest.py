@@ -92,19 +92,19 @@ def neighbours_by_cosine(features: Tensor, k: int, how: Search) -> tuple[Tensor,
     def rows(places: Tensor) -> Tensor:
         return normalize(features[places].float())
 
-    def search(index: Index, places: Tensor, probes: int, count: int = k) -> Tensor:
+    def search(index: Index, places: Tensor, probes: int) -> Tensor:
         asked = rows(places)
-        near = index.search(asked, 1 + count * (CANDIDATES if index.is_wider else 1), probes)[0]
+        near = index.search(asked, 1 + k * (CANDIDATES if index.is_wider else 1), probes)[0]
         if index.is_wider:
             cosines = (rows(near.flatten()).view(*near.shape, -1) @ asked[:, :, None])[:, :, 0]
             near = near.gather(1, cosines.argsort(1, descending=True))
-        return without_own(near, places)[:, :count]
+        return without_own(near, places)[:, :k]
 
     asked = spread_places(len(features), how.asked)
     exact = without_own(nearest_by_cosine(rows(asked), features, RECALL_AT + 1), asked)
 
     def recall_of(index: Index, probes: int) -> float:
-        return recall(search(index, asked, probes, RECALL_AT), exact)
+        return recall(search(index, asked, probes)[:, :RECALL_AT], exact)
 
     for components in (FEW, MANY):
         index = Index(len(features), rows, components)
