@@ -172,18 +172,20 @@ def latent_hog_neighbours(
         return _found_by_index(vae, images, latents, how)
     latents = normalize(latents.flatten(1))
     hogs = torch.cat([hog(as_floats(part)) for part in images.split(CHUNK)])
-    candidates, distances, units = [], [], []  # (B, n), (B, n, 2), (B, 2)
-    for i, part in enumerate(progress(images.split(CHUNK), "compare by latents and HOG")):
-        cosines = _cosines(vae, as_floats(part), latents, hogs)
-        rows = torch.arange(len(part))
+
+    def compared(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        cosines = _cosines(vae, as_floats(images[places]), latents, hogs)
         for cosine in cosines:
-            cosine[rows, i * CHUNK + rows] = -2  # not its own neighbour
+            cosine[torch.arange(len(places)), places] = -2  # not its own neighbour
         best = (cosines[0] + 2 * cosines[1]).topk(min(CANDIDATES, count - 1), dim=1).indices
-        candidates.append(best)
-        distances.append(torch.stack([1 - cosine.gather(1, best) for cosine in cosines], dim=2))
+        distances = torch.stack([1 - cosine.gather(1, best) for cosine in cosines], dim=2)
         nth = min(UNIT_NEIGHBOUR, count - 1)
-        units.append(torch.stack([1 - cosine.topk(nth, dim=1).values[:, -1] for cosine in cosines], dim=1))
-    return _scaled_nearest(torch.cat(candidates), torch.cat(distances), torch.cat(units)), 1.0
+        return best, distances, torch.stack([1 - cosine.topk(nth, dim=1).values[:, -1] for cosine in cosines], dim=1)
+
+    parts = torch.arange(count).split(CHUNK)
+    found = progress(in_threads(compared, parts), "compare by latents and HOG", len(parts))
+    candidates, distances, units = map(torch.cat, zip(*found, strict=True))  # (N, n), (N, n, 2), (N, 2)
+    return _scaled_nearest(candidates, distances, units), 1.0
 
 
 def _found_by_index(vae: Codec, images: Tensor, latents: Tensor, how: Search) -> tuple[Tensor, float]:
