@@ -24,12 +24,8 @@ VAE of track B and its bank have seen those, too, without labels, which flatters
 """
 
 import argparse
-import datetime
 import hashlib
-import json
 import os
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -49,6 +45,7 @@ from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import computes_bf16
 
 from .pretrain import pretrain
+from .rows import stamp, store
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 STEPS, BATCH, IMAGES = 500, 64, 12_000  # each arm prepares IMAGES augmented images, and sees 32,000 of them
@@ -159,11 +156,7 @@ class Bench:
         data = datasets.load(name, 1, 28, root)
         assert data.test_labels is not None
         train_labels = datasets.TORCHVISION[name](str(datasets.root_folder(root)), train=True).targets
-        self.name, self.track, self.commit = (
-            name,
-            track,
-            commit(),
-        )  # now: of the code that runs, not committed meanwhile
+        self.name, self.track, self.origin = name, track, stamp()
         self.first = 5 if track == "C" else 0  # class
         self.classes = 10 - self.first
         known = train_labels >= self.first
@@ -298,9 +291,7 @@ class Bench:
             pool=self.pool_hash[:16],
             steps=STEPS,
             seconds=round(time.perf_counter() - started, 1),
-            commit=self.commit,
-            machine=machine(),
-            date=datetime.date.today().isoformat(),
+            **self.origin,
         )
 
 
@@ -320,15 +311,6 @@ def arms(name: str, n: int, track: str) -> list[str]:
     others = [policy for policy in POLICIES if policy not in (best, not_here)]
     rest = [f"mixup-{best}", "none+ours", *others, *(f"{policy}+ours" for policy in others if policy != "none")]
     return main + (rest if n == 10 else [])
-
-
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def machine() -> str:
-    return f"{platform.machine()}, torch {torch.__version__}, 1 thread"
 
 
 def main() -> None:
@@ -364,8 +346,7 @@ def main() -> None:
                 cell = bench.run(n, name, draw, options.keep, options.share)
                 found[name].append(cell.accuracy)
                 if not (options.quick or options.validate):
-                    with open(RESULTS, "a", encoding="utf-8") as file:
-                        file.write(json.dumps(asdict(cell)) + "\n")
+                    store(asdict(cell), RESULTS)
         for name, values in found.items():
             v = torch.tensor(values)
             print(

@@ -21,8 +21,6 @@ the test images. `--validate` measures on others, and writes nothing.
 """
 
 import argparse
-import datetime
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,9 +34,10 @@ from torchvision.transforms.v2 import functional as F
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.pool_images import unexplained
 
-from .accuracy import IMAGES, POLICIES, VALIDATION, accuracy, commit, machine, train
+from .accuracy import IMAGES, POLICIES, VALIDATION, accuracy, train
 from .letters import letters
 from .many_classes import long_tail, of_name, pairs
+from .rows import stamp, store, stored
 from .table import difference, interval, mean
 
 RESULTS = Path(__file__).parent / "decoding.jsonl"
@@ -150,7 +149,7 @@ def measured(images: Images, weights: str, n: int, arms: list[str], draw: int, b
 
 def run(images: Images, weights: str, options: argparse.Namespace) -> None:
     """Measure a data set in the latents of some weights, print and store it."""
-    started, vae, revision = time.perf_counter(), load_weights(weights).vae, commit()
+    started, vae, origin = time.perf_counter(), load_weights(weights).vae, stamp()
     bank = LatentBank.from_images(vae, images.pool)
     lost = unexplained(vae, images.pool.float() / 255)
     print(f"{images.name} in {weights}: bank {time.perf_counter() - started:.0f} s, undrawn {lost:.3f}", flush=True)
@@ -159,7 +158,7 @@ def run(images: Images, weights: str, options: argparse.Namespace) -> None:
         for draw in range(options.first_draw, options.first_draw + options.draws):
             for arm, value in measured(images, weights, n, options.arms, draw, bank).items():
                 found.setdefault(arm, []).append(value)
-                row = {
+                row = origin | {
                     "data": images.name,
                     "weights": Path(weights).name if Path(weights).is_dir() else weights,
                     "n": n,
@@ -167,13 +166,9 @@ def run(images: Images, weights: str, options: argparse.Namespace) -> None:
                     "draw": draw,
                     "value": round(value, 3),
                     "undrawn": round(lost, 4),
-                    "commit": revision,
-                    "machine": machine(),
-                    "date": datetime.date.today().isoformat(),
                 }
                 if not options.validate:
-                    with RESULTS.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, RESULTS)
         for arm, values in found.items():
             print(f"{images.name} in {weights} n={n} {against(found, arm, values)}", flush=True)
 
@@ -194,8 +189,7 @@ Cells = dict[tuple[str, str, int, str], dict[int, float]]  # (data, weights, n, 
 def load() -> Cells:
     """The stored figures."""
     cells: Cells = {}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         cells.setdefault((row["data"], row["weights"], row["n"], row["arm"]), {})[row["draw"]] = row["value"]
     return cells
 

@@ -18,7 +18,6 @@ labels that are right, of all and of the part of each class that a fit keeps. Ev
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import time
@@ -35,9 +34,10 @@ from vae_augment.encoders import cached, load_encoder
 from vae_augment.pool import USUAL_BANK, FeatureView, FitPolicy, Query
 from vae_augment.source import ROOT_VARIABLE
 
-from .accuracy import BEST, commit, machine
+from .accuracy import BEST
 from .label_spreading import Pool, bundled, load, of_folder, parts_right
 from .own_images import draw_of, read
+from .rows import stamp, store
 from .table import difference, mean
 
 RESULTS = Path(__file__).parent / "encoders.jsonl"
@@ -165,7 +165,7 @@ def main() -> None:
         for what, (wall, cpu) in costs(options.images, options.weights).items():
             print(f"{what}: {wall:.1f} s by {options.threads} threads, {cpu:.1f} s of a core")
         return
-    revision = commit()  # now: of the code that runs, not committed meanwhile
+    origin = stamp()
     pools = [] if options.table else [bundled(name, options.root) for name in options.data]
     pools += [of_folder(options.images, options.weights)] if options.images is not None else []
     for pool in pools:
@@ -173,11 +173,9 @@ def main() -> None:
         for n in options.n:
             for draw in range(options.draws):
                 for by, figures in measured(compared, n, draw).items():
-                    row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures, "commit": revision}
-                    row |= {"machine": machine(), "date": datetime.date.today().isoformat()}
+                    row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures} | origin
                     print(json.dumps(row), flush=True)
-                    with RESULTS.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, RESULTS)
     print(table())
 
 

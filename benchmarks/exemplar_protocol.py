@@ -26,7 +26,6 @@ chosen arms so.
 """
 
 import argparse
-import datetime
 import json
 import math
 import os
@@ -47,8 +46,8 @@ from vae_augment.pool import latent_hog_neighbours, perturbations
 from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import FusedVAE, Whitened, computes_bf16
 
-from .accuracy import commit, machine
 from .pretrain import pretrain
+from .rows import stamp, store
 
 RESULTS = Path(__file__).parent / "exemplar_protocol.jsonl"
 TRAINING, BATCH, EPOCHS, PIXELS = 50_000, 100, 100, 784
@@ -266,7 +265,7 @@ def main() -> None:
     x, y = images.flatten(1).to(device), own_labels.to(device)
     vae: VAE | None = None
     for arm in options.arms:
-        started, revision = time.perf_counter(), commit()
+        started, origin = time.perf_counter(), stamp()
         policy, ours = WARPS[options.data].get(arm.removesuffix("+ours")), arm.endswith("ours")
         jitter = (AFTER_WARP if policy else OURS[options.data]) if ours else None
         changes: list[Change] = []
@@ -295,14 +294,13 @@ def main() -> None:
                 "width": options.width,
                 "epochs": options.epochs,
                 "seconds of all seeds": round(time.perf_counter() - started),
-                "commit": revision,
-                "machine": torch.cuda.get_device_name(device) if device.type == "cuda" else machine(),
-                "date": datetime.date.today().isoformat(),
+                **origin,
             }
+            if device.type == "cuda":
+                row["machine"] = torch.cuda.get_device_name(device)
             print(json.dumps(row), flush=True)
             if options.epochs == EPOCHS and not options.validate:
-                with open(options.results, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                store(row, options.results)
 
 
 if __name__ == "__main__":

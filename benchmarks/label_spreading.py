@@ -21,7 +21,6 @@ pool themselves, up to 10,000, and the labelled ones among them are not counted.
 """
 
 import argparse
-import datetime
 import hashlib
 import json
 import os
@@ -38,8 +37,9 @@ from vae_augment.pool import View
 from vae_augment.source import ROOT_VARIABLE
 from vae_augment.vae import Codec
 
-from .accuracy import BEST, Bench, commit, machine
+from .accuracy import BEST, Bench
 from .own_images import draw_of, read
+from .rows import stamp, store
 from .table import interval
 
 RESULTS = Path(__file__).parent / "label_spreading.jsonl"
@@ -225,7 +225,7 @@ def main() -> None:
     if (options.images is None) != (options.weights is None):
         parser.error("--images and --weights go together")
     torch.set_num_threads(1)
-    revision = commit()  # now: of the code that runs, not committed meanwhile
+    origin = stamp()
     pools = [None] if options.images is not None else [] if options.table else options.data
     for name in pools:
         pool = of_folder(options.images, options.weights) if name is None else bundled(name, options.root)
@@ -235,10 +235,9 @@ def main() -> None:
                 labelled = hashlib.sha256(pool.draw(n, draw).numpy().tobytes()).hexdigest()[:16]
                 for by, figures in measured(pool, n, draw).items():
                     row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures, "labelled": labelled}
-                    row |= {"commit": revision, "machine": machine(), "date": datetime.date.today().isoformat()}
+                    row |= origin
                     print(json.dumps(row), flush=True)
-                    with RESULTS.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, RESULTS)
     print(table(), classes_table(), sep="\n\n")
 
 

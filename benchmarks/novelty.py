@@ -28,7 +28,6 @@ Every row is added to novelty.jsonl.
 """
 
 import argparse
-import datetime
 import json
 import os
 from dataclasses import dataclass
@@ -48,8 +47,8 @@ from vae_augment.hub import Weights
 from vae_augment.prior import StandardNormal
 from vae_augment.source import ROOT_VARIABLE
 
-from .accuracy import commit, machine
 from .own_images import draw_of, parts, read
+from .rows import stamp, store, stored
 
 RESULTS = Path(__file__).parent / "novelty.jsonl"
 REAL, OF_A_FIT = ("test", "training"), ("decoded", "new")
@@ -197,7 +196,7 @@ def as_bytes(images: Tensor) -> Tensor:
 
 def table() -> str:
     """Means over draws of the stored figures."""
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = stored(RESULTS)
     lines = [
         "| data set | source | draws | distance to the nearest training image | near copies | Fréchet distance |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -243,7 +242,7 @@ def main() -> None:
         print(table())
         return
     torch.set_num_threads(1)
-    revision = commit()
+    origin = stamp()
     data = [Images.bundled(name, options.root) for name in options.data]
     data += [Images.folder(options.images, options.weights)] if options.images else []
     if options.picture:
@@ -253,10 +252,9 @@ def main() -> None:
         for source in options.sources:
             for draw in range(1 if source in (*REAL, *PYTHAE) else options.draws):
                 row = {"data": each.name, "source": source, "draw": draw, **each.measure(source, draw)}
-                row |= {"commit": revision, "machine": machine(), "date": datetime.date.today().isoformat()}
+                row |= origin
                 print(json.dumps(row), flush=True)
-                with RESULTS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
+                store(row, RESULTS)
 
 
 if __name__ == "__main__":

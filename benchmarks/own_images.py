@@ -13,7 +13,6 @@ ten labels a class, else half.
 """
 
 import argparse
-import datetime
 import json
 import warnings
 from pathlib import Path
@@ -28,7 +27,8 @@ from vae_augment.hub import bundled
 from vae_augment.images import files
 from vae_augment.neighbourhoods import USUAL_NOVELTY
 
-from .accuracy import IMAGES, accuracy, commit, machine, share_of, train
+from .accuracy import IMAGES, accuracy, share_of, train
+from .rows import stamp, store, stored
 from .table import difference, interval, mean
 
 RESULTS = Path(__file__).parent / "own_images.jsonl"  # of CIFAR-10 and of five kinds of flowers
@@ -103,7 +103,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("once")
     data = options.images.resolve().name
-    augment, revision = VAEAugment.from_pretrained(options.weights), commit()
+    augment, origin = VAEAugment.from_pretrained(options.weights), stamp()
     config = augment.vae.config
     (images, labels), test = (read(part, config.channels, config.size) for part in parts(options.images))
     for n in options.n:
@@ -123,15 +123,11 @@ def main() -> None:
                     "draw": draw,
                     "accuracy": round(accuracy(net, *test), 3),
                     "fit": fit,
-                    "commit": revision,
-                    "machine": machine(),
-                    "date": datetime.date.today().isoformat(),
-                }
+                } | origin
                 print(json.dumps(row), flush=True)
                 found[arm].append(float(row["accuracy"]))
                 if options.results is not None:
-                    with options.results.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, options.results)
         summary(n, found)
 
 
@@ -149,8 +145,7 @@ def summary(n: int, found: dict[str, list[float]]) -> None:
 def load() -> dict[tuple[str, int, str, str], dict[int, float]]:
     """The stored figures: (data, n, arm, weights) -> draw -> accuracy. The policy alone has no weights: it is that of all."""
     cells: dict[tuple[str, int, str, str], dict[int, float]] = {}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         key = row["data"], row["n"], row["arm"], row.get("weights", OWN)
         cells.setdefault(key, {})[row["draw"]] = row["accuracy"]
     return cells

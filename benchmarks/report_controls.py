@@ -9,7 +9,6 @@ Thresholds were set on Fashion-MNIST with 1,000 images; other data sets and size
 """
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from torchvision.transforms.v2 import functional as F
 from vae_augment.report import ImageSet, Report, Sets, common_look, make_report, read_source
 from vae_augment.source import ROOT_VARIABLE, open_source
 
-from .accuracy import commit, machine
+from .rows import stamp, store
 
 RESULTS = Path(__file__).parent / "report_controls.jsonl"
 PLANTED = 0.05
@@ -159,10 +158,8 @@ def main() -> None:
                 line = {
                     "data": name, "images": count, "control": control.__name__, "flagged": report.flagged, "expected": expected,
                     "words": {w.name: w.status for w in report.words}, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1),
-                    "commit": commit(), "machine": machine(),
                 }  # fmt: skip
-                with RESULTS.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                store(line | stamp(), RESULTS)
 
 
 if __name__ == "__main__":

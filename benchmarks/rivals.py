@@ -35,7 +35,6 @@ draw labels, and writes nothing. Every figure is added to rivals.jsonl.
 """
 
 import argparse
-import datetime
 import json
 import time
 from collections.abc import Callable
@@ -56,9 +55,10 @@ from vae_augment.pool import USUAL_BANK
 from vae_augment.vae import Codec
 
 from . import fixmatch, probe
-from .accuracy import IMAGES, STEPS, accuracy, commit, machine, share_of, train
+from .accuracy import IMAGES, STEPS, accuracy, share_of, train
 from .decoding import served
 from .own_images import POLICY, draw_of, parts, read
+from .rows import stamp, store, stored
 from .table import difference, mean
 
 RESULTS = Path(__file__).parent / "rivals.jsonl"
@@ -295,8 +295,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 def load() -> dict[tuple[str, int, str], dict[int, float]]:
     """The stored figures: (data, n, arm) -> draw -> per cent."""
     cells: dict[tuple[str, int, str], dict[int, float]] = {}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         cells.setdefault((row["data"], row["n"], row["arm"]), {})[row["draw"]] = row["value"]
     return cells
 
@@ -346,7 +345,7 @@ def main() -> None:
     if options.images is None or options.weights is None:
         parser.error("--images and --weights are needed")
     torch.set_num_threads(1)
-    revision, data = commit(), Images.load(options)
+    origin, data = stamp(), Images.load(options)
     for n in options.n:
         for draw in range(options.first_draw, options.first_draw + options.draws):
             few = Draw(data, n, draw)
@@ -354,12 +353,10 @@ def main() -> None:
                 started = time.perf_counter()
                 value = few.run(arm)
                 row = {"data": data.name, "n": n, "arm": arm, "draw": draw, "value": round(value, 3)}
-                row |= {"seconds": round(time.perf_counter() - started, 1), "commit": revision, "machine": machine()}
-                row |= {"date": datetime.date.today().isoformat()}
+                row |= {"seconds": round(time.perf_counter() - started, 1), **origin}
                 print(json.dumps(row), flush=True)
                 if not options.validate:
-                    with RESULTS.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, RESULTS)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ Every figure is added to scale.jsonl, with the load of the machine beside it: CP
 """
 
 import argparse
-import datetime
 import json
 import logging
 import os
@@ -41,8 +40,8 @@ from vae_augment.numerics import float32_on_cpu, in_threads
 from vae_augment.pool import PerturbedSearch, Search, encoded, nearest_by_cosine, recall, without_own
 from vae_augment.source import ROOT_VARIABLE, open_source
 
-from .accuracy import commit, machine
 from .deformed import deformed
+from .rows import stamp, store, stored
 
 RESULTS = Path(__file__).parent / "scale.jsonl"
 WEIGHTS = {"garments and digits": "fashion-mnist", "cifar10": "cifar10"}
@@ -215,9 +214,7 @@ def run(data: str, count: int, options: argparse.Namespace) -> None:
         )
         found = json.loads(done.stdout.splitlines()[-1])
         row = {"step": step, "data": data, "images": count, "threads": options.threads, **found}
-        stamp = {"date": datetime.date.today().isoformat(), "commit": commit(), "machine": machine()}
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row | stamp) + "\n")
+        store(row | stamp(), RESULTS)
         print(row, flush=True)
 
 
@@ -246,7 +243,7 @@ def main() -> None:
 
 
 def print_tables() -> None:
-    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
+    rows = stored(RESULTS)
     last = {(row["data"], row["images"], row["step"]): row for row in rows}
     print(
         "| images | bank: seconds, CPU seconds (load) | peak | file | recall at 10 | fit: seconds, CPU | peak |", end=""

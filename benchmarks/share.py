@@ -16,7 +16,6 @@ ratio, so that the accuracy of the chosen ratio is that of the fixed one.
 """
 
 import argparse
-import datetime
 import json
 import os
 import tempfile
@@ -34,8 +33,9 @@ from vae_augment.share import RATIOS
 from vae_augment.source import ROOT_VARIABLE
 
 from . import own_images
-from .accuracy import BEST, IMAGES, POLICIES, STEPS_FEW, Bench, accuracy, commit, machine, train
+from .accuracy import BEST, IMAGES, POLICIES, STEPS_FEW, Bench, accuracy, train
 from .pretrain import pretrain
+from .rows import stamp, store, stored
 
 RESULTS = Path(__file__).parent / "share.jsonl"
 CELLS = (
@@ -122,17 +122,15 @@ def auto(drawn: Draw, draw: int) -> dict[str, Any]:
 
 
 def add(row: dict[str, Any], results: Path) -> None:
-    row |= {"commit": commit(), "machine": machine(), "date": datetime.date.today().isoformat()}
+    row |= stamp()
     print(json.dumps(row), flush=True)
-    with results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    store(row, results)
 
 
 def load() -> dict[tuple[str, str, int], dict[int, dict[str, Any]]]:
     """The stored rows: cell -> draw -> kind -> row."""
     cells: dict[tuple[str, str, int], dict[int, dict[str, Any]]] = {cell: {} for cell in CELLS}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         cells[row["data"], row["track"], row["n"]].setdefault(row["draw"], {})[row["kind"]] = row
     return cells
 

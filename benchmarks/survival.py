@@ -23,7 +23,8 @@ from train import data as datasets
 from vae_augment import VAEAugment
 from vae_augment.source import ROOT_VARIABLE
 
-from .accuracy import BEST, accuracy, commit, machine, train
+from .accuracy import BEST, accuracy, train
+from .rows import stamp, stored
 
 RESULTS = Path(__file__).parent / "survival.jsonl"
 WANTED, COUNTS, SHOWN = 0.95, (100, 500, 1000), 1000  # the curves of the table are of so many labelled images
@@ -75,19 +76,15 @@ def main() -> None:
     with RESULTS.open("w", encoding="utf-8") as file:
         for name in options.data:
             for row in rows(name, options.draws, options.root):
-                line = json.dumps({**row, "commit": commit(), "machine": machine()})
+                line = json.dumps({**row, **stamp()})
                 print(line, flush=True)
                 file.write(line + "\n")
-
-
-def stored() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
 
 
 def curve_table() -> str:
     """Curves by the probe and by the judge as docs/benchmarks.md has them."""
     curves: dict[str, list[dict[str, float]]] = {}
-    for row in stored():
+    for row in stored(RESULTS):
         if row.get("n", SHOWN) == SHOWN:
             who = "the CNN" if "judge_accuracy" in row else "the probe"
             curves.setdefault(f"{row['data']}, {who}", []).append(row["curve"])
@@ -101,7 +98,7 @@ def curve_table() -> str:
 def strength_table() -> str:
     """What was found at each number of labelled images, and what the judge says of it."""
     cells: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in stored():
+    for row in stored(RESULTS):
         if "n" in row:
             cells.setdefault((row["data"], row["n"]), []).append(row)
     lines = [

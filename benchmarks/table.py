@@ -3,7 +3,6 @@
 python -m benchmarks.table
 """
 
-import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vae_augment.pool import USUAL_BANK
 
 from .accuracy import BEST, LARGE, RESULTS
 from .exemplar_protocol import RESULTS as EXEMPLAR
+from .rows import stored
 
 DRAWS = 10  # where nothing else is said
 PLOT = Path(__file__).parent / "accuracy.png"
@@ -23,8 +23,7 @@ Cells = dict[tuple[str, str, int, str], dict[int, float]]  # (track, data, n, ar
 
 def load() -> Cells:
     cells: Cells = defaultdict(dict)
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         if row.get("test") == "test":
             cells[row["track"], row["data"], row["n"], row["arm"]][row["draw"]] = row["accuracy"]
     return cells
@@ -155,8 +154,7 @@ HERE = {
 
 def exemplar_table() -> str:
     errors: dict[tuple[str, int, str], dict[int, float]] = defaultdict(dict)  # the last of each seed
-    for line in EXEMPLAR.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(EXEMPLAR):
         if "of seeds" in row:  # older rows are of other settings
             errors[row["data"], row["width"], row["arm"]][row["seed"]] = row["error"]
     columns = [("mnist", 1024), ("fashion-mnist", 1024), ("fashion-mnist", 8192)]

@@ -18,7 +18,6 @@ added to texts.jsonl.
 """
 
 import argparse
-import datetime
 import json
 import os
 from dataclasses import replace
@@ -33,9 +32,9 @@ from vae_augment.encoders import Encoder, load_encoder
 from vae_augment.pool import ClassTexts
 from vae_augment.source import ROOT_VARIABLE
 
-from .accuracy import commit, machine
 from .encoders import ENCODER, features_of_all
 from .label_spreading import Pool, bundled, load, of_folder, parts_right
+from .rows import stamp, store
 from .table import difference, mean
 
 RESULTS = Path(__file__).parent / "texts.jsonl"
@@ -135,7 +134,7 @@ def main() -> None:
     if (options.images is None) != (options.weights is None):
         parser.error("--images and --weights go together")
     torch.set_num_threads(options.threads)
-    revision = commit()  # now: of the code that runs, not committed meanwhile
+    origin = stamp()
     pools = [] if options.table else [bundled(name, options.root) for name in options.data]
     pools += [of_folder(options.images, options.weights)] if options.images is not None and not options.table else []
     encoder = lite0_with_names() if pools else None
@@ -146,11 +145,9 @@ def main() -> None:
         for n in options.n:
             for draw in range(options.draws if n else 1):  # without labelled images nothing is drawn
                 for by, figures in measured(pool, bank, lite0, encoder, n, draw).items():
-                    row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures, "commit": revision}
-                    row |= {"machine": machine(), "date": datetime.date.today().isoformat()}
+                    row = {"data": pool.name, "n": n, "by": by, "draw": draw, **figures} | origin
                     print(json.dumps(row), flush=True)
-                    with RESULTS.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(row) + "\n")
+                    store(row, RESULTS)
     print(table())
 
 

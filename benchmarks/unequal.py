@@ -8,7 +8,6 @@ Settings are those of `benchmarks.accuracy` on track B; nothing was chosen here.
 """
 
 import argparse
-import datetime
 import json
 import os
 from pathlib import Path
@@ -18,7 +17,8 @@ from torch import Tensor
 
 from vae_augment.source import ROOT_VARIABLE
 
-from .accuracy import BEST, IMAGES, POLICIES, Bench, accuracy, machine, train
+from .accuracy import BEST, IMAGES, POLICIES, Bench, accuracy, train
+from .rows import store, stored
 from .table import difference, mean
 
 RESULTS = Path(__file__).parent / "unequal.jsonl"
@@ -62,18 +62,15 @@ def main() -> None:
     bench = Bench(options.data, "B", options.root, None, validate=False)
     for draw in range(options.draws):
         for arm in ARMS:
-            row = {"data": options.data, "arm": arm, "draw": draw, **run(bench, arm, draw), "commit": bench.commit}
-            row |= {"machine": machine(), "date": datetime.date.today().isoformat()}
+            row = {"data": options.data, "arm": arm, "draw": draw, **run(bench, arm, draw), **bench.origin}
             print(json.dumps(row), flush=True)
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            store(row, RESULTS)
 
 
 def table() -> str:
     """The stored figures as docs/benchmarks.md has them."""
     cells: dict[tuple[str, str, str], dict[int, float]] = {}
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
+    for row in stored(RESULTS):
         for of in ("accuracy", "small"):
             cells.setdefault((row["data"], row["arm"], of), {})[row["draw"]] = row[of]
     rows = [
