@@ -3,7 +3,7 @@
 python -m benchmarks.speed                  all of it, about ten minutes: writes benchmarks/speed.json, prints the tables
 python -m benchmarks.speed --quick          a tenth of the time, noisier
 python -m benchmarks.speed --bundled        only the bundled weights of photographs, stored beside the other figures
-python -m benchmarks.speed --table          the tables of the stored figures, and the plot, benchmarks/speed.png
+python -m benchmarks.speed --table          those that docs and cards have, and the plot, benchmarks/speed.png
 python -m benchmarks.speed --device cuda    images a second on a GPU (on_gpu.py), if there is one; stores nothing
 
 Everything is measured in one run, path after path in turn, five times; a figure is the median of five ratios, with the
@@ -35,13 +35,13 @@ from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import FusedVAE, computes_bf16
 
 from . import on_gpu
-from .speed_table import RAND_AUGMENT, REPEATS, plot, tables
+from .speed_table import RAND_AUGMENT, REPEATS, card_table, on_pil, page_table, plot, tables
 
 RESULTS = Path(__file__).parent / "speed.json"
 ROUNDS = 10
-ON_PIL = f"{RAND_AUGMENT}, PIL"
 SIZES = (32, 96, 224, 448)  # of colour images
 BUNDLED_SIZES = (32, 96, 224)  # of those through the bundled weights of photographs
+BUNDLED = ("cifar10", "flowers")
 WORKERS = (1, 2, 4)
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
 Paths = dict[str, tuple[Callable[[], Any], int]]  # name -> (one call, images it makes)
@@ -51,9 +51,7 @@ Figures = dict[str, tuple[float, float, float]]  # name -> median, least and lar
 def interleaved(paths: Paths, seconds: float) -> Figures:
     """Each path for `seconds` in turn, five times -> CPU time per image, as ratios to RandAugment's of the same turn.
 
-    Of PIL images also as ratios to RandAugment's on PIL images.
-
-    A turn goes round the paths ten times.
+    Of PIL images also as ratios to RandAugment's on PIL images. A turn goes round the paths ten times.
     """
     calls = {}
     for name, (call, _) in paths.items():
@@ -71,9 +69,8 @@ def interleaved(paths: Paths, seconds: float) -> Figures:
                     call()
                 cost[name] += (time.thread_time() - started) / (calls[name] * images * ROUNDS)
         turns.append({name: value / cost[RAND_AUGMENT] for name, value in cost.items()})
-        turns[-1] |= {
-            f"{n} / {ON_PIL}": v / cost[ON_PIL] for n, v in cost.items() if n.endswith(", PIL") and n != ON_PIL
-        }
+        pil = {name: cost[f"{name}, PIL"] for name in paths if f"{name}, PIL" in cost}
+        turns[-1] |= {on_pil(name): value / pil[RAND_AUGMENT] for name, value in pil.items()}
     print(f"{RAND_AUGMENT}: {cost[RAND_AUGMENT] * 1e6:.0f} us an image", flush=True)
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
 
@@ -107,7 +104,7 @@ def single(
 
 def bundled(images: Tensor, seconds: float) -> Figures:
     """One colour image at a time through the bundled weights of photographs."""
-    ours = {name: VAEAugment.from_pretrained(name) for name in ("cifar10", "flowers")}
+    ours = {name: VAEAugment.from_pretrained(name) for name in BUNDLED}
     tensors, pil = _cycle(list(images)), _cycle([F.to_pil_image(image) for image in images])
     paths: Paths = {}
     for name, transform in ({RAND_AUGMENT: v2.RandAugment()} | ours).items():
@@ -371,7 +368,7 @@ def main() -> None:
     if options.table:
         figures = json.loads(RESULTS.read_text())
         plot(figures)
-        print(tables(figures))
+        print(page_table(figures), *(card_table(figures, name) for name in BUNDLED), sep="\n\n")
         return
     figures = measure_bundled(options.quick) if options.bundled else measure(options.quick)
     if options.bundled:

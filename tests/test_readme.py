@@ -188,17 +188,13 @@ def test_cards_of_the_bundled_weights_have_their_accuracy():
 def test_costs_are_those_of_the_results():
     import json
 
-    figures = json.loads((ROOT / "benchmarks" / "speed.json").read_text())
-    one, many = figures["one image, 1 x 28 x 28"], figures["batches, 1 x 28 x 28"]
-    for digits, (median, least, largest) in (
-        (2, one["VAEAugment"]),
-        (2, many["VAEAugment, batch of 64"]),
-        (2, many["fitted VAEAugment, batch of 256"]),
-        (2, many["fitted.sample of 64"]),
-        (2, figures["DataLoader with one worker or more, net of loading"]["SyntheticDataset"]),
-    ):
-        text = f"{median:.{digits}f} ({least:.{digits}f} to {largest:.{digits}f})"
-        assert text in TEXT[BENCHMARKS].replace("**", ""), text
+    from benchmarks import speed, speed_table
+
+    figures = json.loads(speed.RESULTS.read_text())
+    assert speed_table.page_table(figures) in TEXT[BENCHMARKS]
+    for name in speed.BUNDLED:
+        card = (ROOT / "vae_augment" / "weights" / name / "README.md").read_text(encoding="utf-8")
+        assert speed_table.card_table(figures, name) in card
 
 
 def test_the_table_of_writing_is_that_of_the_results():
