@@ -23,10 +23,8 @@ EXACT = 32_768  # images: up to so many, all are compared with all, and places a
 CHUNK = 20  # images compared with a pool at a time: 5 MB
 PART = 65_536  # of a pool, compared at a time
 SEARCHED = 1000  # images whose neighbours are sought at a time in an index
-FEW, MANY = (
-    64,
-    256,
-)  # principal components of wider vectors, by which an index finds candidates; many, where few find too little
+FEW = 64  # principal components of wider vectors, by which an index finds candidates
+MANY = 256  # where those find too few of the neighbours
 CANDIDATES = 3  # of these, for each neighbour that is kept
 A_LIST = 40  # vectors for each list, by which lists are learned
 ROUNDS = 6  # of k-means
