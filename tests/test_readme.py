@@ -114,6 +114,7 @@ def test_commands_run(command, tmp_path, request):
     for image, name in zip(IMAGES, ("cat", "dog"), strict=False):
         (tmp_path / "photos" / name).mkdir(parents=True)
         to_pil_image(image.repeat(3, 1, 1)).save(tmp_path / "photos" / name / "1.jpg")
+    shutil.copytree(tmp_path / "photos", tmp_path / "unlabelled")
     np.save(tmp_path / "bands.npy", IMAGES[:8].repeat(1, 4, 1, 1).numpy())
     if "runs/sample" in command:
         request.getfixturevalue("beside_a_run")  # in tmp_path
