@@ -88,6 +88,21 @@ def test_shuffled_labels_teach_little_and_are_told_wrong(report_of):
     assert wrong.low < 0.9 < wrong.high + 0.1  # nine of ten shuffled labels are wrong
 
 
+@pytest.mark.parametrize(
+    ("made", "held_out", "said"),
+    [
+        (OTHERS, ImageSet(IMAGES[160:230], LABELS[160:230]), "Held out are 70."),
+        (ImageSet(IMAGES[330:360], LABELS[330:360]), HELD_OUT, "only 30 distinct"),
+    ],
+    ids=["held out", "synthetic"],
+)
+def test_too_few_images_are_judged_by_no_word_but_of_copies(made, held_out, said):
+    report = make_report(Sets.of(*((part, FASHION_CLASSES) for part in (TRAINING, made, held_out))), show=False)
+    for name in ("unrealistic", "unvaried", "missing", "label truth"):
+        word = report.word(name)
+        assert (word.status, said in word.sentence) == ("not judged", True), word.sentence
+
+
 def test_the_same_images_give_the_same_json(report_of):
     again = make_report(sets_of(OTHERS), show=False)
     assert again.to_json() == report_of(real_images).to_json()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import pairs
-from .comparison import Figure
+from .comparison import LEAST_MATCHED, Figure
 from .facts import Facts
 from .result import Score, Status, Word
 
@@ -150,12 +150,17 @@ def copied(facts: Facts) -> Word:
         return Word("copied", "look", sentence, scores, title, shown, details)
     sentence = "They lie no nearer to real images than unseen real images do."
     if len(places):
-        sentence += f" {len(places):,} of {count:,} are near copies, no more than among real images."
+        known, real = copies.known
+        sentence += f" {len(places):,} of {count:,} are near copies, "
+        if len(places) * real <= known * count:
+            sentence += "no more than among real images."
+        else:  # by chance, as far as can be told: see above
+            sentence += f"of real images {known:,} of {real:,}: not surely more."
     return Word("copied", "ok", sentence, scores, title, shown, details)
 
 
 def missing(facts: Facts) -> Word:
-    if len(facts.distinct) < LEAST_DISTINCT or _are_repeats(facts):
+    if _are_repeats(facts):
         sentence = "The images repeat one another: what else they lack cannot be told."
         return Word("missing", "not judged", sentence)
     if (unjudged := _unjudged("missing", facts)) is not None:
@@ -190,9 +195,11 @@ def missing(facts: Facts) -> Word:
 
 
 def label_truth(facts: Facts) -> Word:
-    if len(facts.distinct) < LEAST_TOLD or _are_repeats(facts):
+    if _are_repeats(facts):
         sentence = "The images repeat one another: too few are left to ask about."
         return Word("label truth", "not judged", sentence)
+    if len(facts.distinct) < LEAST_TOLD:
+        return _too_few("label truth", facts)
     if (unjudged := _unjudged("label truth", facts)) is not None:
         return unjudged
     truth = facts.truth
@@ -268,7 +275,11 @@ def _fisher(k: int, n: int, known: int, m: int) -> float:
 def _too_few(name: str, facts: Facts) -> Word:
     if _are_repeats(facts) or len(facts.distinct) < LEAST_TOLD:
         return Word(name, "not judged", f"There are only {len(facts.distinct)} distinct images: too few to judge.")
-    return Word(name, "not judged", "Too few classes have images of all kinds: give more synthetic or held-out ones.")
+    sentence = (
+        f"Too few images, in classes that all sets have: {2 * LEAST_MATCHED} held-out ones are needed, {LEAST_MATCHED} of each "
+        f"other kind. Held out are {len(facts.sets.held_out):,}."
+    )
+    return Word(name, "not judged", sentence)
 
 
 def _unjudged(name: str, facts: Facts) -> Word | None:
