@@ -146,7 +146,7 @@ def test_an_error_of_a_strangers_file_is_one_line_that_is_printable(folder, caps
 def test_a_wrong_name_is_one_line_with_the_close_one():
     done = vae_augment("info", "mnits")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: no weights named 'mnits': Did you mean 'mnist'?")
+    assert done.stderr.startswith("error: no weights named 'mnits'. Did you mean 'mnist'?")
     assert done.stderr.count("\n") == 1
 
 

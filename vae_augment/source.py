@@ -48,7 +48,10 @@ class LabelledImages(Dataset[tuple[Image, int]]):
             ValueError: an image has no label.
         """
         if None in labels:
-            raise ValueError(f"{name}: {labels.count(None)} images have no class: put each into a folder of its class")
+            raise ValueError(
+                f"{name}: {labels.count(None)} images have no class: put each into a folder of its class, and those without "
+                "labels elsewhere; or name the folder that holds the folders of classes"
+            )
         classes = sorted({str(label) for label in labels})
         numbers = {label: number for number, label in enumerate(classes)}
         return cls(name, opened, [numbers[str(label)] for label in labels], classes)

@@ -192,9 +192,9 @@ def is_repo_id(name: str | os.PathLike[str]) -> bool:
 def unknown_name(name: str | os.PathLike[str], as_hub_id: str = "nor a Hub id of the form user/repo") -> str:
     """Message for a name that leads to no weights on this machine, with the bundled name that it resembles."""
     close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f". Did you mean {close[0]!r}? It" if close else ": it"
     return (
-        f"no weights named {shown(str(name))}:{hint} it is neither a bundled name ({', '.join(bundled())}), nor a folder, "
+        f"no weights named {shown(str(name))}{hint} is neither a bundled name ({', '.join(bundled())}), nor a folder, "
         f"{as_hub_id}"
     )
 
