@@ -43,7 +43,10 @@ def command(capsys, monkeypatch, tmp_path):
 def test_the_command_writes_as_many_as_were_asked_for(command, asked, new, tmp_path):
     code, out, err = command("sample", "--out", "set", *asked, "--workers", 1)
     assert (code, err) == (0, "")
-    assert out.startswith(f"set: {new} synthetic images of 10 classes, imagefolder, in ")
+    found, made = out.splitlines()
+    assert found.startswith("10 classes: T-shirt (50), Trouser (50), ")
+    assert re.search(r"\. Weights: fashion-mnist\. Of \d+ labels held out they find \d+%$", found)
+    assert made.startswith(f"set: {new} synthetic images of 10 classes, imagefolder, in ")
     assert len(metadata(tmp_path / "set")) == sum(new_by_class(tmp_path / "set").values()) == new
 
 
@@ -65,11 +68,12 @@ def test_photographs_keep_their_size_and_are_varied_by_strength(command, tmp_pat
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(4):
             PIL.Image.new("RGB", (40 + i, 30), (grey, 0, 0)).save(tmp_path / "photos" / name / f"{i}.jpg")
-    code, _, err = command("photos", "--out", "set", "--count", 8, "--strength", 0.5, "--weights", "cifar10")
+    code, out, err = command("photos", "--out", "set", "--count", 8, "--strength", 0.5, "--weights", "cifar10")
     assert (code, err) == (0, "")
     images = ImageFolder(tmp_path / "set" / "train", loader=PIL.Image.open)
     assert sorted(image.size for image, _ in images) == sorted([(40 + i, 30) for i in range(4)] * 2)
     assert {row["strength"] for row in metadata(tmp_path / "set")} == {0.5}
+    assert out.splitlines()[0] == "2 classes: a (4), b (4). Weights: cifar10", "nothing is fitted"
 
 
 def test_the_card_says_how_many_how_and_what_is_given_away(command, tmp_path):

@@ -28,6 +28,7 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ from . import last_name, plain_warnings, process, show, usage, whole
 
 AMOUNTS = ("count", "ratio", "share", "per_class", "counts")
 BY_CLASS = ("ratio", "share", "per_class", "counts")
+MOST_SHOWN = 10  # classes that a line names
+MOSTLY = 0.7  # of the labels: of fewer it is told what that means
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -136,7 +139,7 @@ def _of_source(options: argparse.Namespace, out: Path) -> Writer:
             show(line)
         if report.ratio == 0:
             raise ValueError("--ratio auto chose 0, nothing is written: leave samples out, or say how many")
-    return dataset.writer(
+    writer = dataset.writer(
         out,
         per_class=options.per_class,
         counts=options.counts if options.count is None else _split(options.count, images),
@@ -146,6 +149,26 @@ def _of_source(options: argparse.Namespace, out: Path) -> Writer:
         shard_size=options.shard_size,
         how=command(options),
     )
+    if process()[0] == 0:
+        show(_found(images, dataset))
+    return writer
+
+
+def _found(images: LabelledImages, dataset: SyntheticDataset) -> str:
+    """What was understood of the images, and what the fit says of them: a folder of one kind too many shows here."""
+    of_class = Counter(images.targets)
+    shown = [f"{images.classes[label]} ({count:,})" for label, count in sorted(of_class.items())[:MOST_SHOWN]]
+    more = f" and {len(of_class) - MOST_SHOWN:,} more" if len(of_class) > MOST_SHOWN else ""
+    augment = dataset.augment
+    assert isinstance(augment, VAEAugment)
+    line = f"{len(of_class):,} classes: {', '.join(shown)}{more}. Weights: {identity_of(augment)[0]}"
+    report = augment.fit_report
+    if report is None or not report.judged:
+        return line
+    line += f". Of {report.judged:,} labels held out they find {report.accuracy:.0%}"
+    if report.accuracy >= MOSTLY:
+        return line
+    return f"{line}: many new images show another class, see vae-augment report"
 
 
 def _split(count: int, images: LabelledImages) -> dict[str, int]:
