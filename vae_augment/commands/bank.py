@@ -179,7 +179,7 @@ class Shards:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = [number for number in range(rank, len(self), world_size) if not self.file(number).is_file()]
-        total = sum(len(self.places(number)) for number in mine)
+        total = sum(min(self.size, self.count - number * self.size) for number in mine)
         images = chain.from_iterable(range(count) for count in self._written(mine, workers))
         for _ in progress(images, "embed", total, unit="image", show=rank == 0):
             pass
@@ -206,10 +206,10 @@ class Shards:
         Raises:
             ValueError: a file is damaged.
         """
-        for number in range(len(self)):
+        for number, places in enumerate(self.taken().split(self.size)):
             try:
                 found = safetensors.torch.load_file(self.file(number))
-                is_whole = torch.equal(found.pop("ids"), self.places(number))
+                is_whole = torch.equal(found.pop("ids"), places)
             except (safetensors.SafetensorError, KeyError) as error:
                 raise _damaged(self.file(number), error) from None
             if not is_whole:
