@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from tests.running import TORCHRUN
 from tests.written_sets import tree
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.__main__ import main
+from vae_augment.commands.bank import Shards
 from vae_augment.demo_data import fashion_sample
 from vae_augment.pool import EmbedBatch, embed_images
 from vae_augment.source import open_source
@@ -144,3 +146,53 @@ def test_parts_of_another_vae_are_refused():
         )
     with pytest.raises(ValueError, match="no embedded images"):
         LatentBank.from_embedded(load_weights("mnist").vae, [])
+
+
+def test_a_bank_of_some_images_knows_their_places_among_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bank", "sample", "--weights", "fashion-mnist", "--out", "bank", "--size", "120"]) == 0
+    bank = VAEAugment.from_pretrained("./bank").bank
+    assert torch.equal(bank.index, LatentBank.from_images(load_weights("fashion-mnist").vae, IMAGES, size=120).index)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "of other images"])
+def test_a_damaged_shard_is_told_by_its_name(damage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write = Shards.write
+
+    def damaged(self, *given):
+        write(self, *given)
+        one, other = self.file(3).read_bytes(), self.file(4).read_bytes()
+        self.file(3).write_bytes({"cut off": one[:1000], "empty": b"", "of other images": other}[damage])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Shards, "write", damaged)
+        assert main(COMMAND) == 1
+    err = capsys.readouterr().err
+    assert re.search(
+        r"^error: bank/\.vae-augment/shards/000003\.safetensors is damaged \(.*\): remove it, and repeat", err, re.M
+    )
+    Path("bank/.vae-augment/shards/000003.safetensors").unlink()
+    assert main(COMMAND) == 0
+
+
+def test_shards_that_a_killed_process_left_beside_a_whole_bank_are_removed(one, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in one.items():
+        Path("bank", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("bank", name).write_bytes(content)
+    shards = Path("bank/.vae-augment/shards")
+    shards.mkdir()
+    (shards / "000000.safetensors").touch()
+    assert main(COMMAND) == 0
+    assert tree(tmp_path / "bank") == one
+
+
+def test_a_damaged_tar_is_told(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    for content in (b"", b"no tar"):
+        Path("a.tar").write_bytes(content)
+        assert main(["bank", "a.tar", "--weights", "mnist", "--out", "new"]) == 2
+        assert capsys.readouterr().err.startswith("error: a.tar and others are no webdataset files that can be read")

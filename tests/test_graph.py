@@ -247,3 +247,39 @@ def test_a_bank_takes_the_place_of_the_stored_one(tmp_path):
     card = (tmp_path / "README.md").read_text()
     assert "300 latents of other images" in card
     assert "is in the weights." in card
+
+
+def by_definition(neighbours, edges):
+    """The affinity, dense: edges weighted by shared neighbours, each counted from both ends."""
+    around = [[i, *row] for i, row in enumerate(neighbours.tolist())]
+    weights = torch.zeros(len(neighbours), len(neighbours))
+    for i, row in enumerate(neighbours[:, :edges].tolist()):
+        for j in row:
+            shared = sum(other in around[i] for other in around[j])
+            weight = shared / (2 * len(around[i]) - shared) + 1e-3
+            weights[i, j] += weight
+            weights[j, i] += weight
+    root = weights.sum(1).rsqrt()
+    return root[:, None] * weights * root
+
+
+@pytest.mark.parametrize("kind", ["named twice", "itself", "the first for many", "of 300"])
+def test_neighbours_that_are_named_several_times_weigh_what_they_weigh(kind):
+    """As an index names them that finds too few. Scores stay bounded: no eigenvalue is above 1."""
+    generator = torch.Generator().manual_seed(0)
+    count, k = (303, 300) if kind == "of 300" else (30, 10)
+    neighbours = torch.stack(
+        [(torch.randperm(count - 1, generator=generator)[:k] + i + 1) % count for i in range(count)]
+    )
+    if kind == "named twice":
+        neighbours[:, 5:8] = neighbours[:, :1]
+    elif kind == "itself":
+        neighbours[:, 1:8] = torch.arange(count)[:, None]
+    elif kind == "the first for many":
+        neighbours[:, 3:8] = 0
+    affinity = knn_graph(neighbours).affinity.to_dense()
+    torch.testing.assert_close(affinity, by_definition(neighbours, 8), atol=1e-6, rtol=1e-5)
+    assert torch.linalg.eigvalsh(affinity).max() < 1 + 1e-5
+    labels = torch.full((count,), -1)
+    labels[:6] = torch.arange(6) % 2
+    assert spread_labels([knn_graph(neighbours)], labels, 2, 0.99).isfinite().all()

@@ -1,5 +1,7 @@
 """One image at a time takes a shorter way to the same pixels, in memory that is kept."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,7 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import FEW, IMAGES
 from tests.test_fused import CONFIGS
-from vae_augment import VAE, VAEAugment, shortcuts
+from vae_augment import VAE, Noise, VAEAugment, jitter, shortcuts
 from vae_augment.images import PilBytes
 from vae_augment.vae import PLANAR, FusedVAE, LoneVAE
 
@@ -151,3 +153,96 @@ def test_a_truncated_file_is_told_by_its_name(tmp_path):
     (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=r"a\.png cannot be read"):
         VAEAugment(VAE(COLOUR), gain=1.0)(PIL.Image.open(tmp_path / "a.png"))
+
+
+SETTINGS = {
+    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+    "meta": lambda: torch.device("meta"),
+    "inference": torch.inference_mode,
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("p", [1.0, 0.999])
+def test_what_is_set_around_it_changes_no_image_with_a_spatial_latent(setting, p):
+    """Nor does it stay behind: the matrix by which noise is made smooth is kept for the whole process."""
+    torch.manual_seed(0)
+    augment, pixels = VAEAugment(VAE(COLOUR), gain=1.0, p=p), F.resize(PICTURE, [32, 32])
+
+    def made():
+        torch.manual_seed(3)
+        images = [augment(pixels), augment(pixels / 255), augment.transform(pixels, augment.make_params([pixels]))]
+        return [*images, torch.from_numpy(np.array(augment(F.to_pil_image(PICTURE))))]
+
+    jitter._interpolation.cache_clear()
+    with SETTINGS[setting]():
+        within = made()
+    for one, other in zip(within, made(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_copy_is_the_same_whatever_is_set_where_it_is_made(augment, setting):
+    def made(transform):
+        torch.manual_seed(3)
+        return transform(IMAGES[7])
+
+    with SETTINGS[setting]():
+        copies = [copy.deepcopy(augment), pickle.loads(pickle.dumps(augment))]
+    assert all(torch.equal(made(one), made(augment)) for one in copies)
+
+
+def test_noise_and_the_numbers_that_it_is_made_of_lie_apart():
+    latent = (1, 8, 2, 32)  # 64 cells, as many as coarse numbers
+    drawn = [Noise(coarse=8).draw(latent, torch.Generator().manual_seed(0), kept) for kept in (False, True)]
+    assert torch.equal(*drawn)
+
+
+def test_a_codec_may_call_another_transform():
+    """Which draws noise of one shape in the same thread, before that of the first is used."""
+    torch.manual_seed(0)
+    vae, pixels = VAE(COLOUR), F.resize(PICTURE, [32, 32])
+    inner = VAEAugment(vae, gain=1.0)
+
+    class Busy(torch.nn.Module):
+        channels, size, latent_shape, latent_mean, latent_std = 3, 32, vae.latent_shape, vae.latent_mean, vae.latent_std
+
+        def encode(self, x):
+            inner(pixels)
+            return vae.encode(x)
+
+        def decode(self, z):
+            return vae.decode(z)
+
+        def fingerprint(self):
+            return "busy"
+
+    augment, images = VAEAugment(Busy(), gain=1.0), []
+    for vary in (augment, lambda image: augment.transform(image, augment.make_params([image]))):
+        torch.manual_seed(3)
+        images.append(vary(pixels))
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("larger", [False, True], ids=["of the model's size", "larger"])
+def test_within_functions_of_functorch_an_image_is_the_same(larger):
+    torch.manual_seed(0)
+    augment, x = VAEAugment(VAE(COLOUR), gain=1.0), (PICTURE if larger else F.resize(PICTURE, [32, 32])) / 255
+
+    def made(vary):
+        torch.manual_seed(3)
+        return vary(x)
+
+    expected = made(augment)
+    torch.testing.assert_close(made(torch.func.functionalize(augment)), expected, atol=1e-5, rtol=0)
+    gradient, image = made(torch.func.grad_and_value(lambda image: augment(image).sum()))
+    torch.testing.assert_close(image, expected.sum())
+    assert 0.5 < gradient.mean() <= 1
+    assert torch.func.vmap(augment, randomness="different")(PICTURE[None].repeat(2, 1, 1, 1)).shape == (2, 3, 120, 90)
+
+
+def test_an_image_with_the_negative_bit_is_read_as_it_is(augment):
+    torch.manual_seed(0)
+    expected = augment(IMAGES[7] / 255)
+    torch.manual_seed(0)
+    assert torch.equal(augment(torch._neg_view(-(IMAGES[7] / 255))), expected)

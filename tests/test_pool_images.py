@@ -252,3 +252,14 @@ def test_a_base_that_is_part_of_its_pool(augment):
             Subset(whole, range(100)), ratio=1, augment="fashion-mnist", pool=whole, decode=False
         )
     assert rows(image for image, _ in synthetic(dataset)) <= rows(IMAGES)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_another_default_device_changes_no_sample(augment, soft):
+    dataset = SyntheticDataset(BASE, 0.1, augment, pool=POOL, decode=False, soft=soft, seed=0)
+    expected = [dataset[i] for i in (0, 105)]
+    with torch.device("meta"):
+        found = [dataset[i] for i in (0, 105)]
+    assert all(
+        torch.equal(a, b) for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True)
+    )

@@ -183,3 +183,13 @@ def test_without_faiss_a_large_bank_is_refused_before_anything_is_computed(vae, 
 def test_a_search_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match="least_recall in"):
         Search(least_recall=0)
+
+
+def test_an_index_of_a_pool_that_is_compared_at_once_is_refused():
+    with pytest.raises(ValueError, match="exact >= 100"):
+        Search(exact=10)
+
+
+def test_a_large_pool_of_two_images_keeps_both():
+    two = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 8, 8)
+    assert drop_near_duplicates(two.repeat_interleave(300, 0), BY_INDEX).tolist() == [0, 300]

@@ -137,3 +137,13 @@ def test_large_layers_are_computed_a_part_of_the_batch_at_a_time(monkeypatch):
             assert torch.allclose(one, other, atol=1e-5)
         assert torch.allclose(whole.whitened_mean(x), parts.whitened_mean(x), atol=1e-5)
         assert torch.allclose(whole.decode_whitened(z), parts.decode_whitened(z), atol=1e-5)
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_gradients_go_through_a_network_that_was_first_used_in_inference_mode(spatial):
+    vae = VAE(VAEConfig(channels=3, size=32, latent_dim=4, spatial=spatial, width=16))
+    x = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        vae.decode(vae.encode(x).mean)
+    vae.decode(vae.encode(x.requires_grad_()).mean).sum().backward()
+    assert x.grad.abs().sum() > 0

@@ -295,7 +295,7 @@ class SyntheticDataset(Saving, Dataset[Any]):
             assert isinstance(self.augment, VAEAugment)
             assert self.augment.classes is not None  # labels are soft after a fit alone
             check_label(sample, self.augment, self._labels_at)
-            distribution = torch.zeros(len(self.augment.classes), dtype=torch.float32)
+            distribution = torch.zeros(len(self.augment.classes), dtype=torch.float32, device="cpu")
             distribution[self.augment.classes.index(label_of(sample, self._labels_at))] = 1
         return with_label(sample, lambda _: distribution, self._labels_at)
 
@@ -338,7 +338,7 @@ class SyntheticDataset(Saving, Dataset[Any]):
         if label is None or label not in self._own:
             return Drawn(self._new_pixels([image], [label], generator)[0])
         generator = generator or thread_generator()
-        is_kept = torch.rand((), generator=generator, dtype=torch.float32) >= self.augment.p
+        is_kept = torch.rand((), generator=generator, dtype=torch.float32, device="cpu") >= self.augment.p
         return Drawn(image) if is_kept else self._own.draw(label, generator)
 
     def _new_pixels(

@@ -63,6 +63,8 @@ class Engine:
         jitter = self.move.jitter
         if shape or how.p != 1 or how.per_frame or type(jitter) is not Noise or is_transformed():
             return self.plan_batch(shape, how, generator)
+        if self.net.lone is None:  # another codec is its user's code, which may draw between a plan and its end
+            return self.plan_batch(shape, how, generator)
         return Plan(noise=jitter.draw((1, *self.net.latent_shape), generator, in_kept_memory=True))
 
     def plan_batch(self, shape: tuple[int, ...], how: How, generator: Generator | None) -> Plan:

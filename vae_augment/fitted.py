@@ -267,7 +267,7 @@ class Fitted:
         if self._fit is None:
             raise RuntimeError("samples of a class need classes: call fit(labelled) first")
         if not len(wanted := self._fit.index_all(labels)):
-            return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32)
+            return torch.empty(0, self.vae.channels, self.vae.size, self.vae.size, dtype=torch.float32, device="cpu")
         plan = self._engine.plan(len(wanted), self._how, thread_generator(), wanted)
         if plan.source is None:
             return self._engine.vary(None, plan, How(strength=1))

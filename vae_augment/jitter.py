@@ -112,8 +112,11 @@ class Noise:
         else:
             coarse = _standard_normal((shape[0] * shape[1], self.coarse**2), generator, in_kept_memory)
             to_all = _interpolation(self.coarse, *shape[2:])
-            room = _kept.of(len(coarse), to_all.shape[1]) if in_kept_memory else None
-            noise = torch.mm(coarse, to_all, out=room).view(*shape)
+            if in_kept_memory:
+                noise = torch.mm(coarse, to_all, out=_smoothed.of(len(coarse), to_all.shape[1])).view(*shape)
+            else:
+                with torch.autocast("cpu", enabled=False):  # which leaves a product that is written into memory alone
+                    noise = torch.mm(coarse, to_all).view(*shape)
         return noise if self.scale == 1 else noise.mul_(self.scale)
 
 
@@ -258,13 +261,13 @@ class _Kept(threading.local):
         return known
 
 
-_kept = _Kept()
+_drawn, _smoothed = _Kept(), _Kept()  # two: numbers and what is made of them may have one shape
 
 
 def _standard_normal(shape: tuple[int, ...], generator: Generator | None, in_kept_memory: bool) -> Tensor:
     """Independent normal numbers, float32."""
     if in_kept_memory:
-        return _kept.of(*shape).normal_(generator=generator)
+        return _drawn.of(*shape).normal_(generator=generator)
     return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
@@ -273,7 +276,10 @@ def _interpolation(coarse: int, height: int, width: int) -> Tensor:
     """`(coarse coarse, height width)`: bilinear interpolation, scaled to keep the variance of white noise."""
     rows, columns = (
         interpolate(
-            torch.eye(coarse, dtype=torch.float32)[None], size=side, mode="linear", align_corners=coarse < side
+            torch.eye(coarse, dtype=torch.float32, device="cpu")[None],
+            size=side,
+            mode="linear",
+            align_corners=coarse < side,
         )[0]
         for side in (height, width)
     )

@@ -55,7 +55,7 @@ class PoolImages:
 
     def draw(self, label: int | str, generator: Generator | None) -> Drawn:
         """A random image of a class, before the pool's own transform."""
-        row = int(self._spans.draw(torch.tensor([self._target[label]]), generator))
+        row = int(self._spans.draw(torch.tensor([self._target[label]], device="cpu"), generator))
         return Drawn(self._reader.image(int(self._index[row])), self._distribution[row])
 
     def __repr__(self) -> str:

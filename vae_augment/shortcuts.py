@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 
 from .engine import Engine, How, Plan
 from .images import PilBytes, as_pixels, is_model_bytes, lead_shape, unpack
+from .tracing import is_transformed
 from .vae import PLANAR
 
 Bytes = NDArray[np.uint8]
@@ -39,37 +40,30 @@ def varied_bytes(engine: Engine, image: Any, plan: Plan, how: How) -> Any | None
     """
     move = engine.move
     is_new = plan.makes_new and how.strength * move.gain == 1 and not move.traits.reads_std
-    if engine.net.fused is None or not (is_new or _is_change(plan, how)):
+    if engine.net.fused is None or is_transformed() or not (is_new or _is_change(plan, how)):
         return None
     if isinstance(image, PIL.Image.Image):
         return _varied_pil(engine, image, plan, how)
     if not is_model_bytes(image, engine.net.channels, engine.net.size):
         return None
     pixels, rebuild = unpack(image)
-    if pixels.ndim == 3 and not plan.makes_new and (row := _row_of(pixels)) is not None:
-        return rebuild(torch.from_numpy(_varied_row(engine, row, PLANAR, plan, how).reshape(pixels.shape)))
+    if pixels.ndim == 3 and not plan.makes_new:
+        row = _varied_row(engine, pixels.numpy().ravel(), PLANAR, plan, how)
+        return rebuild(torch.from_numpy(row.reshape(pixels.shape)))
     return rebuild(_varied_batch(engine, pixels, plan, how))
 
 
 def varied_alone(engine: Engine, x: Tensor, plan: Plan, how: How) -> Tensor | None:
     """The change of one image in model space, `(1, C, S, S)`, as `Engine.vary` computes it; None where there is no shortcut."""
-    if engine.net.lone is None or not _is_change(plan, how) or len(x) != 1 or not x.is_cpu:
+    if engine.net.lone is None or not _is_change(plan, how) or len(x) != 1 or not x.is_cpu or is_transformed():
         return None
-    row = x.detach().contiguous().numpy().ravel()
+    row = x.contiguous().numpy(force=True).ravel()
     return torch.from_numpy(_change(engine, row, PLANAR, plan, how).reshape(x.shape))
 
 
 def _is_change(plan: Plan, how: How) -> bool:
     """Whether a plan moves images by noise, and what comes of that is added to them."""
     return plan.noise is not None and how.residual and not plan.makes_new
-
-
-def _row_of(pixels: Tensor) -> Bytes | None:
-    try:
-        row: Bytes = pixels.numpy().ravel()
-    except RuntimeError:  # within torch.func.vmap an image has no memory of its own
-        return None
-    return row
 
 
 def _varied_batch(engine: Engine, pixels: Tensor, plan: Plan, how: How) -> Tensor:

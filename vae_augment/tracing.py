@@ -12,7 +12,7 @@ _is_compiling: Callable[[], bool] = torch.compiler.is_compiling
 
 
 is_transformed: Callable[[], bool] = torch._C._are_functorch_transforms_active
-"""Whether a function of torch.func, as `vmap`, has this call within: what is drawn is then another for each image."""
+"""Whether a function of torch.func, as `vmap`, has this call within: its tensors have no memory that numpy could read."""
 
 
 def is_compiled() -> bool:

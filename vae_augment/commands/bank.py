@@ -24,7 +24,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
             out = Path(options.out).expanduser()
             begun = claim(out, command(options))
             if (out / "config.json").is_file():
+                shutil.rmtree(out / SHARDS, ignore_errors=True)  # of a process that was killed between these two
                 show(f"{out} is whole: nothing was left to do")
                 return
             augment = VAEAugment.from_pretrained(options.weights)
@@ -89,6 +90,8 @@ def run(options: argparse.Namespace) -> None:
             raise
         if rank == 0:
             bank = LatentBank.from_embedded(augment.vae, shards.read(), encoder=encoder)
+            assert bank.index is not None  # among those that were taken
+            bank = replace(bank, index=shards.taken()[bank.index.long()].int())
             augment.with_bank(bank).save_pretrained(out)
             shutil.rmtree(shards.folder)
             show(f"{out}: a bank of {len(bank):,} of {shards.count:,} images, in {time.monotonic() - started:.1f} s")
@@ -129,7 +132,9 @@ class Shards:
     ) -> "Shards":
         """Those of a command. Raises ValueError for fewer than two images."""
         if (count := min(options.size or len(images), len(images))) < 2:
-            raise ValueError(f"a bank holds 2 images at least, and {options.source} has {count}: name a folder of more")
+            raise ValueError(
+                f"a bank holds 2 images at least, and {count} of the {len(images)} of {options.source} are taken: name more"
+            )
         return cls(out / SHARDS, images, vae, encoder, count, options.shard_size)
 
     def __len__(self) -> int:
@@ -148,9 +153,13 @@ class Shards:
         """Numbers of shards that are not written yet."""
         return [number for number in range(len(self)) if not self.file(number).is_file()]
 
+    def taken(self) -> Tensor:
+        """The places of the images that are taken, among all."""
+        return spread_places(len(self.images), self.count)
+
     def places(self, number: int) -> Tensor:
-        """The places of a shard's images among all."""
-        return spread_places(len(self.images), self.count)[number * self.size : (number + 1) * self.size]
+        """Those of a shard's images."""
+        return self.taken()[number * self.size : (number + 1) * self.size]
 
     def write_one(self, number: int) -> int | Exception:
         """Read and embed the images of a shard, and write them. Returns how many they are."""
@@ -170,7 +179,7 @@ class Shards:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = [number for number in range(rank, len(self), world_size) if not self.file(number).is_file()]
-        total = sum(len(self.places(number)) for number in mine)
+        total = sum(min(self.size, self.count - number * self.size) for number in mine)
         images = chain.from_iterable(range(count) for count in self._written(mine, workers))
         for _ in progress(images, "embed", total, unit="image", show=rank == 0):
             pass
@@ -192,8 +201,24 @@ class Shards:
             yield done
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """What was written, shard by shard; files are mapped."""
-        return (safetensors.torch.load_file(self.file(number)) for number in range(len(self)))
+        """What was written, shard by shard; files are mapped.
+
+        Raises:
+            ValueError: a file is damaged.
+        """
+        for number, places in enumerate(self.taken().split(self.size)):
+            try:
+                found = safetensors.torch.load_file(self.file(number))
+                is_whole = torch.equal(found.pop("ids"), places)
+            except (safetensors.SafetensorError, KeyError) as error:
+                raise _damaged(self.file(number), error) from None
+            if not is_whole:
+                raise _damaged(self.file(number), "other images")
+            yield found
+
+
+def _damaged(file: Path, how: object) -> ValueError:
+    return ValueError(f"{file} is damaged ({how}): remove it, and repeat the command, which makes it again")
 
 
 def _call(function: Any, number: int) -> Any:

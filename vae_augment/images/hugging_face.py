@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, or folders in its format, read with the library `datasets`."""
 
 import io
+import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -60,7 +61,7 @@ def open_shards(kind: str, paths: Sequence[Path]) -> tuple[Any, str]:
         raise ValueError(f"{kind} files are read by the library datasets: pip install 'vae-augment[hf]'") from None
     try:
         dataset = datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train")
-    except (datasets.exceptions.DatasetsError, ValueError) as error:
+    except (datasets.exceptions.DatasetsError, ValueError, tarfile.TarError) as error:
         raise FileNotFoundError(f"{paths[0]} and others are no {kind} files that can be read: {error}") from None
     images = [column for column, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
     if not images:

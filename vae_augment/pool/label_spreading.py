@@ -79,7 +79,8 @@ def normalized_affinity(neighbours: Tensor, weights: Tensor) -> Tensor:
     back = torch.zeros_like(forth)  # of an edge that the other end names, too
     for own in torch.arange(count).split(CHUNK):
         of_own = neighbours[own]
-        back[own] = ((neighbours[of_own] == own[:, None, None]) * forth[of_own]).sum(2)
+        told = ((neighbours[of_own] == own[:, None, None]) * forth[of_own]).sum(2)
+        back[own] = told / (of_own[:, :, None] == of_own[:, None, :]).sum(2)  # an index may name a point several times
     is_named_once = back == 0  # such edges are written down a second time, from the end that is named
     named, naming, of_naming = neighbours[is_named_once], is_named_once.nonzero()[:, 0], forth[is_named_once]
     lengths, columns, values = [], [], []
@@ -135,13 +136,14 @@ def shared_neighbours(neighbours: Tensor, edges: int) -> Tensor:
     count, k = neighbours.shape
     members = torch.cat([neighbours, torch.arange(count)[:, None]], dim=1).int()
     weights = torch.empty(count, edges, dtype=torch.float32)
+    counts = torch.uint8 if k < 255 else torch.int32
     for start in range(0, count, CHUNK):
         here = slice(start, start + CHUNK)
         own = members[here].T.contiguous()[:, None]  # (k + 1, 1, chunk)
         others = members[neighbours[here, :edges].T].permute(2, 0, 1).contiguous()  # (k + 1, edges, chunk)
-        shared = torch.zeros(others.shape[1:], dtype=torch.uint8)
+        shared = torch.zeros(others.shape[1:], dtype=counts)
         for other in others:
-            shared += (own == other).sum(0, dtype=torch.uint8) > 0  # sooner than any()
+            shared += (own == other).sum(0, dtype=counts) > 0  # sooner than any()
         weights[here] = (shared / (2 * (k + 1) - shared.float())).T
     return weights
 

@@ -20,6 +20,7 @@ from ..numerics import eigh, in_one, in_threads
 from ..progress import progress
 
 EXACT = 32_768  # images: up to so many, all are compared with all, and places are stored in 16 bits
+LEAST_EXACT = 100
 CHUNK = 20  # images compared with a pool at a time: 5 MB
 PART = 65_536  # of a pool, compared at a time
 SEARCHED = 1000  # images whose neighbours are sought at a time in an index
@@ -39,7 +40,8 @@ class Search:
     """How neighbours are sought while a bank is made.
 
     Args:
-        exact: images up to which all are compared with all. Time grows with their square; a larger pool is compared by an index.
+        exact: images up to which all are compared with all, 100 at least: an index of fewer finds too few neighbours. Time grows
+            with their square; a larger pool is compared by an index.
         least_recall: part of the ten nearest that an index must find.
         asked: images by which that is measured.
     """
@@ -49,8 +51,10 @@ class Search:
     asked: int = 200
 
     def __post_init__(self) -> None:
-        if not (self.exact >= 2 and 0 < self.least_recall <= 1 and self.asked >= 1):
-            raise ValueError(f"a search needs exact >= 2, least_recall in (0, 1] and asked >= 1, got {self}")
+        if not (self.exact >= LEAST_EXACT and 0 < self.least_recall <= 1 and self.asked >= 1):
+            raise ValueError(
+                f"a search needs exact >= {LEAST_EXACT}, least_recall in (0, 1] and asked >= 1, got {self}"
+            )
 
 
 USUAL_SEARCH = Search()
@@ -150,7 +154,7 @@ class Index:
 
     def __init__(self, count: int, rows: Rows, components: int = FEW) -> None:
         faiss = import_faiss()
-        lists = max(1, round(2 * count**0.5))
+        lists = max(1, min(count, round(2 * count**0.5)))
         taught = rows(spread_places(count, lists * A_LIST))
         self.is_wider = taught.shape[1] > components
         self._rows, self._axes = rows, None

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics import float32_on_cpu
 from .codec import Codec, Whitened
 from .fused import FusedVAE
 from .lone import LoneVAE
@@ -52,6 +53,7 @@ class FrozenVAE:
         assert isinstance(codec, nn.Module)
         self._freeze(copy.deepcopy(codec).cpu().float().eval().requires_grad_(False))
 
+    @float32_on_cpu()  # also where a copy is made, or a worker is sent one
     def _freeze(self, codec: Any) -> None:
         self.codec: Codec = codec
         self.channels, self.size, self.latent_shape = codec.channels, codec.size, tuple(codec.latent_shape)

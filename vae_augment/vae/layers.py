@@ -34,7 +34,8 @@ class WindowConv(nn.Conv2d):
             seen = self._gathered(x)
         else:
             if self.places is None:
-                self.places = windows(self.in_channels, self.size, self.stride[0], int(self.padding[0]))
+                with torch.inference_mode(False):  # whose tensors no gradient goes back through outside of it
+                    self.places = windows(self.in_channels, self.size, self.stride[0], int(self.padding[0]))
             seen = x.flatten(1).index_select(1, self.places).view(-1, self.weight[0].numel())  # (B h h, C side side)
         out = linear(seen, self.weight.flatten(1), self.bias)
         return out.view(x.shape[0], self.grid, self.grid, -1).permute(0, 3, 1, 2)
@@ -45,8 +46,9 @@ class WindowConv(nn.Conv2d):
         That of an indexed copy is added place by place, which takes several times as long.
         """
         if self.spread is None:
-            places = windows(1, self.size, self.stride[0], int(self.padding[0]))
-            self.spread = nn.functional.one_hot(places.long(), self.size**2).T.float()
+            with torch.inference_mode(False):
+                places = windows(1, self.size, self.stride[0], int(self.padding[0]))
+                self.spread = nn.functional.one_hot(places.long(), self.size**2).T.float()
         seen = x.reshape(-1, self.size**2) @ self.spread.to(x.dtype)  # (B C, h h side side)
         return (
             seen.view(x.shape[0], x.shape[1], self.grid**2, -1).transpose(1, 2).reshape(x.shape[0] * self.grid**2, -1)
