@@ -5,6 +5,7 @@ import io
 import re
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from PIL import Image
 
@@ -210,6 +211,7 @@ def test_a_server_that_refuses_is_told_and_nothing_is_committed(side, status):
         assert ("Try again" in pull) == (status == 500)
 
 
+@pytest.mark.skipif(huggingface_hub.__version__ < "2", reason="version 1 asks once for a list of files")
 def test_a_server_that_is_full_for_a_moment_is_asked_again(side, fingerprint):
     side.server.fail("GET /api/models/.*/tree", 503, times=1)
     side.pushed()

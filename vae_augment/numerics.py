@@ -39,16 +39,14 @@ def float32_on_cpu() -> Iterator[None]:
             torch.set_num_threads(1)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.autocast("cpu", enabled=False))
-        if _default_device() != CPU:  # else it would only slow each operation down
+        if not _TELLS_DEFAULT or torch.get_default_device() != CPU:  # else it would only slow each operation down
             stack.enter_context(CPU)
         yield
 
 
-def _default_device() -> torch.device:
-    try:
-        return torch.get_default_device()
-    except AttributeError:  # torch before 2.7, where a default was set and taken back
-        return CPU
+with torch.device("meta"):
+    # torch before 2.7 does not say so, and fails where a default was set and taken back
+    _TELLS_DEFAULT = torch.get_default_device() == torch.device("meta")
 
 
 def in_threads(work: Callable[[T], R], parts: Sequence[T]) -> Iterator[R]:

@@ -22,7 +22,9 @@ try:
     from sklearn.utils._param_validation import Interval
     from sklearn_compat.utils.validation import validate_data
 except ImportError as error:
-    raise ImportError("LatentOverSampler needs imbalanced-learn: pip install 'vae-augment[imblearn]'") from error
+    raise ImportError(
+        f"LatentOverSampler needs imbalanced-learn: pip install 'vae-augment[imblearn]' ({error})"
+    ) from error
 
 CHUNK = 500  # images made at a time
 

@@ -17,8 +17,8 @@ KINDS = {bool: "bool", int: "int64", float: "float64", str: "string"}
 def _check() -> None:
     try:
         import datasets  # noqa: F401
-    except ImportError:
-        raise ValueError("parquet needs the library datasets: pip install 'vae-augment[write]'") from None
+    except ImportError as error:
+        raise ValueError(f"parquet needs the library datasets: pip install 'vae-augment[write]' ({error})") from None
 
 
 def _marker(contents: Contents, shard: Shard) -> str:

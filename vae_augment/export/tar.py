@@ -15,8 +15,10 @@ from .format import Format, by_shard, no_finish, shard_file
 def _check() -> None:
     try:
         import webdataset  # noqa: F401
-    except ImportError:
-        raise ValueError("webdataset needs the library webdataset: pip install 'vae-augment[write]'") from None
+    except ImportError as error:
+        raise ValueError(
+            f"webdataset needs the library webdataset: pip install 'vae-augment[write]' ({error})"
+        ) from None
 
 
 def _marker(contents: Contents, shard: Shard) -> str:

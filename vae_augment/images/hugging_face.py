@@ -27,8 +27,8 @@ def open_dataset(name: str, *, test: bool = False) -> tuple[Any, str, str | None
     """
     try:
         import datasets
-    except ImportError:
-        raise ValueError("hf: data sets need the library datasets: pip install 'vae-augment[hf]'") from None
+    except ImportError as error:
+        raise ValueError(f"hf: data sets need the library datasets: pip install 'vae-augment[hf]' ({error})") from None
     try:
         is_saved = any((Path(name) / file).is_file() for file in ("dataset_info.json", "dataset_dict.json"))
         dataset = datasets.load_from_disk(name) if is_saved else datasets.load_dataset(name)
@@ -57,8 +57,9 @@ def open_shards(kind: str, paths: Sequence[Path]) -> tuple[Any, str]:
     """
     try:
         import datasets
-    except ImportError:
-        raise ValueError(f"{kind} files are read by the library datasets: pip install 'vae-augment[hf]'") from None
+    except ImportError as error:
+        needed = f"{kind} files are read by the library datasets: pip install 'vae-augment[hf]' ({error})"
+        raise ValueError(needed) from None
     try:
         dataset = datasets.load_dataset(kind, data_files=[str(path) for path in paths], split="train")
     except (datasets.exceptions.DatasetsError, ValueError, tarfile.TarError) as error:

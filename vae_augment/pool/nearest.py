@@ -191,9 +191,9 @@ def import_faiss() -> Any:
     """The library faiss. Raises ValueError if it is not installed."""
     try:
         import faiss
-    except ImportError:
+    except ImportError as error:
         raise ValueError(
-            f"a bank of more than {EXACT:,} images is compared by the library faiss, which is not here: pip install "
+            f"a bank of more than {EXACT:,} images is compared by the library faiss, which is not here ({error}): pip install "
             f"'vae-augment[scale]', or ask for fewer images, size={EXACT}"
         ) from None
     return faiss

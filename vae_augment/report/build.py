@@ -56,7 +56,9 @@ def _check_installed() -> None:
         import sklearn  # noqa: F401
         import torchmetrics  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"a report needs {error.name}: pip install 'vae-augment[report]'") from None
+        raise ValueError(
+            f"a report needs {error.name or 'more libraries'}: pip install 'vae-augment[report]' ({error})"
+        ) from None
 
 
 def _verdict(found: tuple[Word, ...], facts: Facts) -> tuple[Verdict, str]:
