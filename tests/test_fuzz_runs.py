@@ -205,6 +205,10 @@ def stopped(tmp_path_factory) -> Files:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+@pytest.mark.skipif(
+    not hasattr(torch.compiler, "is_exporting"),
+    reason="torch 2.6 writes past the end of values of which a file has few",
+)
 def test_damaged_runs_go_on_or_are_refused(stopped, tmp_path, capsys, record_property):
     assert set(stopped) == {*STATES, RECIPE, METRICS}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

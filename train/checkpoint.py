@@ -3,6 +3,7 @@
 import errno
 import io
 import shlex
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def load(folder: Path, name: str = FILE) -> dict[str, Any]:
             raise damaged(folder, "it is not there", name)
         raise FileNotFoundError(f"{folder} has no {name} to resume from: begin a new run there, with --overwrite")
     try:
-        state: dict[str, Any] = torch.load(folder / name, map_location="cpu", weights_only=True)
+        contents = io.BytesIO((folder / name).read_bytes())
+        check_sums(contents)
+        state: dict[str, Any] = torch.load(contents, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises errors of many types for files that it did not write
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which a place before the file's beginning is
             raise
@@ -44,6 +47,14 @@ def load(folder: Path, name: str = FILE) -> dict[str, Any]:
     if state.get("format") != FORMAT_VERSION:
         raise ValueError(f"{folder / name} is of another version of vae-augment: resume with that, or begin a new run")
     return state
+
+
+def check_sums(contents: io.BytesIO) -> None:
+    """Raises zipfile.BadZipFile for bytes that are not those that were written, which torch reads without a word."""
+    with zipfile.ZipFile(contents) as archive:
+        if (name := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(name)
+    contents.seek(0)
 
 
 def damaged(folder: Path, reason: str, name: str = FILE) -> ValueError:
