@@ -1,6 +1,6 @@
 """How cost grows: with the images of a batch, the side of an image, the images of a bank and the labelled ones of a fit.
 
-python -m benchmarks.growth                 about five minutes: writes growth.json and growth.png, prints the exponents
+python -m benchmarks.growth                 about a minute: writes growth.json and growth.png, prints the exponents
 
 CPU time of one thread, in units of its first point. An exponent is the slope of the line through the logarithms of the last
 three points: 1 is proportional, 2 is quadratic. Banks are of the shipped garments, turned, moved and scaled at random, so that
