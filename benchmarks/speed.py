@@ -35,7 +35,7 @@ from vae_augment.demo_data import fashion_sample
 from vae_augment.vae import FusedVAE, computes_bf16
 
 from . import on_gpu
-from .speed_table import RAND_AUGMENT, REPEATS, card_table, on_pil, page_table, plot, tables
+from .speed_table import RAND_AUGMENT, REPEATS, Ratio, card_table, on_pil, page_table, plot, tables
 
 RESULTS = Path(__file__).parent / "speed.json"
 ROUNDS = 10
@@ -45,7 +45,7 @@ BUNDLED = ("cifar10", "flowers")
 WORKERS = (1, 2, 4)
 SMALL_RGB = VAEConfig(channels=3, size=32, latent_dim=8, spatial=True, width=32)  # untrained: weights cost the same
 Paths = dict[str, tuple[Callable[[], Any], int]]  # name -> (one call, images it makes)
-Figures = dict[str, tuple[float, float, float]]  # name -> median, least and largest ratio to RandAugment
+Figures = dict[str, Ratio]  # of each path, to RandAugment
 
 
 def interleaved(paths: Paths, seconds: float) -> Figures:
@@ -70,12 +70,12 @@ def interleaved(paths: Paths, seconds: float) -> Figures:
                 cost[name] += (time.thread_time() - started) / (calls[name] * images * ROUNDS)
         turns.append({name: value / cost[RAND_AUGMENT] for name, value in cost.items()})
         pil = {name: cost[f"{name}, PIL"] for name in paths if f"{name}, PIL" in cost}
-        turns[-1] |= {on_pil(name): value / pil[RAND_AUGMENT] for name, value in pil.items()}
+        turns[-1] |= {on_pil(name): value / pil[RAND_AUGMENT] for name, value in pil.items() if name != RAND_AUGMENT}
     print(f"{RAND_AUGMENT}: {cost[RAND_AUGMENT] * 1e6:.0f} us an image", flush=True)
     return {name: spread([turn[name] for turn in turns]) for name in turns[0]}
 
 
-def spread(values: list[float]) -> tuple[float, float, float]:
+def spread(values: list[float]) -> Ratio:
     return round(statistics.median(values), 3), round(min(values), 3), round(max(values), 3)
 
 
@@ -222,7 +222,7 @@ def _worker_seconds(dataset: Dataset[Any], workers: int) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[str, tuple[float, float, float]]:
+def peak_fractions(augment: VAEAugment, images: Tensor, seconds: float) -> dict[str, Ratio]:
     """Multiply-adds of the network in a second, as a part of what a large float32 matrix product reaches here."""
     vae, net_of = augment.vae, augment._engine.net
     square = torch.randn(1024, 1024)

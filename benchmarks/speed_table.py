@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
+from matplotlib.figure import Figure
 
 PLOT = Path(__file__).parent / "speed.png"
 REPEATS = 5
 RAND_AUGMENT = "RandAugment"
 PIL = "PIL images, to RandAugment on PIL images"
-Figure = tuple[float, float, float]  # median, least and largest
+Ratio = tuple[float, float, float]  # median, least and largest
 
 
 def tables(figures: dict[str, Any]) -> str:
@@ -32,10 +32,10 @@ def page_table(figures: dict[str, Any]) -> str:
     fitted, with_label = "fitted VAEAugment", "fitted VAEAugment, with its label"
     peers = [f"{one[name][0]:.2g}" for name in ("TrivialAugmentWide", "AugMix", "ElasticTransform")]
 
-    def batches(name: str) -> list[Figure]:
+    def batches(name: str) -> list[Ratio]:
         return [many[f"{name}, batch of {size}"] for size in (4, 64, 256)]
 
-    rows: list[tuple[str, list[Figure]]] = [
+    rows: list[tuple[str, list[Ratio]]] = [
         ("`augment(image)`, one 1 x 28 x 28 tensor; floats", [one["VAEAugment"], one["VAEAugment, floats"]]),
         ("after `fit`, an image alone, the same", [one[fitted], one[f"{fitted}, floats"]]),
         ("after `fit`, an image with its label, the same", [one[with_label], one[f"{with_label}, floats"]]),
@@ -61,9 +61,11 @@ def page_table(figures: dict[str, Any]) -> str:
         f"| RandAugment; TrivialAugmentWide; AugMix; ElasticTransform, one 1 x 28 x 28 tensor | 1; {'; '.join(peers)} |"
     ]
     lines += [f"| {what} | {'; '.join(map(with_spread, found))} |" for what, found in rows]
-    others = (("kornia RandAugment, batch of 64 (3 x 32 x 32)", "kornia's RandAugment on 64 of 3 x 32 x 32"),)
-    others += (("pythae NormalSampler of 64, the same network", "pythae's sampler with the same network, 64"),)
-    lines += [f"| {what} | {with_spread(many[name])} |" for name, what in others if name in many]
+    others = {  # where they are installed
+        "kornia RandAugment, batch of 64 (3 x 32 x 32)": "kornia's RandAugment on 64 of 3 x 32 x 32",
+        "pythae NormalSampler of 64, the same network": "pythae's sampler with the same network, 64",
+    }
+    lines += [f"| {what} | {with_spread(many[name])} |" for name, what in others.items() if name in many]
     return "\n".join(lines)
 
 
@@ -76,9 +78,9 @@ def card_table(figures: dict[str, Any], weights: str) -> str:
     return "\n".join(lines)
 
 
-def with_spread(figure: Figure) -> str:
+def with_spread(ratio: Ratio) -> str:
     """A median, and the least and the largest."""
-    middle, least, largest = figure
+    middle, least, largest = ratio
     return f"{middle:.2f} ({least:.2f} to {largest:.2f})"
 
 
@@ -90,7 +92,7 @@ def on_pil(name: str) -> str:
 def plot(figures: dict[str, Any]) -> None:
     """Cost against the size of the batch."""
     one, many = figures["one image, 1 x 28 x 28"], figures["batches, 1 x 28 x 28"]
-    figure = matplotlib.figure.Figure(figsize=(6, 3.2), layout="constrained")
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for name, style in (("VAEAugment", "o-"), ("fitted VAEAugment", "s-"), ("fitted.sample", "^-")):
         points = {1: one[name]} if name in one else {}

@@ -76,6 +76,17 @@ def test_photographs_keep_their_size_and_are_varied_by_strength(command, tmp_pat
     assert out.splitlines()[0] == "2 classes: a (4), b (4). Weights: cifar10", "nothing is fitted"
 
 
+def test_where_classes_are_not_told_apart_and_images_are_varied_none_is_said_to_show_another(command, tmp_path):
+    images, _ = fashion_sample()
+    for i, image in enumerate(images[:200]):
+        folder = tmp_path / "mixed" / "ab"[i // 10 % 2]  # of ten images each is of another kind
+        folder.mkdir(parents=True, exist_ok=True)
+        F.to_pil_image(image).save(folder / f"{i}.png")
+    code, out, _ = command("mixed", "--out", "set", "--count", 4, "--weights", "fashion-mnist")
+    assert (code, "labels held out they find" in out) == (0, True)
+    assert "another class" not in out
+
+
 def test_the_card_says_how_many_how_and_what_is_given_away(command, tmp_path):
     import yaml
 
