@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -152,6 +153,18 @@ def test_an_iterable_data_set_is_refused_as_it_is_without_an_encoder(bank, vae):
     for augment in (VAEAugment(vae), VAEAugment(vae, bank=bank)):
         with pytest.raises(TypeError, match="expected a map-style data set or a list"):
             augment.fit(Stream())
+
+
+@pytest.mark.parametrize("name", ["photos", Path("photos")])
+def test_the_name_of_a_data_set_is_answered_with_how_to_open_it(name, vae):
+    wanted = r"got the name 'photos': open it first, a folder with torchvision\.datasets\.ImageFolder"
+    for use in (
+        lambda: SyntheticDataset(FEW, augment=VAEAugment(vae), pool=name),
+        lambda: SyntheticDataset(name, augment=VAEAugment(vae)),
+        lambda: LatentBank.from_images(vae, name),
+    ):
+        with pytest.raises(TypeError, match=wanted):
+            use()
 
 
 def test_a_stored_bank_knows_its_encoder_by_name_and_probe(folder, bank, vae):

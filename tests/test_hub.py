@@ -238,6 +238,19 @@ def test_unknown_names_are_answered_with_the_known_ones():
         VAEAugment.from_pretrained("/no/such/folder")
 
 
+def test_an_unknown_folder_is_answered_with_those_beside_it(folder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(FileNotFoundError, match=rf"nor a folder \(in '{folder.parent}' there is '{folder.name}'\)"):
+        hub.load(folder.parent / "photos")
+    monkeypatch.chdir(folder.parent.parent)  # a name of two words may also be one of the Hub
+    with pytest.raises(ConnectionError, match=rf"nor a folder \(in '{folder.parent.name}' there is '{folder.name}'\)"):
+        hub.load(f"{folder.parent.name}/photos")
+    for name in "abc":
+        shutil.copytree(folder, folder.parent / name)
+    with pytest.raises(FileNotFoundError, match=r"there is 'a', 'b', 'c', \.\.\.\)"):
+        hub.load(folder.parent / "photos")
+
+
 def test_a_revision_of_weights_that_have_none_is_refused(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     load = (hub.load, hub.describe, VAEAugment.from_pretrained)

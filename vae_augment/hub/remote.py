@@ -1,5 +1,6 @@
 """The Hugging Face Hub: fetching the weights of a repository, and pushing a folder to one."""
 
+import contextlib
 import difflib
 import os
 import warnings
@@ -18,6 +19,8 @@ from .shipped import bundled
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+MOST_NAMED = 3  # folders of weights, in a message
 
 
 class DownloadOptions(TypedDict, total=False):
@@ -194,9 +197,20 @@ def unknown_name(name: str | os.PathLike[str], as_hub_id: str = "nor a Hub id of
     close = difflib.get_close_matches(str(name).lower(), bundled(), n=1)
     hint = f". Did you mean {close[0]!r}? It" if close else ": it"
     return (
-        f"no weights named {shown(str(name))}{hint} is neither a bundled name ({', '.join(bundled())}), nor a folder, "
-        f"{as_hub_id}"
+        f"no weights named {shown(str(name))}{hint} is neither a bundled name ({', '.join(bundled())}), nor a folder"
+        f"{_beside(name)}, {as_hub_id}"
     )
+
+
+def _beside(name: str | os.PathLike[str]) -> str:
+    """Which folders of weights lie where this name looks for one: a run is mostly meant by a name of the form runs/photos."""
+    parent = Path(os.path.expanduser(name)).parent
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long, a folder that may not be read
+        there = sorted(path.name for path in parent.iterdir() if (path / "config.json").is_file())
+        if there:
+            more = ", ..." if len(there) > MOST_NAMED else ""
+            return f" (in {shown(str(parent))} there is {', '.join(map(shown, there[:MOST_NAMED]))}{more})"
+    return ""
 
 
 def _reason(error: Exception) -> BaseException:
@@ -246,4 +260,4 @@ def _remedy(error: BaseException) -> str:
         return "It is not in the cache: load it once with the network, without local_files_only and HF_HUB_OFFLINE."
     if isinstance(error, EntryNotFoundError):
         return "The repository does not hold a file of its own list: ask its author."
-    return "Try again in a while: what was fetched is kept, and a push that broke off can be repeated."
+    return "Look at the network, and try again: what was fetched is kept, and a push that broke off can be repeated."

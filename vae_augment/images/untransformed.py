@@ -30,7 +30,7 @@ def untransformed_reader(dataset: Any, on_copies: bool = False, image_key: Image
         image_key: where a sample's image is, see `extract_image`.
 
     Raises:
-        TypeError: the data set has no length or no indexing, or `image_key` is no key.
+        TypeError: the data set has no length or no indexing, is the name of one, or `image_key` is no key.
 
     Example:
         >>> from torchvision.datasets import FakeData
@@ -40,6 +40,11 @@ def untransformed_reader(dataset: Any, on_copies: bool = False, image_key: Image
         >>> image.size, finish((image, label))[0].size
         ((32, 32), (8, 8))
     """
+    if isinstance(dataset, str | os.PathLike):
+        raise TypeError(
+            f"expected a data set, got the name {os.fspath(dataset)!r}: open it first, a folder with "
+            "torchvision.datasets.ImageFolder, which wants the images one folder below"
+        )
     has_index = hasattr(dataset, "__getitem__") and not isinstance(dataset, IterableDataset)
     if not isinstance(dataset, Sized) or not has_index:
         raise TypeError(
