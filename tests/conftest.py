@@ -29,7 +29,7 @@ for name, handler in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_
 # limits of a process, terminals and signals of POSIX
 NEEDS_POSIX = (
     *("test_fits_hostile.py", "test_fuzz.py", "test_fuzz_cards.py", "test_fuzz_fits.py", "test_fuzz_runs.py"),
-    *("test_generate.py", "test_hub_hostile.py", "test_progress.py", "test_resume.py"),
+    *("test_generate.py", "test_hub_hostile.py", "test_progress.py", "test_stop.py"),
 )
 collect_ignore = list(NEEDS_POSIX) if sys.platform == "win32" else []
 

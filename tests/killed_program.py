@@ -1,4 +1,4 @@
-"""The program that test_resume.py starts: a run that is killed ten times at random moments and resumed, and one that is not.
+"""The program that test_stop.py starts: a run that is killed ten times at random moments and resumed, and one that is not.
 
 torch is imported once, and every part of a run is a fork, which starts fast. One kill comes at once, one when the folder has
 been created, the others when the run has come to random steps, plus a random part of a second; every third step is saved.

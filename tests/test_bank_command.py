@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -74,7 +73,7 @@ def test_a_killed_process_is_followed_by_one_that_makes_the_rest(one, tmp_path, 
         assert time.time() < deadline
         assert first.poll() is None
         time.sleep(0.05)
-    first.send_signal(signal.SIGKILL)
+    first.kill()
     first.wait()
     assert sorted(int(path.stem) for path in shards.glob("*.safetensors")) == list(range(0, 13, 2))
     written = {path: path.stat().st_mtime_ns for path in shards.iterdir()}
