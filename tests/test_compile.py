@@ -34,7 +34,7 @@ def test_a_compiled_step_has_the_numbers_of_one_that_is_not(augment, fitted, bac
     for compiled, plain in zip(
         trained(transform, backend, is_fitted), trained(transform, None, is_fitted), strict=True
     ):
-        torch.testing.assert_close(compiled, plain, atol=1e-7, rtol=0)  # the optimiser's rounding, with torch 2.6
+        torch.testing.assert_close(compiled, plain, atol=1e-7, rtol=2e-7)  # torch 2.6 rounds otherwise
 
 
 def test_it_is_at_most_one_break_in_the_graph(augment):

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from tests.running import python_m_train, records, started, wait_for_step
 from train import checkpoint
 from train import data as datasets
 from train.__main__ import main
+from train.errors import exit_with_remedy
 from train.lock import LOCK_FILE, locked
 from train.log import Log
 from train.loop import train
@@ -66,6 +68,9 @@ class StopAt(Log):
     sys.platform == "win32" or not (shutil.which("g++") or shutil.which("clang++")),
     reason="torch.compile needs a C++ compiler",
 )
+@pytest.mark.skipif(
+    torch.__version__ < "2.7" and find_spec("setuptools") is None, reason="torch 2.6 compiles with setuptools"
+)
 def test_a_compiled_run_goes_on_too_and_ends_like_one_that_is_not(tmp_path):
     recipe = dataclasses.replace(SMALL, vae=VAEConfig(latent_dim=4, width=16))
     data, compiled = datasets.load("sample", 1, 28), dataclasses.replace(recipe, compile=True)
@@ -81,6 +86,21 @@ def test_a_compiled_run_goes_on_too_and_ends_like_one_that_is_not(tmp_path):
     for a, b, c in zip(plain.parameters(), whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(b, c)
         assert torch.allclose(a, b, atol=1e-3)
+
+
+def test_a_library_that_the_compiler_lacks_is_named():
+    def backend(graph, inputs):
+        raise ModuleNotFoundError("No module named 'builder'", name="builder")
+
+    def compiled():
+        with exit_with_remedy(None):
+            torch.compile(torch.neg, backend=backend)(torch.ones(1))
+
+    torch.compiler.reset()
+    with pytest.raises(
+        SystemExit, match=r"^error: torch.compile failed .*No module named 'builder'.*: pip install builder, or leave"
+    ):
+        compiled()
 
 
 def test_without_a_compiler_compile_is_one_clear_error(tmp_path):

@@ -34,8 +34,16 @@ def exit_with_remedy(folder: Path | None) -> Iterator[None]:
             remedy = _how_to_go_on(folder) if processes.is_main() else ""
             sys.exit(f"error: process {processes.rank()} lost another, whose own error says why ({reason}){remedy}")
         if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            sys.exit(f"error: torch.compile failed ({reason}): install a C++ compiler, or leave --compile out")
+            sys.exit(f"error: torch.compile failed {_compiler_needs(error)}, or leave --compile out")
         raise
+
+
+def _compiler_needs(error: RuntimeError) -> str:
+    """What the compiler said, and what it needs: torch 2.6 takes setuptools, too."""
+    reason = " ".join(str(error).partition("\n\n")[0].split())
+    inner = getattr(error, "inner_exception", None)
+    missing = inner.name if isinstance(inner, ModuleNotFoundError) else None
+    return f"({reason}): {f'pip install {missing}' if missing else 'install a C++ compiler'}"
 
 
 def _how_to_go_on(folder: Path | None) -> str:
