@@ -43,8 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 IMAGES, LABELS = fashion_sample()
-# ten of each class; clones, since sending a tensor to a worker moves its memory, also under PIL images that view it
-FEW = [(IMAGES[i].clone(), int(LABELS[i])) for i in range(100)]
+IMAGES.share_memory_()  # now: sending it to a worker would move its memory, also under PIL images that view it, which crash then
+FEW = [(IMAGES[i].clone(), int(LABELS[i])) for i in range(100)]  # ten of each class
 
 
 def grey() -> Tensor:

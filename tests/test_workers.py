@@ -84,6 +84,38 @@ def test_in_collate_fn_and_after_the_loader():
         assert labels.tolist() == list(range(8))
 
 
+SENT = """
+import torch
+import torch.multiprocessing
+from multiprocessing.reduction import ForkingPickler
+from torchvision.transforms.v2 import functional as F
+from vae_augment import VAEAugment
+from vae_augment.demo_data import fashion_sample
+from vae_augment.source import open_source
+
+image = F.to_pil_image(fashion_sample()[0][3])
+augments = [VAEAugment.from_pretrained(name) for name in ("mnist", "cifar10")]
+sample = open_source("sample")
+picture, _ = sample[3]
+
+def seen():
+    torch.manual_seed(0)
+    return [F.pil_to_tensor(x) for x in (*(augment(image) for augment in augments), picture)]
+
+before = seen()
+for sent in (*augments, sample):
+    ForkingPickler.dumps(sent)  # as a DataLoader with spawn or forkserver does
+others = [torch.full((size,), 7.0) for size in (10, 100, 1000, 10_000, 100_000) for _ in range(40)]  # where these lay
+print(all(map(torch.equal, before, seen())))
+"""
+
+
+def test_what_was_sent_to_a_worker_is_unchanged_here():
+    # sending a tensor moves its memory: an array that views the old one would show what comes to lie there, or crash
+    done = subprocess.run([sys.executable, "-c", SENT], check=False, capture_output=True, text=True)
+    assert done.stdout == "True\n", (done.returncode, done.stderr)
+
+
 LEAK = """
 import resource, torch
 from torchvision.transforms.v2 import functional as F

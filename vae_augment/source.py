@@ -175,7 +175,8 @@ def _sample(test: bool) -> LabelledImages:
 
 
 def _picture(images: Tensor, index: int) -> Any:
-    return F.to_pil_image(images[index])
+    # a clone, since the memory of all images moves when they are sent to a worker
+    return F.to_pil_image(images[index].clone())
 
 
 def _folder(folder: Path, test: bool) -> LabelledImages:

@@ -46,7 +46,8 @@ class LoneVAE:
             by_neck = net.neck[0].repeat(c.grid**2) @ net.to_mean[1]
             self._to_mean = _whole((net.to_mean[0] + by_neck, net.to_mean[1]))
         self._hidden = _whole(net.hidden)
-        self._pixel_bias = net.pixels[0].detach().numpy()
+        # a copy, since the memory of the net moves when it is sent to a worker
+        self._pixel_bias = net.pixels[0].detach().numpy().copy()
         self._layouts: dict[int, Layout] = {}
         self._spare: list[_Buffers] = []  # whose own methods are safe among threads
 
