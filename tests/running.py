@@ -6,9 +6,14 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 ONE_PROCESS = [sys.executable, "-m", "train"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TWO_PROCESSES = [*TORCHRUN, "-m", "train"]
+needs_torchrun = pytest.mark.skipif(
+    sys.platform == "win32", reason="torchrun asks for libuv, which PyTorch for Windows lacks (pytorch/pytorch#148283)"
+)
 
 
 def python_m_train(*arguments, cwd, env=None, check=True):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from tests.running import TORCHRUN
+from tests.running import TORCHRUN, needs_torchrun
 from tests.written_sets import tree
 from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.__main__ import main
@@ -48,6 +48,7 @@ def test_the_folder_is_that_of_weights_with_the_bank_of_these_images(one, tmp_pa
     assert VAEAugment.from_pretrained(tmp_path).fit(IMAGES[:100], LABELS[:100]).sample([1]).shape == (1, 1, 28, 28)
 
 
+@needs_torchrun
 def test_two_ranks_of_torchrun_make_what_one_process_does(one, tmp_path):
     done = subprocess.run(
         [*TORCHRUN, "-m", "vae_augment", *COMMAND],

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests import distributed_program
-from tests.running import TORCHRUN, TWO_PROCESSES, python_m_train, records, started, wait_for_step
+from tests.running import TORCHRUN, TWO_PROCESSES, needs_torchrun, python_m_train, records, started, wait_for_step
 from train import checkpoint
 from train.loop import check_processes
 from vae_augment import hub
@@ -37,6 +37,7 @@ def same_numbers(a, b):
     return all(one == pytest.approx(other, rel=1e-5, abs=1e-5) for one, other in pairs)
 
 
+@needs_torchrun
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_train_like_one(two, tmp_path, name):
     one = distributed_program.run(dataclasses.replace(RECIPES[name], accumulate=1), tmp_path / "one")

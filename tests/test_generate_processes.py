@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.running import TORCHRUN
+from tests.running import TORCHRUN, needs_torchrun
 from tests.written_sets import tree
 from vae_augment.__main__ import main
 
@@ -46,6 +46,7 @@ def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(form, tmp_p
     assert not any(".part" in name or "shards" in name for name in whole)
 
 
+@needs_torchrun
 def test_two_ranks_of_torchrun_write_what_one_process_does_and_a_lost_one_is_made_up_for(one, tmp_path):
     for name in ("together", "lost"):
         (tmp_path / name).mkdir()
