@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version"},
+    {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version", "workers"},
     {"vae", "jitter", "encoders", "neighbourhoods", "progress", "source", "amounts"},
     {"strength", "pool", "autoencoders", "prior"},
     {"classes", "options", "fit_report", "pool_labels", "report"},

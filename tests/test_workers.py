@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -82,6 +84,49 @@ def test_in_collate_fn_and_after_the_loader():
         images, labels = next(iter(loader))
         assert images.dtype == torch.uint8
         assert labels.tolist() == list(range(8))
+
+
+KILLED = """
+import multiprocessing, os, sys, time
+from vae_augment.workers import in_workers
+
+def make(part):
+    time.sleep(0.05)
+    return os.getpid()
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    for pid in in_workers(make, range(10_000), workers=2):
+        print(pid, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_end_when_their_parent_is_killed(tmp_path, method):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py"), method]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()}
+    ) as parent:
+        pids: set[int] = set()
+        while len(pids) < 2:
+            pids.add(int(parent.stdout.readline()))
+        assert parent.pid not in pids
+        parent.kill()
+    deadline = time.monotonic() + 60  # torch's workers look every five seconds
+    while any(map(is_running, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or ") Z " not in state.read_text()  # a dead one whose new parent does not ask for it
 
 
 SENT = """

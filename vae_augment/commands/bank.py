@@ -25,7 +25,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,17 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from ..atomic import atomic_write
 from ..encoders import Encoder, load_encoder
-from ..export import PLAN, claim, usable_cores
+from ..export import PLAN, claim
 from ..images import spread_places
 from ..pool import USUAL_BANK, LatentBank, embed_images
 from ..progress import progress
 from ..source import Images, open_images
 from ..transform import VAEAugment
 from ..vae import Codec
+from ..workers import in_workers
 from . import last_name, plain_warnings, process, show, usage, whole
 
 SHARDS = f"{Path(PLAN).parent}/shards"
@@ -161,14 +160,15 @@ class Shards:
         """Those of a shard's images."""
         return self.taken()[number * self.size : (number + 1) * self.size]
 
-    def write_one(self, number: int) -> int | Exception:
-        """Read and embed the images of a shard, and write them. Returns how many they are."""
+    def write_one(self, number: int) -> int:
+        """Read and embed the images of a shard, and write them. Returns how many they are.
+
+        Raises:
+            OSError, TypeError, ValueError: an image cannot be read, or the disk is full.
+        """
         places = self.places(number)
-        try:
-            found = embed_images(self.vae, [self.images[i] for i in places.tolist()], self.encoder)
-            atomic_write(self.file(number), safetensors.torch.save({**found, "ids": places}))
-        except (OSError, TypeError, ValueError) as error:  # as it is, where DataLoader would add its own text
-            return error
+        found = embed_images(self.vae, [self.images[i] for i in places.tolist()], self.encoder)
+        atomic_write(self.file(number), safetensors.torch.save({**found, "ids": places}))
         return len(places)
 
     def write(self, rank: int, world_size: int, workers: int | None) -> None:
@@ -180,25 +180,11 @@ class Shards:
         self.folder.mkdir(parents=True, exist_ok=True)
         mine = [number for number in range(rank, len(self), world_size) if not self.file(number).is_file()]
         total = sum(min(self.size, self.count - number * self.size) for number in mine)
-        images = chain.from_iterable(range(count) for count in self._written(mine, workers))
+        images = chain.from_iterable(range(count) for count in in_workers(self.write_one, mine, workers))
         for _ in progress(images, "embed", total, unit="image", show=rank == 0):
             pass
         while rank == 0 and self.missing():
             time.sleep(POLL)
-
-    def _written(self, numbers: list[int], workers: int | None) -> Iterator[int]:
-        wanted = min(usable_cores() if workers is None else workers, len(numbers))
-        loader: DataLoader[Any] = DataLoader(
-            numbers,  # type: ignore[arg-type]  # a list is a data set
-            batch_size=None,
-            num_workers=0 if wanted < 2 else wanted,
-            collate_fn=partial(_call, self.write_one),
-            generator=torch.Generator(),  # else it would draw from the user's
-        )
-        for done in loader:
-            if isinstance(done, Exception):
-                raise done
-            yield done
 
     def read(self) -> Iterator[dict[str, Any]]:
         """What was written, shard by shard; files are mapped.
@@ -219,10 +205,6 @@ class Shards:
 
 def _damaged(file: Path, how: object) -> ValueError:
     return ValueError(f"{file} is damaged ({how}): remove it, and repeat the command, which makes it again")
-
-
-def _call(function: Any, number: int) -> Any:
-    return function(number)
 
 
 def command(options: argparse.Namespace) -> str:

@@ -3,7 +3,7 @@
 from .contents import Contents, Making, Shard
 from .labels import Classes
 from .saving import MOST_IMAGES, Saving, identity_of
-from .writer import FORMATS, PLAN, Maker, Writer, claim, usable_cores
+from .writer import FORMATS, PLAN, Maker, Writer, claim
 
 __all__ = [
     "FORMATS",
@@ -18,5 +18,4 @@ __all__ = [
     "Writer",
     "claim",
     "identity_of",
-    "usable_cores",
 ]

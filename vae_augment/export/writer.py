@@ -4,19 +4,17 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
 from ..atomic import atomic_write, remove_parts
 from ..numerics import float32_on_cpu
 from ..progress import progress
 from ..seeding import derived_seed
+from ..workers import in_workers
 from .contents import Contents, Shard
 from .data_card import GALLERY, data_card, plan_text
 from .format import HIDDEN, Format
@@ -150,7 +148,7 @@ class Writer:
             return
         mine = [shard for shard in self.contents.shards[rank::world_size] if not self._is_written(shard)]
         total = sum(shard.stop - shard.start for shard in mine)
-        images = chain.from_iterable(range(count) for count in self._written(mine, workers))
+        images = chain.from_iterable(range(count) for count in in_workers(self.write_shard, mine, workers))
         for _ in progress(images, "generate", total, unit="image", show=show and rank == 0):
             pass
         if rank == 0:
@@ -159,49 +157,12 @@ class Writer:
                     time.sleep(POLL)
             self.finish()
 
-    def _written(self, shards: Sequence[Shard], workers: int | None) -> Iterator[int]:
-        """Write shards, and yield how many images each had."""
-        wanted = min(usable_cores() if workers is None else workers, len(shards))
-        loader = DataLoader(
-            _Shards(self, shards),
-            batch_size=None,
-            num_workers=0 if wanted < 2 else wanted,
-            generator=torch.Generator(),  # else it would draw from the user's
-        )
-        for done in loader:
-            if isinstance(done, Exception):
-                raise done
-            yield done
-
     def _is_written(self, shard: Shard) -> bool:
         return (self.folder / self.format.marker(self.contents, shard)).is_file()
 
     def _tidy(self) -> None:
         """Remove the marks of shards, which the card makes needless."""
         shutil.rmtree(self.folder / HIDDEN / "shards", ignore_errors=True)
-
-
-class _Shards(Dataset[Any]):
-    """Writes a shard where it is read, so that DataLoader's workers do."""
-
-    def __init__(self, writer: Writer, shards: Sequence[Shard]) -> None:
-        self.writer, self.shards = writer, shards
-
-    def __len__(self) -> int:
-        return len(self.shards)
-
-    def __getitem__(self, index: int) -> int | Exception:
-        try:
-            return self.writer.write_shard(self.shards[index])
-        except (OSError, TypeError, ValueError) as error:  # as it is, where DataLoader would add its own text
-            return error
-
-
-def usable_cores() -> int:
-    """Cores for this process, among those that torchrun started on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    beside = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    return max(1, cores // int(beside) if beside.isdecimal() and int(beside) else cores)
 
 
 def claim(folder: Path, how: str) -> str | None:
