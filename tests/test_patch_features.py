@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import warnings
 
 import pytest
 import safetensors.torch
@@ -231,6 +232,29 @@ def test_a_two_sample_test_tells_images_unlike_the_pools():
     pool, same, other = (normalize(torch.randn(n, 20) + shift) for n, shift in ((500, 0), (40, 0), (40, 0.6)))
     assert two_sample_auc(same, pool) == pytest.approx(0.5, abs=0.15)
     assert two_sample_auc(other, pool) > 0.85
+
+
+def test_images_of_unequal_classes_are_not_told_from_a_pool_by_their_number(spatial):
+    torch.manual_seed(0)
+    centres = torch.randn(3, 20)
+
+    def drawn(*counts):
+        labels = torch.arange(3).repeat_interleave(torch.tensor(counts))
+        return normalize(centres[labels] + torch.randn(len(labels), 20)), 1 / torch.tensor(counts)[labels]
+
+    pool, (few, weight) = drawn(200, 200, 200)[0], drawn(4, 150, 4)
+    assert two_sample_auc(few, pool) > 0.7
+    assert two_sample_auc(few, pool, weight) < 0.65
+    assert two_sample_auc(few, pool, torch.ones(len(few))) == pytest.approx(two_sample_auc(few, pool), abs=1e-4)
+    assert two_sample_auc(normalize(few + 0.1), pool, weight) > 0.85, "what is unlike it is told still"
+
+    vae, bank = spatial
+    shown = torch.cat([LABELS.eq(label).nonzero()[: 50 if label == 1 else 2, 0] for label in range(10)])
+    query = bank.query(vae, IMAGES[shown] / 255)
+    assert query.two_sample_auc > bank.policy.largest_auc_without_warning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VAEAugment(vae, bank=bank).fit(IMAGES[shown], LABELS[shown])
 
 
 def test_a_bank_that_holds_mostly_other_things_is_told(spatial):

@@ -312,7 +312,10 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
     if not count and query.seeds is not None:
         count, held = int((query.seeds >= 0).sum()), "images that texts name,"
     is_unlike = len(labels) > 0 and bool(query.typicality.median() < policy.least_typicality)
-    if is_unlike or query.two_sample_auc > policy.largest_auc:
+    told_apart = query.two_sample_auc
+    if told_apart > policy.largest_auc_without_warning:  # perhaps by the number of each class alone
+        told_apart = min(told_apart, query.two_sample_auc_of_classes(labels))
+    if is_unlike or told_apart > policy.largest_auc:
         return Verdict(
             False,
             "the bank of latents does not know images like these, so that samples are variations of the labelled images, not "
@@ -334,7 +337,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
                     else ""
                 ),
             )
-    if query.two_sample_auc > policy.largest_auc_without_warning:
+    if told_apart > policy.largest_auc_without_warning:
         return Verdict(
             True,
             "the bank holds many images unlike the labelled ones, and samples will show such things too: a bank of your own "

@@ -93,12 +93,19 @@ class Query:
     @cached_property
     def two_sample_auc(self) -> float:
         """How well a classifier tells the images from the pool's, from 0.5, not at all, to 1; 0.5 if the policy has no test."""
+        return self._told_apart(None)
+
+    def two_sample_auc_of_classes(self, labels: Tensor) -> float:
+        """The same where each class counts alike, int64 `(M,)`: images of unequal number are told by their number, too."""
+        return self._told_apart(1 / labels.bincount()[labels].float())
+
+    def _told_apart(self, weight: Tensor | None) -> float:
         if len(self.images) < self.policy.auc_from_images:
             return 0.5
         pool = self.views[0].features
         if len(pool) > EXACT:
             pool = pool[spread_places(len(pool), EXACT)]
-        return two_sample_auc(normalize(self.features[0]), normalize(pool.float()))
+        return two_sample_auc(normalize(self.features[0]), normalize(pool.float()), weight)
 
     def cross_validated_accuracy(self, labels: Tensor, classes: int) -> float:
         """Part of the labels that the others predict rightly when held out; see `pool.label_spreading`.

@@ -66,28 +66,42 @@ def _unit(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def two_sample_auc(known: Tensor, pool: Tensor) -> float:
+def two_sample_auc(known: Tensor, pool: Tensor, weight: Tensor | None = None) -> float:
     """Cross-validated area under the ROC curve of a ridge classifier that tells images from a pool's.
 
     0.5: they look the same (Lopez-Paz & Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017).
 
     Args:
         known: float32 `(M, D)`, pool: `(N, D)`, unit vectors.
+        weight: float32 `(M,)`, above 0: how much each image counts; None: all alike.
     """
     x, is_known = torch.cat([known, pool]), torch.arange(len(known) + len(pool)) < len(known)
+    counts = None if weight is None else torch.cat([weight, weight.new_ones(len(pool))])
     fold = torch.arange(len(x)) % FOLDS
     answers = x.new_empty(len(x))
     for f in range(FOLDS):
-        mean = (x[(fold != f) & is_known].mean(0) + x[(fold != f) & ~is_known].mean(0)) / 2
-        weights = _ridge(x[fold != f] - mean, is_known[fold != f].long(), 2)
+        taught = fold != f
+        own = None if counts is None else counts[taught]
+        mean = sum(_mean(x, taught & side, counts) for side in (is_known, ~is_known)) / 2
+        weights = _ridge(x[taught] - mean, is_known[taught].long(), 2, own)
         answers[fold == f] = (x[fold == f] - mean) @ weights[:, 1]
-    return float((answers[is_known, None] > answers[~is_known]).float().mean())
+    above = (answers[is_known, None] > answers[~is_known]).float()
+    return float(above.mean() if weight is None else (above.mean(1) * weight).sum() / weight.sum())
 
 
-def _ridge(x: Tensor, y: Tensor, classes: int) -> Tensor:
-    """Weights `(D, C)` of ridge regression to one-hot labels less their mean, all classes weighing the same."""
-    counts = y.bincount(minlength=classes).clamp_min(1).to(x)
-    weighted = x * (len(y) / classes / counts)[y, None]
+def _mean(x: Tensor, rows: Tensor, weight: Tensor | None) -> Tensor:
+    return x[rows].mean(0) if weight is None else (x[rows] * weight[rows, None]).sum(0) / weight[rows].sum()
+
+
+def _ridge(x: Tensor, y: Tensor, classes: int, weight: Tensor | None = None) -> Tensor:
+    """Weights `(D, C)` of ridge regression to one-hot labels less their mean, all classes weighing the same.
+
+    Args:
+        weight: of each row, within its class.
+    """
+    own = x.new_ones(len(y)) if weight is None else weight
+    counts = x.new_zeros(classes).index_add(0, y, own).clamp_min(torch.finfo(x.dtype).tiny)
+    weighted = x * (own * (len(y) / classes / counts)[y])[:, None]
     penalty = PENALTY * len(x) / x.shape[1] * torch.eye(x.shape[1], dtype=x.dtype)
     weights: Tensor = torch.linalg.solve(
         weighted.T @ x + penalty, weighted.T @ (one_hot(y, classes).to(x) - 1 / classes)
