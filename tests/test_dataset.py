@@ -15,9 +15,9 @@ from torchvision.datasets import ImageFolder, LFWPairs, VisionDataset, wrap_data
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tests.conftest import FEW, IMAGES
+from tests.conftest import FEW, IMAGES, LABELS
 from tests.photographs import photograph
-from vae_augment import LatentBank, SyntheticDataset, VAEAugment
+from vae_augment import LatentBank, SyntheticDataset, VAEAugment, load_weights
 from vae_augment.demo_data import fashion_sample
 
 TO_TENSOR = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
@@ -575,3 +575,33 @@ def test_pictures_that_lie_on_their_side_are_told(fitted, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LatentBank.from_images(fitted.vae, upright)
+
+
+def test_images_of_16_bits_that_torchvision_makes_white_are_told(tmp_path):
+    for label in range(2):
+        (tmp_path / str(label)).mkdir()
+        for i in range(5):
+            deep = IMAGES[label == LABELS][i, 0].numpy().astype(np.uint16) * 257
+            Image.fromarray(deep).save(tmp_path / str(label) / f"{i}.png")
+    weights = load_weights("fashion-mnist")
+
+    def uses(base):
+        VAEAugment(weights.vae, bank=weights.bank).fit(base)
+        SyntheticDataset(base, augment=VAEAugment(weights.vae, bank=weights.bank))
+        LatentBank.from_images(weights.vae, base)
+
+    with pytest.warns(UserWarning, match="white of all values above 255") as told:
+        uses(ImageFolder(tmp_path))
+    white = [str(warning.message) for warning in told if "white of all values above 255" in str(warning.message)]
+    assert len(white) == 3
+    assert str(tmp_path) in white[0]
+
+    def loader(file):
+        return Image.fromarray((np.asarray(Image.open(file)) * (255 / 65535)).astype("uint8"))
+
+    seen, _ = ImageFolder(tmp_path, loader=loader)[0]
+    assert torch.equal(F.pil_to_tensor(seen), IMAGES[LABELS == 0][0])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        uses(ImageFolder(tmp_path, loader=loader))
+    assert not any("white" in str(warning.message) for warning in told)

@@ -340,7 +340,9 @@ def test_images_of_16_bits_are_refused_in_one_line(folder, capsys):
     PIL.Image.fromarray(np.zeros((28, 28), np.uint16)).save(folder / "plain" / "0.png")
     assert main(["preview", "plain", "--weights", "mnist"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("error: VAEAugment takes PIL images of mode L, RGB, LA or RGBA, not 'I;16': scale it")
+    assert error.startswith(
+        "error: plain/0.png has more than 8 bits a pixel (PIL mode I;16), and which value is white only"
+    )
 
 
 def test_a_damaged_image_is_named_and_the_old_picture_stays(folder, capsys):

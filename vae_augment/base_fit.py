@@ -25,6 +25,7 @@ from .images import (
     spread_places,
     to_model,
     unpack,
+    warn_clipped,
     warn_exif_rotation,
 )
 from .transform import VAEAugment
@@ -63,6 +64,7 @@ def fitted_to(augment: VAEAugment, base: Reader, order: Sequence[int], at: Label
         _warn_not_fitted(f"its samples have {has}")
         return augment
     warn_exif_rotation(turned, "labelled images")
+    warn_clipped(base, len(order))
     pairs = [pair for own in by_class.values() for pair in own]
     fitted = copy.copy(augment).fit(_ReadAgain(base, pairs) if has_encoder else pairs, image_key=0)
     fitted.image_key = base.image_key

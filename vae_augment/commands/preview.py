@@ -61,10 +61,7 @@ def run(options: argparse.Namespace) -> None:
         subject = Subject.open(options.source, options.weights, options.root)
     for note in subject.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
-    try:
-        (_serve if options.serve else _draw)(subject, options)
-    except TypeError as error:  # images of more than 8 bits, which the transform refuses
-        raise ValueError(str(error)) from None
+    (_serve if options.serve else _draw)(subject, options)
 
 
 def _draw(subject: Subject, options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ from .sample import (
     hide_companions,
     holds_samples,
 )
-from .sources import source_of
+from .sources import source_of, warn_clipped
 from .spread import spread_places
 from .untransformed import Finish, Reader, is_as_it_is, untransformed_reader
 
@@ -103,6 +103,7 @@ __all__ = [
     "untransformed_reader",
     "upright",
     "usable_memory",
+    "warn_clipped",
     "warn_exif_rotation",
     "with_label",
 ]

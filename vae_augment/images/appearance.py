@@ -28,6 +28,31 @@ PLAIN_MODES = {
 }  # of 8 bits
 
 
+class TooManyBitsError(ValueError):
+    """An image that a conversion to 8 bits would damage: which of its values is white, its file does not say."""
+
+
+def check_bits(image: PIL.Image.Image, name: str = "") -> None:
+    """Refuse an image of more than 8 bits a pixel.
+
+    Args:
+        name: what messages call it; default: its file.
+
+    Raises:
+        TooManyBitsError: it has more.
+
+    Example:
+        >>> check_bits(PIL.Image.new("L", (28, 28)))
+    """
+    if image.mode.startswith(("I", "F")):
+        name = name or str(getattr(image, "filename", "")) or "an image"
+        raise TooManyBitsError(
+            f"{name} has more than 8 bits a pixel (PIL mode {image.mode}), and which value is white only you know: scale it, "
+            "Image.fromarray((numpy.asarray(image) * (255 / WHITE)).astype('uint8')), with Image of PIL and WHITE=65535, or "
+            "4095 of 12 bits"
+        )
+
+
 def exif_orientation(image: PIL.Image.Image) -> int:
     """Return the EXIF orientation of an image, 1 to 8; 1, upright, where it has none or its metadata are damaged.
 
@@ -57,13 +82,17 @@ def upright(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def as_seen(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Return an image upright and in a mode that `VAEAugment` takes; of more than 8 bits as it is, which is refused later.
+    """Return an image upright and in a mode that `VAEAugment` takes.
+
+    Raises:
+        TooManyBitsError: it has more than 8 bits a pixel.
 
     Example:
         >>> as_seen(PIL.Image.new("P", (28, 28))).mode
         'RGB'
     """
     image.load()
+    check_bits(image)
     if image.info and exif_orientation(image) != UPRIGHT:  # most images have none, and are many
         image = ImageOps.exif_transpose(image)  # and without the tag, lest it be turned again
     if image.mode not in PLAIN_MODES:

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
-from .appearance import has_transparency, over_flat_colour, upright
+from .appearance import check_bits, has_transparency, over_flat_colour, upright
 from .convert import to_model
 from .memory import allocate, memory_limit, processors
 from .spread import spread_places
@@ -31,10 +31,6 @@ MAX_NAMED_FILES = 5  # unreadable files that a message names
 CHUNK = 256  # images that are read ahead at a time, at most
 CHANNEL_CHECK_IMAGES = 200  # images, spread over all, by which `detect_channels` judges
 GREY_MODES = ("1", "L", "LA")  # of PIL
-
-
-class TooManyBitsError(ValueError):
-    """An intact image that a conversion to 8 bits would damage."""
 
 
 @functools.cache
@@ -107,7 +103,6 @@ def read_images(
         The images, the indices of their sources, and a description of each source that could not be read.
 
     Raises:
-        TooManyBitsError: an image has more than 8 bits a pixel.
         ValueError: another number of channels.
     """
     mode = {1: "L", 3: "RGB"}.get(channels)
@@ -121,8 +116,6 @@ def read_images(
         try:
             with open_image(source) as image:
                 return _to_tensor(image, mode, channels, size, f"{kind}{source}", budget)
-        except TooManyBitsError:
-            raise
         except Exception as error:  # PIL raises errors of many types for damaged files
             return error
 
@@ -193,10 +186,7 @@ def _map_in_threads(function: Callable[[Any], Any], sources: Sequence[Any], resu
 
 
 def _to_tensor(image: Image.Image, mode: str, channels: int, size: int, source: str, budget: PixelBudget) -> Tensor:
-    if image.mode.startswith(("I", "F")):
-        raise TooManyBitsError(
-            f"{source} has more than 8 bits a pixel (PIL mode {image.mode}): scale it to 8 bits first"
-        )
+    check_bits(image, source)
     check_pixels(image)
     image.draft(mode, (2 * size, 2 * size))  # a JPEG is decoded at about the size that is needed
     pixels = image.width * image.height

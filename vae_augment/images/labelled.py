@@ -15,6 +15,7 @@ from .kinds import has_exif_rotation, warn_exif_rotation
 from .label import LabelAt, label_of
 from .parts import describe_sample, lacks_key, plain_key
 from .sample import ImageKey, checked_key, extract_image
+from .sources import warn_clipped
 from .untransformed import untransformed_reader
 
 
@@ -74,6 +75,7 @@ def read_labelled(
     if not images:
         raise ValueError("there are no labelled images: expected a data set of (image, label, ...)")
     warn_exif_rotation(rotated, "labelled images")
+    warn_clipped(reader, len(dataset))
     return torch.cat(images), labels
 
 

@@ -1,9 +1,17 @@
 """Sources: the files that the images of a data set lie in, as far as it says."""
 
+import contextlib
 import os
+import warnings
 
+import PIL.Image
+from torchvision.datasets.folder import default_loader
+
+from .appearance import TooManyBitsError, check_bits
+from .spread import spread_places
 from .untransformed import Reader
 
+LOOKED_AT = 8  # files of a data set, by which all are judged
 LISTS = ("samples", "imgs")  # of torchvision's folders: lists of (path, class), or of paths
 
 
@@ -26,3 +34,25 @@ def source_of(reader: Reader, index: int) -> str | None:
             if isinstance(path, str | os.PathLike):
                 return os.fspath(path)
     return None
+
+
+def warn_clipped(reader: Reader, count: int) -> None:
+    """Warn where torchvision's loader makes white of nearly all values of an image, those above 255 of its 65,536.
+
+    Args:
+        reader: of a data set with so many samples; some of them are looked at.
+    """
+    for index in spread_places(count, LOOKED_AT).tolist():
+        leaf, _ = reader.locate(index)
+        path = source_of(reader, index)
+        if path is None or getattr(leaf, "loader", None) is not default_loader:
+            continue
+        try:
+            with contextlib.suppress(OSError, SyntaxError), PIL.Image.open(path) as image:  # reads its header alone
+                check_bits(image, path)
+        except TooManyBitsError as error:
+            warnings.warn(
+                f"torchvision's loader makes white of all values above 255: {error}, e.g. in ImageFolder(path, loader=...)",
+                stacklevel=4,
+            )
+            return

@@ -15,6 +15,7 @@ from ..images import (
     spread_places,
     to_model,
     untransformed_reader,
+    warn_clipped,
     warn_exif_rotation,
 )
 from ..numerics import evaluating, in_one, in_threads
@@ -144,6 +145,7 @@ def _read(vae: Codec, images: Any, size: int, image_key: ImageKey, how: Search) 
             turned += has_exif_rotation(image)
             parts.append(kept(to_model(image, vae.channels, vae.size)[0]))
         warn_exif_rotation(turned, "pool's images")
+        warn_clipped(reader, len(images))
     if len(seen := torch.cat(parts)) != count:
         raise ValueError(f"{count} samples hold {len(seen)} images: expected one in each")
     return (seen if is_large else seen.clamp_(0, 1)), places
