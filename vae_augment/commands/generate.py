@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
             claim(out, command(options))  # what can be told soon is told before a fit
             writer = _of_weights(options, out) if _names_weights(options.source) else _of_source(options, out)
             writer.begin()
-        if writer.is_whole:
+        if was_whole := writer.is_whole:
             show(f"{out} is whole: nothing was left to do")
         try:
             writer.run(options.workers, rank, world_size)
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> None:
             raise
         except TypeError as error:  # an image that would be damaged
             raise ValueError(str(error)) from None
-        if rank == 0:
+        if rank == 0 and not was_whole:
             _tell(writer, time.monotonic() - started)
 
 
@@ -163,6 +163,11 @@ def _found(images: LabelledImages, dataset: SyntheticDataset) -> str:
     assert isinstance(augment, VAEAugment)
     line = f"{len(of_class):,} classes: {', '.join(shown)}{more}. Weights: {identity_of(augment)[0]}"
     report = augment.fit_report
+    side, (width, height) = augment.vae.size, images[0][0].size
+    if report is not None and any(report.kept.values()) and max(width, height) > side:
+        line += (
+            f", which draw {side}x{side} pixels: new images lack finer detail, that yours of {width}x{height} may have"
+        )
     if report is None or not report.judged:
         return line
     line += f". Of {report.judged:,} labels held out they find {report.accuracy:.0%}"
@@ -260,7 +265,7 @@ def _tell(writer: Writer, seconds: float) -> None:
     contents = writer.contents
     new = len(contents) - contents.real
     real = f" and {contents.real:,} real" if contents.real else ""
-    many = len(contents.classes)
+    many = contents.classes_made
     of = f" of {many} class{'' if many == 1 else 'es'}" if many else ""
     what = f"{new:,} synthetic{real} images{of}, {writer.form}"
     show(f"{writer.folder}: {what}, in {seconds:.1f} s. README.md says how to read them")

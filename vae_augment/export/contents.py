@@ -107,6 +107,11 @@ class Contents:
     def has_sources(self) -> bool:
         return bool(len(self) and self.sources[0] >= 0)
 
+    @property
+    def classes_made(self) -> int:
+        """How many classes have an image here, of those that the source has."""
+        return sum(real + new > 0 for _, real, new in self.counts())
+
     def counts(self) -> list[tuple[str, int, int]]:
         """Name, real and synthetic rows of each class."""
         if self.targets is None:

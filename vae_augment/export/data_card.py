@@ -81,7 +81,7 @@ def _introduction(contents: Contents, name: str) -> str:
     classes = (
         ""
         if contents.targets is None
-        else f" of {len(contents.classes):,} class{'' if len(contents.classes) == 1 else 'es'}"
+        else f" of {contents.classes_made:,} class{'' if contents.classes_made == 1 else 'es'}"
     )
     rows = "synthetic images"
     if contents.targets is not None:
