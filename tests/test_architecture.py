@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
+    {"user_warning"},
     {"atomic", "images", "demo_data", "numerics", "seeding", "tracing", "version", "workers"},
     {"vae", "jitter", "encoders", "neighbourhoods", "progress", "source", "amounts"},
     {"strength", "pool", "autoencoders", "prior"},

@@ -4,7 +4,6 @@ import copy
 import logging
 import math
 import statistics
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +28,7 @@ from .images import (
     warn_exif_rotation,
 )
 from .transform import VAEAugment
+from .user_warning import warn
 
 MOST_READ, MOST_PER_CLASS = 5000, 100  # samples that a fit reads, and uses
 LEAST_PSNR = 15.0  # dB; below it, bundled weights do not know these images
@@ -141,10 +141,9 @@ def check_companions(sample: Any, image: Any) -> None:
 
 
 def _warn_not_fitted(reason: str) -> None:
-    warnings.warn(
+    warn(
         f"SyntheticDataset varies the images of base, and makes no new ones of their classes: {reason}. If there are classes, "
         "let base have them so, or say where they are, labels='key'; fit=False says that it shall be so",
-        stacklevel=4,
     )
 
 

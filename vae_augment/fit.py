@@ -1,6 +1,5 @@
 """What a fit learns from labelled images: read them, query the pool, check it, spread the labels, keep the classes."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -16,6 +15,7 @@ from .images import ImageKey, LabelAt, plain_label, read_labelled, untransformed
 from .pool import ClassTexts, LabelledFeatures, LatentBank, Query, TextClasses
 from .pool_labels import PoolLabels, Spread
 from .progress import progress
+from .user_warning import warn
 from .vae import Codec
 
 Classes = ClassLatents | ClassDifferences
@@ -60,7 +60,7 @@ class Fit:
             raise ValueError(f"keep must be above 0 and at most 1, got {keep!r}")
         known = Known.read(vae, bank, labelled, at, features, classes, image_key)
         for message in known.oddities():
-            _warn(message)
+            warn(message)
         index, names, unseen = known.labels, known.names, known.without_images()
         report = None
         if bank is not None:
@@ -74,12 +74,12 @@ class Fit:
                     f"{verdict.warning}. Of {unseen} there are texts alone, and no images to vary: label some"
                 )
             if verdict.warning is not None:
-                _warn(verdict.warning)
+                warn(verdict.warning)
             if verdict.is_of_use:
                 scores = query.scores(index, len(names))
                 members = query.class_members(index, len(names), keep, scores)
                 if absent := [name for name, places in zip(names, members, strict=True) if not len(places)]:
-                    _warn(
+                    warn(
                         f"the bank holds no images like those of {absent}: samples of these are redrawn labelled images. "
                         "Pass a bank of unlabelled images with all classes among them"
                     )
@@ -89,7 +89,7 @@ class Fit:
                 return cls(latents, names, report, Spread.of(scores, members, bank.index, verdict.accuracy))
             report = FitReport.of(asked, query, index, names, [], verdict.warning)
         if len(names) == len(index):
-            _warn(
+            warn(
                 "there is one image of each class, and nothing to tell how images of a class differ: samples are copies"
             )
         return cls(ClassDifferences.from_images(vae, known.images, index, len(names)), names, report)
@@ -345,7 +345,3 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
             accuracy,
         )
     return Verdict(True, accuracy=accuracy if len(labels) else None)  # of seeds it says how easy they are
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=4)  # where the user calls `fit`

@@ -1,6 +1,5 @@
 """PoolImages: a pool's own images as samples, under the labels that a fit spread to them; and whether to decode them instead."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +10,7 @@ from .images import ImageKey, LabelAt, spread_places, to_model, untransformed_re
 from .pool import LatentBank
 from .pool_labels import PoolLabels
 from .transform import VAEAugment
+from .user_warning import warn
 from .vae import Codec
 
 LOOKED_AT = 16  # images of a pool, by which it is told whether a bank is of them
@@ -131,11 +131,10 @@ def own_images(
         lost = unexplained(augment.vae, some)
         if lost <= MOST_UNEXPLAINED:
             return None
-        warnings.warn(
+        warn(
             f"this VAE draws the pool's images badly: its error is {lost:.2f} of their variance, below {MOST_UNEXPLAINED} of "
             "images that it knows. So their own images are served under the labels that spread to them; decode=False says "
             "that it shall be so, decode=True asks for decoded ones",
-            stacklevel=4,
         )
     return PoolImages(pool, augment.pool_labels(), image_key)
 

@@ -1,7 +1,6 @@
 """Survival: up to which strength varied images keep their labels, as a probe sees them that the same images have taught."""
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -14,6 +13,7 @@ from torch import Generator, Tensor
 from .engine import Engine, How
 from .pool import LabelProbe
 from .progress import progress
+from .user_warning import warn
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)  # that are tried
 USUAL_SURVIVAL = 0.95
@@ -171,18 +171,16 @@ def measure_survival(
 def warn_of(survival: Survival) -> None:
     """Warn where its strength is not what was asked for, or rests on a probe that knows little."""
     if survival._keeps_none:
-        warnings.warn(
+        warn(
             f"{survival._verdict()}: decoded images lose more labels than that before they vary. Strength is set to 0; "
             "residual=True keeps what the autoencoder cannot draw",
-            stacklevel=4,
         )
     elif survival._keeps_all:
-        warnings.warn(survival._verdict(), stacklevel=4)
+        warn(survival._verdict())
     if survival.accuracy < DOUBTFUL_ACCURACY:
-        warnings.warn(
+        warn(
             f"the probe tells {survival.accuracy:.0%} of unvaried labels: it judges by the easiest images alone, and calls "
             "labels changed sooner than a good classifier would. Take the strength for a rough one, or give more labelled images",
-            stacklevel=4,
         )
 
 

@@ -3,12 +3,12 @@
 import contextlib
 import difflib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from ..user_warning import warn
 from ..version import __version__
 from .card import MAX_CARD_BYTES, Card, card_text
 from .format import DOCUMENTS, FILES, load_folder
@@ -135,11 +135,10 @@ def push(
 
 
 def _warn_of_likenesses(count: int, repo_id: str) -> None:
-    warnings.warn(
+    warn(
         f"these weights hold the latents of {count} single images, and {repo_id} is public: whoever has them sees likenesses of "
         "these. If nobody may: a new repository with private=True, or weights without a bank, VAEAugment(augment.vae), "
         "python -m train --bank_size 0",
-        stacklevel=3,
     )
 
 

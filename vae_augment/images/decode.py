@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
+from ..user_warning import warn
 from .appearance import check_bits, has_transparency, over_flat_colour, upright
 from .convert import to_model
 from .memory import allocate, memory_limit, processors
@@ -143,7 +143,7 @@ def report_unreadable(unreadable: list[str], count: int) -> None:
     message = f"{len(unreadable)} of {count} images cannot be read: {named}"
     if len(unreadable) > MAX_UNREADABLE_FRACTION * count:
         raise ValueError(f"{message}. That is more than 1 %: mend or remove them")
-    warnings.warn(f"{message}. They are left out", stacklevel=3)
+    warn(f"{message}. They are left out")
 
 
 class PixelBudget:

@@ -2,13 +2,13 @@
 
 import os
 import stat
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from ..user_warning import warn
 from .decode import HEIF, formats
 
 SUFFIXES = (*IMG_EXTENSIONS, ".gif", ".jfif", ".jpe", ".avif")
@@ -83,7 +83,7 @@ def find_images(folder: Path, skip_folders_with: str | None = None, tell: bool =
         also = f". {told}" if told else ""
         raise FileNotFoundError(f"no images under {folder}: expected files named *{', *'.join(read)}{also}")
     if told and tell:
-        warnings.warn(f"{folder}: {told}", stacklevel=2)
+        warn(f"{folder}: {told}")
     return sorted(files)
 
 

@@ -1,6 +1,5 @@
 """What is an image and of which kind: its leading dimensions, its orientation, and what lies beside it in a sample."""
 
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from ..user_warning import warn
 from .appearance import UPRIGHT, exif_orientation
 
 PIL_MODES = {1: "L", 3: "RGB"}  # by the number of channels
@@ -52,7 +52,7 @@ def tell_geometry(leaves: Iterable[Any], policy: str) -> None:
         message = f"VAEAugment moves edges but not {', '.join(kinds)}: they may no longer fit at high strength"
         if policy == "error":
             raise ValueError(message)
-        warnings.warn(message, stacklevel=4)
+        warn(message)
 
 
 def spatial_companions(image: Any, leaves: Iterable[Any]) -> list[str]:
@@ -95,11 +95,10 @@ def has_exif_rotation(image: Any) -> bool:
 def warn_exif_rotation(count: int, images: str) -> None:
     """Warn that so many of these images lie on their side or upside down, with the remedy; a count of 0 warns of nothing."""
     if count:
-        warnings.warn(
+        warn(
             f"{count} of the {images} have an EXIF orientation that is not applied: they are read as they are stored. Apply "
             "it, as python -m train does, e.g. with ImageFolder(path, loader=lambda file: "
             'ImageOps.exif_transpose(Image.open(file)).convert("RGB")), ImageOps and Image from PIL',
-            stacklevel=4,
         )
 
 

@@ -1,7 +1,6 @@
 """A data set of labelled images, read into memory."""
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from ..user_warning import warn
 from .convert import to_model
 from .kinds import has_exif_rotation, warn_exif_rotation
 from .label import LabelAt, label_of
@@ -107,10 +107,9 @@ def _tell_which_picture(sample: Any, image: Any) -> None:
     pictures = [key for key, item in sample.items() if isinstance(item, PIL.Image.Image)]
     taken = [key for key in pictures if sample[key] is image]
     if len(pictures) > 1 and taken and taken[0] not in ("image", "img"):
-        warnings.warn(
+        warn(
             f"samples hold pictures under {', '.join(map(repr, pictures))}, and the one under {taken[0]!r} is taken: say which "
             f"is the image, image_key={taken[0]!r}, name it 'image', or leave the others out",
-            stacklevel=5,
         )
 
 

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import warnings
 
 import PIL.Image
 from torchvision.datasets.folder import default_loader
 
+from ..user_warning import warn
 from .appearance import TooManyBitsError, check_bits
 from .spread import spread_places
 from .untransformed import Reader
@@ -51,8 +51,7 @@ def warn_clipped(reader: Reader, count: int) -> None:
             with contextlib.suppress(OSError, SyntaxError), PIL.Image.open(path) as image:  # reads its header alone
                 check_bits(image, path)
         except TooManyBitsError as error:
-            warnings.warn(
+            warn(
                 f"torchvision's loader makes white of all values above 255: {error}, e.g. in ImageFolder(path, loader=...)",
-                stacklevel=4,
             )
             return

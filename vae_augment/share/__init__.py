@@ -15,6 +15,7 @@ from ..images import ImageKey, LabelAt, untransformed_reader
 from ..progress import progress
 from ..seeding import global_seed
 from ..transform import VAEAugment
+from ..user_warning import warn
 from .report import RatioReport, Tried, choice, usual_ratio
 from .validation import Fold, Labelled, MakeSamples, judge_fold
 
@@ -124,10 +125,9 @@ def tell(report: RatioReport) -> None:
     """One line for the log; a warning where no samples are added, or time ran out."""
     log.info("ratio='auto' chose %g: %s (%.0f s)", report.ratio, report.why, report.seconds)
     if report.ratio == 0:
-        warnings.warn(f"ratio='auto' chose 0, no synthetic samples: {report.why}", stacklevel=5)
+        warn(f"ratio='auto' chose 0, no synthetic samples: {report.why}")
     if report.stopped_by_time:
-        warnings.warn(
+        warn(
             f"ratio='auto' judged {report.folds} of {report.of_folds} folds in its {report.limit:g} seconds: another run may "
             "choose otherwise",
-            stacklevel=5,
         )
