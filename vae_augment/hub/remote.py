@@ -259,4 +259,4 @@ def _remedy(error: BaseException) -> str:
         return "It is not in the cache: load it once with the network, without local_files_only and HF_HUB_OFFLINE."
     if isinstance(error, EntryNotFoundError):
         return "The repository does not hold a file of its own list: ask its author."
-    return "Look at the network, and try again: what was fetched is kept, and a push that broke off can be repeated."
+    return "Try again in a while, and look at the network: what was fetched is kept, and a push that broke off can be repeated."
