@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from tests import wandb_server
 from train.__main__ import main
 from train.cli import make_parser
-from train.log import WANDB_ID_FILE, Log, artifact_name
+from train.log import WANDB_ID_FILE, WANDB_MODE_FILE, Log, artifact_name
 from train.recipes import RECIPES
 from vae_augment import hub
 
@@ -110,6 +111,80 @@ def test_a_run_over_another_does_not_log_into_its_wandb_run(tmp_path, monkeypatc
     (tmp_path / "run" / WANDB_ID_FILE).write_text("of-another")
     main([*SHORT, "--overwrite", "--wandb", "disabled"])
     assert not (tmp_path / "run" / WANDB_ID_FILE).exists()
+
+
+def stopped(monkeypatch, *flags: str) -> None:
+    """A run that Ctrl-C ends at its tenth step, with a checkpoint."""
+    with monkeypatch.context() as patch:
+        step = Log.step
+        patch.setattr(
+            Log,
+            "step",
+            lambda log, at, values: (step(log, at, values), at >= 10 and signal.raise_signal(signal.SIGINT)),
+        )
+        with pytest.raises(SystemExit, match="--resume run"):
+            main([*SHORT, *flags])
+
+
+@pytest.fixture
+def modes(tmp_path, monkeypatch):
+    """The mode of each W&B run that would be started, with a key found; folder and environment are the test's own."""
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    started = []
+    monkeypatch.setattr("train.log._is_logged_in", lambda: True)
+    monkeypatch.setattr("train.log._init_wandb", lambda folder, config, mode, resume: started.append(mode))
+    return started
+
+
+@pytest.mark.parametrize(
+    ("begun", "variables", "resumed", "expected"),
+    [
+        (["--wandb", "disabled"], {}, [], []),
+        (["--wandb", "disabled"], {"WANDB_MODE": "online"}, [], []),
+        (["--wandb", "offline"], {}, [], ["offline", "offline"]),
+        (["--wandb", "offline"], {"WANDB_MODE": "disabled"}, [], ["offline"]),
+        (["--wandb", "online"], {"WANDB_MODE": "offline"}, [], ["online", "offline"]),
+        (["--wandb", "online"], {"WANDB_MODE": "dryrun"}, [], ["online", "offline"]),
+        (["--wandb", "online"], {"WANDB_DISABLED": "true"}, [], ["online"]),
+        (["--wandb", "disabled"], {}, ["--wandb", "online"], ["online"]),
+        ([], {}, [], ["online", "online"]),
+        ([], {"WANDB_MODE": "offline"}, [], ["online", "offline"]),
+    ],
+)
+def test_a_resumed_run_sends_no_more_than_was_said_when_it_was_begun(
+    begun, variables, resumed, expected, modes, monkeypatch
+):
+    stopped(monkeypatch, *begun)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    main(["--resume", "run", *resumed])
+    assert modes == expected
+
+
+def test_what_is_said_of_wandb_on_resuming_holds_from_then_on(modes, monkeypatch):
+    stopped(monkeypatch, "--wandb", "online")
+    main(["--resume", "run", "--wandb", "disabled"])
+    main(["--resume", "run"])
+    assert modes == ["online"]
+
+
+def test_a_run_over_another_does_not_keep_its_word_on_wandb(modes):
+    main([*SHORT, "--wandb", "disabled"])
+    main([*SHORT, "--overwrite"])
+    main(["--resume", "run"])
+    assert modes == ["online", "online"]
+    assert not (Path("run") / WANDB_MODE_FILE).exists()
+
+
+def test_a_damaged_word_on_wandb_is_asked_for_again(modes, monkeypatch):
+    stopped(monkeypatch, "--wandb", "disabled")
+    (Path("run") / WANDB_MODE_FILE).write_bytes(b"\xffdis")
+    with pytest.raises(SystemExit, match="wandb_mode is damaged: go on with --wandb disabled, offline or online"):
+        main(["--resume", "run"])
+    main(["--resume", "run", "--wandb", "disabled"])
+    assert modes == []
 
 
 def test_what_a_sweep_varies_the_trainer_understands():

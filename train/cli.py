@@ -26,7 +26,7 @@ from . import data as datasets
 from . import paths, processes, start
 from .errors import exit_with_remedy
 from .lock import LOCK_FILE
-from .log import WandbMode
+from .log import WandbMode, remembered_wandb_mode
 from .recipes import (
     CHANGEABLE_ON_RESUME,
     RECIPE_FILE,
@@ -110,6 +110,7 @@ def parse(arguments: list[str], usage: str) -> Command:
     if options.resume is not None:
         check_same_run(recipe, _path(options.resume), _path(options.out or options.resume))
         options.out = options.resume
+        options.wandb = options.wandb or remembered_wandb_mode(_path(options.resume))
         if _peek(flags, "data")[0]["data"] is None:
             source = paths.remembered_place(_path(options.resume), source)
     if options.push_to_hub is not None:
@@ -358,7 +359,8 @@ def make_parser(recipe: Recipe, usage: str = "") -> Parser:
     optional(
         "--wandb",
         type=WandbMode | None,
-        help="default: $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if logged in, else offline",
+        help="default: as the run to resume was begun, else $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if "
+        "logged in, else offline",
     )
     optional("--resume", type=str | None, help="folder of a run that was stopped, to go on with it")
     parser.add_argument(

@@ -23,10 +23,12 @@ WANDB_FINISH_SECONDS = (
     300  # that the end of a run waits for W&B at most; without a limit, a dead server holds it for hours
 )
 WANDB_ID_FILE = "wandb_run"  # holds the id of the W&B run, which a resumed run continues
+WANDB_MODE_FILE = "wandb_mode"  # holds what --wandb said, if it was given: a resumed run sends no more than that
 PRINT_EVERY = 500  # steps, where there is no terminal for a progress bar
 MAX_ARTIFACT_NAME = 100  # characters; W&B takes 128
 TRUE_VALUES = ("1", "true", "yes", "on")  # of $WANDB_DISABLED, in any case
 WandbMode = Literal["online", "offline", "disabled"]
+LEAST_SENT_FIRST: tuple[WandbMode, ...] = ("disabled", "offline", "online")
 
 
 class Log:
@@ -36,7 +38,8 @@ class Log:
         folder: of the run; `metrics.jsonl` is in it.
         config: the full recipe, as W&B shows it.
         steps: steps of the whole run.
-        wandb_mode: None: $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if a key is configured, else offline.
+        wandb_mode: what --wandb said. None: $WANDB_MODE, else disabled by $WANDB_DISABLED, else online if a key is
+            configured, else offline.
         done: steps of the run that is resumed: their lines are kept, and its W&B run goes on; 0 begins anew.
     """
 
@@ -116,6 +119,31 @@ class Log:
             self._wandb = None
 
 
+def remember_wandb_mode(folder: Path, mode: WandbMode | None) -> None:
+    """Write down what --wandb said, for `remembered_wandb_mode`; what was said before stays if it said nothing now."""
+    if mode is not None:
+        atomic_write(folder / WANDB_MODE_FILE, mode.encode())
+
+
+def remembered_wandb_mode(folder: Path) -> WandbMode | None:
+    """Return what --wandb last said of the run in this folder; None if it said nothing, or if the environment allows less.
+
+    Raises:
+        ValueError: the file that holds it is damaged.
+    """
+    path = folder / WANDB_MODE_FILE
+    if not path.is_file():
+        return None
+    said = path.read_bytes().decode("utf-8", "replace").strip()
+    for number, mode in enumerate(LEAST_SENT_FIRST):
+        if mode == said:
+            # an older word does not overrule what the environment forbids now, as WANDB_MODE=disabled before this command
+            return None if _environment_mode() in LEAST_SENT_FIRST[:number] else mode
+    raise ValueError(
+        f"{path} is damaged: go on with --wandb {', '.join(LEAST_SENT_FIRST[:-1])} or {LEAST_SENT_FIRST[-1]}"
+    )
+
+
 def artifact_name(name: str) -> str:
     """Return a name that W&B takes: ASCII letters and digits, "-", "_" and "."; a name that loses letters gets a checksum.
 
@@ -147,8 +175,7 @@ def _is_kept(record: Mapping[str, Any], done: int, steps: int) -> bool:
 
 def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resume: bool) -> Any:
     """Start a W&B run, offline if the server cannot be reached; return None without one."""
-    is_off = os.environ.get("WANDB_DISABLED", "").lower() in TRUE_VALUES
-    mode = mode or os.environ.get("WANDB_MODE") or ("disabled" if is_off else None)
+    mode = mode or _environment_mode()
     if mode == "disabled":
         return None
     try:
@@ -166,6 +193,12 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
         except Exception as error:
             print(f"W&B does not start {attempt}: {error}", file=sys.stderr)
     return None
+
+
+def _environment_mode() -> str | None:
+    is_off = os.environ.get("WANDB_DISABLED", "").lower() in TRUE_VALUES
+    mode = os.environ.get("WANDB_MODE") or ("disabled" if is_off else None)
+    return "offline" if mode == "dryrun" else mode  # W&B's older word
 
 
 def _init_wandb(folder: Path, config: Mapping[str, Any], mode: str, resume: bool) -> Any:

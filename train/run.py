@@ -24,7 +24,7 @@ from .batches import images_at_a_time
 from .card import run_card
 from .data import Data
 from .lock import locked
-from .log import WANDB_ID_FILE, Log, WandbMode
+from .log import WANDB_ID_FILE, WANDB_MODE_FILE, Log, WandbMode, remember_wandb_mode
 from .loop import begin, check_processes, train
 from .loss import evaluate, knn_purity
 from .near_copies import near_copies
@@ -95,6 +95,7 @@ def _run(
     recipe_text = yaml.safe_dump(dataclasses.asdict(recipe), sort_keys=False)
     _prepare_folder(folder, recipe_text, resume)
     paths.remember_place(folder, source)
+    remember_wandb_mode(folder, wandb_mode)
     done = saved["step"] if saved else 0
     with Log(folder, dataclasses.asdict(recipe), recipe.steps, wandb_mode, done) as log:
         vae, seconds = _train(recipe, data, log, folder, saved)
@@ -141,7 +142,8 @@ def _prepare_folder(folder: Path, recipe_text: str, resume: bool) -> None:
     hub.read_card(folder)  # one that the new card could not be made from is refused now, and not after the last step
     remove_parts(folder)
     # a new run must not pass an older one's files off as its own; a resumed run keeps its own until they are replaced
-    for name in () if resume else ("config.json", checkpoint.FILE, checkpoint.BEST_FILE, WANDB_ID_FILE):
+    older = ("config.json", checkpoint.FILE, checkpoint.BEST_FILE, WANDB_ID_FILE, WANDB_MODE_FILE)
+    for name in () if resume else older:
         (folder / name).unlink(missing_ok=True)
     atomic_write(folder / RECIPE_FILE, recipe_text.encode())
 
