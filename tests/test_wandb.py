@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from tests import wandb_server
+from tests.running import python_m_train
 from train.__main__ import main
 from train.cli import make_parser
 from train.log import WANDB_ID_FILE, WANDB_MODE_FILE, Log, artifact_name
@@ -47,6 +48,8 @@ def online(server: wandb_server.Server, cwd: Path, before: str = "") -> subproce
 def test_an_online_run_sends_numbers_pictures_and_the_weights(server, tmp_path):
     done = online(server, tmp_path)
     assert done.returncode == 0, done.stderr
+    (told,) = [line for line in done.stderr.splitlines() if "wandb" in line or "W&B" in line]
+    assert told.startswith(f"W&B: {server.url}/me/vae-augment/runs/")
     keys = set().union(*server.rows)
     parts = {"total", "recon", "kl", "lr", "grad_norm", "images_per_second", "epoch", "step", "latents"}
     assert parts | {"test/psnr_db", "test/active_units", "best/loss"} <= keys
@@ -72,7 +75,17 @@ def test_a_server_that_dies_does_not_cost_the_run(server, tmp_path):
         server, tmp_path, "import train.log; train.log.WANDB_FINISH_SECONDS = 3  # five minutes are long for a test"
     )
     assert done.returncode == 0, done.stderr
+    assert "wandb: WARNING" in done.stderr or "wandb: ERROR" in done.stderr, done.stderr
     assert hub.load(tmp_path / "run").bank is not None
+
+
+@pytest.mark.parametrize("variables", [{}, {"WANDB_QUIET": "false"}])
+def test_an_offline_run_says_in_one_line_how_to_send_it_unless_wandb_shall_talk(variables, tmp_path):
+    done = python_m_train(*SHORT, "--wandb", "offline", cwd=tmp_path, env=variables)
+    (place,) = Path(tmp_path, "run", "wandb").glob("offline-run-*")
+    told = [line for line in done.stderr.splitlines() if "wandb" in line or "W&B" in line]
+    assert f"W&B: offline, `wandb sync {place.relative_to(tmp_path)}` uploads it" in told
+    assert ("wandb: Run summary:" in told) == (len(told) > 1) == bool(variables)
 
 
 def test_an_artifact_has_a_name_that_wandb_takes():

@@ -26,6 +26,7 @@ WANDB_ID_FILE = "wandb_run"  # holds the id of the W&B run, which a resumed run 
 WANDB_MODE_FILE = "wandb_mode"  # holds what --wandb said, if it was given: a resumed run sends no more than that
 PRINT_EVERY = 500  # steps, where there is no terminal for a progress bar
 MAX_ARTIFACT_NAME = 100  # characters; W&B takes 128
+WANDB_TALK = ("WANDB_QUIET", "WANDB_SHOW_INFO")  # variables with which a user decides what W&B prints
 TRUE_VALUES = ("1", "true", "yes", "on")  # of $WANDB_DISABLED, in any case
 WandbMode = Literal["online", "offline", "disabled"]
 LEAST_SENT_FIRST: tuple[WandbMode, ...] = ("disabled", "offline", "online")
@@ -185,6 +186,7 @@ def _start_wandb(folder: Path, config: Mapping[str, Any], mode: str | None, resu
             raise
         print("wandb is not installed (pip install wandb): only metrics.jsonl is written", file=sys.stderr)
         return None
+    _hide_tables()
     if mode is None:
         mode = "online" if _is_logged_in() else "offline"
     for attempt in dict.fromkeys((mode, "offline")):
@@ -220,8 +222,19 @@ def _init_wandb(folder: Path, config: Mapping[str, Any], mode: str, resume: bool
     run.define_metric("*", step_metric="step")  # instead of W&B's own count of calls
     for metric, best in (("test/psnr_db", "max"), ("test/nats", "min"), ("total", "min")):
         run.define_metric(metric, step_metric="step", summary=f"last,{best}")
-    print(f"W&B: {run.url or f'offline, `wandb sync {Path(run.dir).parent}` uploads it'}", file=sys.stderr)
+    # an offline run warns when it is asked for its url
+    place = f"offline, `wandb sync {Path(run.dir).parent}` uploads it" if run.offline else run.url
+    print(f"W&B: {place}", file=sys.stderr)
     return run
+
+
+def _hide_tables() -> None:
+    """Leave out W&B's thirty lines around a run's one result: our own line says where the run is. Its warnings still show."""
+    import wandb
+
+    if not os.environ.keys() & set(WANDB_TALK):
+        with contextlib.suppress(Exception):  # what is wrong with its settings is told where the run starts
+            wandb.setup(settings=wandb.Settings(show_info=False, quiet=True))
 
 
 def _is_logged_in() -> bool:
