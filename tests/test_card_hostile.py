@@ -131,7 +131,7 @@ def test_a_strangers_text_is_shown_and_is_not_obeyed(weights, text, tmp_path):
     hub.save(tmp_path, replace(weights, vae=bank, provenance=pool))
     card = Card.parse(read_card(tmp_path))
     assert (card.before, card.after) == ("", ""), "nothing of it is the owner's"
-    assert card.front["license"] == "apache-2.0"
+    assert "license" not in card.front
     shown = re.sub(r"\\.", "", card.block.replace("(https://pypi.org/project/vae-augment)", ""))  # less what is escaped
     for obeyed in ("<", "![", "](", "://", "www.", "\n# A", "**bold", "~~", "\n- a"):
         assert obeyed not in shown
@@ -153,7 +153,9 @@ def test_a_card_names_what_is_shown(weights):
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_a_card_that_any_editor_wrote_keeps_licence_and_text(tmp_path, weights, encoding, ends):
     hub.save(tmp_path, weights)
-    edited = read_card(tmp_path).replace("apache-2.0", "cc-by-nc-4.0").replace(END, f"{END}\n\nVögel, von Hand.")
+    edited = (
+        read_card(tmp_path).replace("tags:", "license: cc-by-nc-4.0\ntags:").replace(END, f"{END}\n\nVögel, von Hand.")
+    )
     (tmp_path / "README.md").write_bytes(edited.replace("\n", ends).encode(encoding))
     hub.save(tmp_path, weights)
     text = read_card(tmp_path)
@@ -164,11 +166,18 @@ def test_a_card_that_any_editor_wrote_keeps_licence_and_text(tmp_path, weights, 
     assert "\ufeff" not in text
 
 
-def test_a_licence_that_the_owner_took_out_is_not_put_back(weights):
+def test_a_licence_is_stated_only_by_the_owner(weights):
     first = model_card(weights, "me/birds")
-    without = first.replace("license: apache-2.0\n", "")
-    assert model_card(weights, "me/birds", old=without) == without
-    assert "license: apache-2.0" in model_card(weights, "me/birds", old="---\nlanguage: en\n---\nMine.\n")
+    assert "license" not in first
+    for own in ("mit", "apache-2.0"):
+        stated = first.replace("---\n", f"---\nlicense: {own}\n", 1)
+        again = model_card(weights, "me/birds", old=stated)
+        assert ModelCard(again).data.license == own
+        assert model_card(weights, "me/birds", old=again) == again
+        assert model_card(weights, "me/birds", old=again.replace(f"license: {own}\n", "")) == first, "taken out again"
+        pushed = Card.parse(again).keeping(Card.parse(first))
+        assert pushed.front["license"] == own, "where the card on the Hub states none"
+        assert Card.parse(first).keeping(Card.parse(again)).front["license"] == own, "where the folder's states none"
 
 
 def test_a_card_can_name_a_folder_that_is_not_unicode(weights):

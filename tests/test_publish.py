@@ -57,6 +57,22 @@ def test_with_push_each_is_one_commit_whose_card_names_its_repository(server, tm
         card = Card.parse(files["README.md"].decode())
         assert f'from_pretrained("{repo_id}")' in card.block
         assert "Accuracy from few labels" in card.after, "what was written by hand goes along"
+        assert card.front["license"] == "apache-2.0"
+
+
+@pytest.mark.parametrize(("licence", "is_told"), [("mit", True), ("apache-2.0", False)])
+def test_another_licence_on_the_hub_is_told(licence, is_told, server, tmp_path):
+    words = ("me", "--only", "mnist", "--push")
+    publish(server, tmp_path, *words)
+    edited = f"---\nlicense: {licence}\n---\nMine.\n"
+    server.commit("me/vae-augment-mnist", "main", {"README.md": edited.encode()})
+    done = publish(server, tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    told = "stated the licence 'mit', and that of the folder, which is pushed, 'apache-2.0'"
+    assert (told in done.stderr) == is_told
+    sha = server.refs["me/vae-augment-mnist"]["main"]
+    card = Card.parse(server.commits["me/vae-augment-mnist"][sha]["README.md"].decode())
+    assert card.front["license"] == "apache-2.0"
 
 
 def test_private_repositories_are_private_and_no_note_is_needed(server, tmp_path):

@@ -149,7 +149,8 @@ def test_methods_of_the_transform_and_a_card_that_its_owner_edits(side, fingerpr
     assert side.pull() == Done(fingerprint, "")
     # its owner edits the card on the Hub, then pushes the network alone
     card = side.server.commits[side.repo][first.out]["README.md"].decode()
-    edited = card.replace("apache-2.0", "mit").replace(END, f"{END}\n\nEdited on the web.")
+    assert "license" not in card
+    edited = card.replace("tags:", "license: mit\ntags:").replace(END, f"{END}\n\nEdited on the web.")
     side.server.commit(side.repo, "main", {"README.md": edited.encode(), "notes.txt": b"mine"})
     second = side.process.run(
         f"augment = VAEAugment(load_weights({side.repo!r}, cache_dir={side.cache!r}).vae); "

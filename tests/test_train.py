@@ -72,6 +72,7 @@ def test_metrics_are_one_json_line_a_record(trained):
 
 def test_card_renders_with_front_matter_recipe_and_quality(trained):
     card = (trained[0] / "README.md").read_text()
+    assert "license" not in card, "which its owner may state"
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "vae-augment"
     assert "python -m train sample --steps 30" in card

@@ -16,8 +16,8 @@ from .weights import WeightsError
 
 BEGIN = "<!-- vae-augment: written by the program from here; what you write outside of these two lines is kept -->"
 END = "<!-- vae-augment: end -->"
-DEFAULT_LICENSE = "apache-2.0"
 LIBRARY = "vae-augment"
+FIRST = ("library_name", "license")  # of the front matter; no licence is written but what an owner wrote
 MAX_CARD_BYTES = 1_000_000
 
 
@@ -63,13 +63,10 @@ class Card:
         own = {"tags": _as_list(old.front.get("tags")), "datasets": _as_list(old.front.get("datasets"))}
         own["datasets"] = [name for name in own["datasets"] if name != data_of_recipe(old.block)]  # the program's
         lists = {key: list(dict.fromkeys([*_as_list(self.front.get(key)), *added])) for key, added in own.items()}
-        # what was measured is the new card's; a licence, or a key that was added, is its owner's
+        # what was measured is the new card's; a key that was added is its owner's
         kept = {k: v for k, v in old.front.items() if k not in self.front and k not in {"model-index", "datasets"}}
         front = dict(self.front) | {key: names for key, names in lists.items() if names} | kept
-        if front.get("license") == DEFAULT_LICENSE and "license" in old.front:
-            front["license"] = old.front["license"]
-        elif front.get("license") == DEFAULT_LICENSE and (old.fault or old.front.get("library_name") == LIBRARY):
-            del front["license"]  # its owner took it out, or it is in what cannot be read
+        front = {key: front[key] for key in sorted(front, key=lambda key: key not in FIRST)}
         if self.before or self.after:
             return replace(self, front=front)
         return replace(self, front=front, before=old.before, after=old.after)

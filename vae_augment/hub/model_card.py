@@ -6,7 +6,7 @@ import re
 import warnings
 from typing import Any
 
-from .card import DEFAULT_LICENSE, LIBRARY, Card, python_string, short_name
+from .card import LIBRARY, Card, python_string, short_name
 from .printable import printable
 from .recipe_text import data_of_recipe, recipe_section
 from .weights import Weights
@@ -92,7 +92,6 @@ def metric_text(name: str, value: float) -> tuple[str, str]:
 def _front_matter(weights: Weights, name: str, dataset: str | None) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": LIBRARY,
-        "license": DEFAULT_LICENSE,
         "pipeline_tag": "unconditional-image-generation",
         "tags": ["vae", "data-augmentation", "synthetic-data", "torchvision"],
     }

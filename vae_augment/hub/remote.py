@@ -92,7 +92,8 @@ def push(
         endpoint: URL of another server than huggingface.co; default $HF_ENDPOINT.
         originals: whether samples.png is sent with its first row, which are held-out images themselves.
 
-    Weights with a bank show likenesses of the bank's images: if the repository is public, a warning says so.
+    Weights with a bank show likenesses of the bank's images: if the repository is public, a warning says so. So does
+    one where the card on the Hub states another licence than the folder's.
 
     Returns:
         The commit's sha, which `from_pretrained(repo_id, revision=sha)` loads for ever.
@@ -142,6 +143,15 @@ def _warn_of_likenesses(count: int, repo_id: str) -> None:
     )
 
 
+def _warn_of_another_licence(own: Card, old: Card) -> None:
+    """Say so if a push changes the licence: who took the weights under the old one should not find it gone without a word."""
+    stated, before = own.front.get("license"), old.front.get("license")
+    if stated is not None and before not in (None, stated):
+        warn(
+            f"the card on the Hub stated the licence {shown(before)}, and that of the folder, which is pushed, {shown(stated)}"
+        )
+
+
 def _changes(
     api: "HfApi", repo_id: str, branch: str | None, folder: Path, documents: Mapping[str, bytes], own: Card
 ) -> list["CommitOperationAdd | CommitOperationDelete"]:
@@ -156,7 +166,9 @@ def _changes(
         if "README.md" in there:
             with TemporaryDirectory() as cache:
                 path = Path(api.hf_hub_download(repo_id, "README.md", revision=branch, cache_dir=cache))
-                own = own.keeping(Card.parse(card_text(read_regular(path, MAX_CARD_BYTES))))
+                old = Card.parse(card_text(read_regular(path, MAX_CARD_BYTES)))
+            _warn_of_another_licence(own, old)
+            own = own.keeping(old)
         contents["README.md"] = str(own).encode()
     gone = there & {*FILES, *DOCUMENTS} - set(contents)
     return [CommitOperationAdd(name, content) for name, content in contents.items()] + [
