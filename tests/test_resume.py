@@ -23,7 +23,8 @@ from train.log import Log
 from train.loop import train
 from train.loss import evaluate
 from train.recipes import Recipe
-from vae_augment import VAEConfig, hub
+from vae_augment import VAEAugment, VAEConfig, hub
+from vae_augment.__main__ import main as vae_augment
 
 LONG = ["sample", "--steps", "500", "--batch_size", "32", "--bank_size", "50"]
 SMALL = Recipe(vae=VAEConfig(latent_dim=4, width=16), steps=40, batch_size=32, bf16=False, checkpoint_every=10)
@@ -334,6 +335,24 @@ def test_a_checkpoint_of_wrong_content_is_damaged_and_nothing_is_changed(wrong, 
         assert contents(stopped) == before
     finally:
         path.write_bytes(whole)
+
+
+def test_weights_of_a_run_that_was_stopped_are_told_how_to_come(stopped, tmp_path, capsys):
+    run = tmp_path / "my run"
+    shutil.copytree(stopped, run)
+    (run / "config.json").unlink()  # which a run writes last
+    for i in range(4):
+        (tmp_path / "photos" / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        to_pil_image(IMAGES[i]).save(tmp_path / "photos" / str(i % 2) / f"{i}.png")
+    told = f"is a run that has not ended, and has no weights yet: go on with it, python -m train --resume '{run}'"
+    with pytest.raises(FileNotFoundError, match=re.escape(told)):
+        VAEAugment.from_pretrained(run)
+    made = ["--out", str(tmp_path / "made"), "--count", "2"]
+    assert vae_augment(["generate", str(tmp_path / "photos"), "--weights", str(run), *made]) != 0
+    assert told in capsys.readouterr().err
+    (run / checkpoint.FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"is not a weights folder: it has no config\.json"):
+        VAEAugment.from_pretrained(run)
 
 
 @pytest.mark.parametrize("content", [None, b"", {"step": 1}, {"average": {"latent_mean": torch.zeros(3)}}])

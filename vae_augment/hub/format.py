@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from .weights import Weights, WeightsError
 FORMAT_VERSION = 3  # see `_version`
 FILES = ("config.json", "model.safetensors", "bank.safetensors", "prior.safetensors")
 DOCUMENTS = ("README.md", "samples.png", "training.yaml")
+CHECKPOINT = "checkpoint.pt"  # of a run, as `train` names it
 MAX_JSON_BYTES = 1_000_000  # of config.json
 MAX_NAMES = 300  # characters of names that a message lists
 PRIOR = ("shares", "means", "factors")
@@ -142,12 +144,20 @@ def _config_text(config: Mapping[str, Any]) -> bytes:
     return (json.dumps(config, indent=2) + "\n").encode()
 
 
+def _without_config(folder: Path, config: str) -> str:
+    """Why a folder is no weights folder, or not yet: a run writes its weights when all steps are done."""
+    if (folder / CHECKPOINT).is_file():
+        whole = shlex.quote(str(folder))
+        return f"{folder} is a run that has not ended, and has no weights yet: go on with it, python -m train --resume {whole}"
+    return f"{folder} is not a weights folder: it has no {config}"
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     """Read config.json and check it field by field."""
     try:
         content = read_regular(path, MAX_JSON_BYTES)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path.parent} is not a weights folder: it has no {path.name}") from None
+        raise FileNotFoundError(_without_config(path.parent, path.name)) from None
     try:
         config = json.loads(content)
     except (ValueError, RecursionError) as error:
