@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import unicodedata
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from vae_augment.atomic import atomic_write
+from vae_augment.user_warning import warn
 
 WANDB_FINISH_SECONDS = (
     300  # that the end of a run waits for W&B at most; without a limit, a dead server holds it for hours
@@ -116,7 +116,7 @@ class Log:
         try:
             call(*args, **kwargs)
         except Exception as error:
-            warnings.warn(f"W&B is off from here on, metrics.jsonl goes on: {error}", stacklevel=3)
+            warn(f"W&B is off from here on, metrics.jsonl goes on: {error}")
             self._wandb = None
 
 

@@ -3,9 +3,9 @@
 import html
 import os
 import re
-import warnings
 from typing import Any
 
+from ..user_warning import warn
 from .card import LIBRARY, Card, python_string, short_name
 from .printable import printable
 from .recipe_text import data_of_recipe, recipe_section
@@ -70,10 +70,9 @@ def model_card(
     block = "\n\n".join(filter(None, parts)).replace("<!-- vae-augment:", "<!- vae-augment:")  # no other begin and end
     before = Card.parse(old)
     if before.fault:
-        warnings.warn(
+        warn(
             f"the front matter of the model card that is replaced cannot be read: {printable(before.fault)}. It is kept as text "
             "below the new one, which states no licence: mend it by hand",
-            stacklevel=3,
         )
     return str(Card(front, "", block, "").keeping(before))
 
