@@ -91,7 +91,7 @@ def test_shuffled_labels_teach_little_and_are_told_wrong(report_of):
 @pytest.mark.parametrize(
     ("made", "held_out", "said"),
     [
-        (OTHERS, ImageSet(IMAGES[160:230], LABELS[160:230]), "Held out are 70."),
+        (OTHERS, ImageSet(IMAGES[160:230], LABELS[160:230]), "More held-out images of T-shirt ("),
         (ImageSet(IMAGES[330:360], LABELS[330:360]), HELD_OUT, "only 30 distinct"),
     ],
     ids=["held out", "synthetic"],
@@ -101,6 +101,54 @@ def test_too_few_images_are_judged_by_no_word_but_of_copies(made, held_out, said
     for name in ("unrealistic", "unvaried", "missing", "label truth"):
         word = report.word(name)
         assert (word.status, said in word.sentence) == ("not judged", True), word.sentence
+
+
+def of_classes(counts: dict[int, int]) -> ImageSet:
+    """So many images of each of these classes."""
+    places = torch.cat([(c == LABELS).nonzero()[:n, 0] for c, n in counts.items()])
+    return ImageSet(IMAGES[places], LABELS[places])
+
+
+FEW = {  # images of each class: training, synthetic, held-out; what is said
+    "a class was filled, and some of another": (
+        ({0: 50, 1: 40, 9: 6}, {1: 20, 9: 45}, {0: 50, 1: 50, 9: 50}),
+        "26 where 40 are needed",
+        "More synthetic images of T-shirt (0), Trouser (20), or training images of Ankle boot (6) would do. "
+        "generate --ratio 1 makes as many of each class as there are real ones.",
+    ),
+    "a class was filled, and few of another": (
+        ({0: 50, 1: 40, 9: 6}, {1: 5, 9: 45}, {0: 50, 1: 50, 9: 50}),
+        "11 where 40 are needed",
+        "More synthetic images of T-shirt (0), Trouser (5) would do. generate --ratio 1 makes as many of each class as "
+        "there are real ones.",
+    ),
+    "few training images": (
+        ({0: 10, 1: 10, 9: 10}, {0: 30, 1: 30, 9: 30}, {0: 50, 1: 50, 9: 50}),
+        "30 where 40 are needed",
+        "More training images of T-shirt (10), Trouser (10), Ankle boot (10) would do.",
+    ),
+    "few of two kinds": (
+        ({0: 30, 1: 30, 9: 30}, {0: 50, 1: 5, 9: 1}, {0: 20, 1: 20, 9: 20}),
+        "16 where 40 are needed",
+        "More synthetic images of Trouser (5), Ankle boot (1) and held-out images of T-shirt (20), Trouser (20), Ankle boot "
+        "(20) would do. generate --ratio 1 makes as many of each class as there are real ones.",
+    ),
+    "few of all": (
+        ({0: 10, 1: 10, 9: 10}, {0: 39, 9: 1}, {0: 10, 1: 10, 9: 10}),
+        "6 where 40 are needed",
+        "More held-out images of T-shirt (10) and training images of T-shirt (10) would do.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_which_images_are_too_few_is_told_with_what_would_do(case):
+    counts, found, remedy = FEW[case]
+    training, made, held_out = ((of_classes(of), FASHION_CLASSES) for of in counts)
+    word = make_report(Sets.of(training, made, held_out), show=False).word("missing")
+    assert word.status == "not judged"
+    assert found in word.sentence
+    assert word.sentence.endswith(remedy)
 
 
 def test_the_same_images_give_the_same_json(report_of):

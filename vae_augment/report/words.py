@@ -8,12 +8,13 @@ of, and one image repeated misses whatever else there is.
 
 import math
 from collections.abc import Iterator
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from . import pairs
-from .comparison import LEAST_MATCHED, Figure
+from .comparison import LEAST_MATCHED, Figure, available
 from .facts import Facts
 from .result import Score, Status, Word
 
@@ -29,6 +30,9 @@ LEAST_DISTINCT = 20  # images; fewer are no set of images of which more can be s
 LEAST_TOLD = 40  # distinct images that a judge is asked about
 LEANING = 0.6  # part of nearest real images that are training ones, where half would be without copying
 COPYING = -3.0  # C_T, as Meehan et al. have it
+MOST_NAMED = 5  # classes that a sentence names
+BY_RATIO = "generate --ratio 1 makes as many of each class as there are real ones."
+KINDS = ("synthetic images", "held-out images", "training images")  # as `available` has them
 ABSENT = 0.2  # part of its share among real images, below which a class is as good as absent
 
 
@@ -275,11 +279,42 @@ def _fisher(k: int, n: int, known: int, m: int) -> float:
 def _too_few(name: str, facts: Facts) -> Word:
     if _are_repeats(facts) or len(facts.distinct) < LEAST_TOLD:
         return Word(name, "not judged", f"There are only {len(facts.distinct)} distinct images: too few to judge.")
-    sentence = (
-        f"Too few images, in classes that all sets have: {2 * LEAST_MATCHED} held-out ones are needed, {LEAST_MATCHED} of each "
-        f"other kind. Held out are {len(facts.sets.held_out):,}."
+    return Word(name, "not judged", f"{_shortage(facts)} {_remedy(facts)}")
+
+
+def _shortage(facts: Facts) -> str:
+    found = int(available(facts.embedded, len(facts.sets.classes)).amin(0).sum())
+    return (
+        f"Too few images to compare, {found} where {LEAST_MATCHED} are needed: of each class as many count as the fewest of "
+        "synthetic, training and half of the held-out ones."
     )
-    return Word(name, "not judged", sentence)
+
+
+def _remedy(facts: Facts) -> str:
+    """Of which images more would do: of one kind, or of another; else of two."""
+    # two kinds always do: the distinct synthetic images alone are enough, or this is not asked
+    wanted = ", or ".join(_ways(facts, 1) or _ways(facts, 2)[:1])
+    return f"More {wanted} would do." + (f" {BY_RATIO}" if KINDS[0] in wanted else "")
+
+
+def _ways(facts: Facts, count: int) -> list[str]:
+    """Each choice of so many kinds of which more would do, with the classes that have too few."""
+    have, ways = available(facts.embedded, len(facts.sets.classes)), []
+    for short in combinations(range(len(KINDS)), count):
+        others = have[[kind for kind in range(len(KINDS)) if kind not in short]].amin(0)
+        if others.sum() >= LEAST_MATCHED:
+            ways.append(" and ".join(_more(facts, kind, have[kind] < others) for kind in short))
+    return ways
+
+
+def _more(facts: Facts, kind: int, is_short: Tensor) -> str:
+    """Images of a kind, of some classes, with how many of each were given."""
+    names, sets = facts.sets.classes, facts.embedded
+    counts = (sets.synthetic, sets.held_out, sets.training)[kind][1].bincount(minlength=len(names)).tolist()
+    classes = is_short.nonzero()[:, 0].tolist()
+    listed = ", ".join(f"{names[c]} ({counts[c]:,})" for c in classes[:MOST_NAMED])
+    listed += ", ..." if len(classes) > MOST_NAMED else ""
+    return f"{KINDS[kind]} of {listed}"
 
 
 def _unjudged(name: str, facts: Facts) -> Word | None:
