@@ -1,9 +1,11 @@
 """The report flags each known fault of a set in its word alone, and real held-out images in none."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
+from scipy.stats import fisher_exact
 
 from benchmarks.report_controls import (
     CONTROLS,
@@ -61,6 +63,21 @@ def test_planted_images_are_shown_with_those_that_they_are_copies_of(report_of):
     assert all((found[i]["of"], found[i]["real"]) == ("held-out", i) for i in planted)
     shown = [pair.second for pair in word.pairs]
     assert all(any(torch.equal(HELD_OUT.images[i], image) for image in shown) for i in planted)
+
+
+def test_what_is_said_of_a_few_copies_is_what_was_tested():
+    """Three training images and two held-out ones, one of these twice, among images of none."""
+    again, others = [0, 1, 0], torch.arange(6, len(OTHERS))
+    parts = TRAINING.at(torch.arange(3)), HELD_OUT.at(torch.tensor(again)), OTHERS.at(others)
+    made = ImageSet(torch.cat([x.images for x in parts]), torch.cat([x.labels for x in parts]))
+    word = make_report(sets_of(made), show=False).word("copied")
+    assert word.status == "ok"
+    assert "6 of 170 are near copies, of 3 training and 2 held-out images." in word.sentence
+    tested = re.search(r"(\d+) of one kind for (\d+) .* than (\d+) for (\d+) real ones, p = (.*)\.$", word.sentence)
+    k, n, known, real, p = map(float, tested.groups())
+    assert (k, n, real) == (3, 169, 330)
+    exact = fisher_exact([[k, n - k], [known, real - known]], alternative="greater").pvalue
+    assert 2 * exact == pytest.approx(p, rel=0.05)  # of either kind: two tests
 
 
 def test_a_class_left_out_is_named_with_images_that_nothing_is_like(report_of):

@@ -140,11 +140,14 @@ def copied(facts: Facts) -> Word:
     of_training = len(copies.to_training.place[copies.is_copy & ~copies.of_held_out].unique())
     of_held_out = len(copies.to_held_out.place[copies.is_copy & copies.of_held_out].unique())
     # a real image counts once however often it is repeated, and so do synthetic ones
-    distinct = round(facts.distinct_part * count)
-    p = [_fisher(k, distinct, *copies.known) for k in (of_training, of_held_out)]
-    if 2 * min(p) < SURE:
-        which = [f"{n:,} {name}" for n, name in ((of_training, "training"), (of_held_out, "held-out")) if n]
-        sentence = f"{len(places):,} of {count:,} are copies of real images, {' and '.join(which)} ones."
+    distinct, (known, real) = round(facts.distinct_part * count), copies.known
+    p = 2 * min(_fisher(k, distinct, known, real) for k in (of_training, of_held_out))
+    which = " and ".join(f"{n:,} {name}" for n, name in ((of_training, "training"), (of_held_out, "held-out")) if n)
+    if p < SURE:
+        sentence = (
+            f"{len(places):,} of {count:,} are copies of real images, {which} ones; of {real:,} real images {known:,} have "
+            "a copy."
+        )
         return Word("copied", "bad", sentence, scores, title, shown, details)
     if _leans(facts):
         sentence = (
@@ -154,12 +157,12 @@ def copied(facts: Facts) -> Word:
         return Word("copied", "look", sentence, scores, title, shown, details)
     sentence = "They lie no nearer to real images than unseen real images do."
     if len(places):
-        known, real = copies.known
-        sentence += f" {len(places):,} of {count:,} are near copies, "
-        if len(places) * real <= known * count:
-            sentence += "no more than among real images."
-        else:  # by chance, as far as can be told: see above
-            sentence += f"of real images {known:,} of {real:,}: not surely more."
+        most = min(distinct, max(of_training, of_held_out))
+        beside = "not surely more" if most * real > known * distinct else "no more"
+        sentence += (
+            f" {len(places):,} of {count:,} are near copies, of {which} images. {most:,} of one kind for {distinct:,} distinct "
+            f"ones are {beside} than {known:,} for {real:,} real ones, p = {min(1.0, p):.2g}."
+        )
     return Word("copied", "ok", sentence, scores, title, shown, details)
 
 
