@@ -1,6 +1,7 @@
 """Measures of the report against closed forms, reference formulas and distributions that are known."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -117,6 +118,12 @@ def test_fid_of_shifted_normal_features_is_the_square_of_the_shift():
     fid, kid = fid_and_kid(normal(4000, 4, seed=1), real)
     assert fid < 0.1
     assert abs(kid) < 0.3
+
+
+def test_fid_and_kid_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fid_and_kid(normal(50, 4), normal(50, 4, seed=1))
 
 
 CHANGES = {
