@@ -15,6 +15,7 @@ from tests.test_readme import REPORT, blocks, python_blocks
 from vae_augment import VAEAugment
 from vae_augment.__main__ import main
 from vae_augment.demo_data import FASHION_CLASSES
+from vae_augment.export import PLAN
 from vae_augment.report import ImageSet, Sets, as_pairs, common_look, make_report, read_samples
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202eboot"
@@ -112,6 +113,11 @@ WRONG = {
     "too few images": (["report", "few", "made"], 2, "give more"),
     "one class": (["report", "one", "made"], 2, "two or more"),
     "no test images": (["report", "photos", "made", "--held-out", "photos"], 2, "held out"),
+    "a set that was begun": (["report", "photos", "begun"], 2, "goes on: vae-augment generate photos --out begun"),
+    "a part of it": (["report", "photos", "folder:begun/train"], 2, "goes on: vae-augment generate photos --out begun"),
+    "one that was begun as real": (["report", "begun", "made"], 2, "not whole"),
+    "one that was begun as held out": (["report", "photos", "made", "--held-out", "begun"], 2, "not whole"),
+    "one whose plan is cut off": (["report", "photos", "cut"], 2, "goes on: vae-augment generate"),
     "real images among them": (["report", "photos", "mixed"], 2, "--include-real"),
 }
 
@@ -126,6 +132,10 @@ def test_a_mistake_is_told_with_its_remedy_and_writes_nothing(mistake, folders, 
     shutil.copytree(folders / "photos" / "Trouser", tmp_path / "one" / "Trouser")
     write(tmp_path / "mixed" / "train", 0, 60)
     (tmp_path / "mixed" / "train" / "metadata.jsonl").write_text('{"file_name": "a.png", "synthetic": false}\n')
+    for name, plan in (("begun", '{"how": "vae-augment generate photos --out begun"}'), ("cut", '{"how')):
+        write(tmp_path / name / "train", 0, 60)
+        (tmp_path / name / ".vae-augment").mkdir()
+        (tmp_path / name / PLAN).write_text(plan)
     before = set(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     try:

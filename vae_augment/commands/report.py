@@ -15,8 +15,10 @@ That no copies are found is no proof of privacy.
 """
 
 import argparse
+import json
 from pathlib import Path
 
+from ..export import CARD, PLAN
 from ..report import Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
 from . import show, usage
@@ -48,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     with usage():
         checked_path(options.out)
+        for source in filter(None, (options.real, options.synthetic, options.held_out)):
+            _refuse_unfinished(source)
         _refuse_real_among(options.synthetic)
         real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
         held_out, notes = _held_out(options)
@@ -59,6 +63,29 @@ def run(options: argparse.Namespace) -> None:
     page, figures = report.save(options.out)
     for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
         show(line)
+
+
+def _path(source: str) -> Path:
+    """Where a source is, if it is a folder."""
+    return Path(source.removeprefix("hf:").removeprefix("folder:")).expanduser()
+
+
+def _refuse_unfinished(source: str) -> None:
+    """Raise ValueError for a set that `generate` has begun and not written to its end."""
+    path = _path(source)
+    for folder in (path, path.parent):  # also for its train/ alone
+        if (folder / PLAN).is_file() and not (folder / CARD).is_file():
+            raise ValueError(
+                f"{folder} is not whole: it is still being written, or was stopped. Run the same command again, which goes on: "
+                f"{_begun_by(folder)}"
+            )
+
+
+def _begun_by(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / PLAN).read_text(errors="replace"))["how"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "vae-augment generate"
 
 
 def _refuse_real_among(source: str) -> None:

@@ -32,9 +32,8 @@ def fid_and_kid(synthetic: Tensor, real: Tensor) -> tuple[float, float]:
     size = min(LARGEST_SUBSET, len(synthetic), len(real))
     fid = FrechetInceptionDistance(feature=AsTheyAre(synthetic.shape[1]))
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", ".* will save all extracted features in buffer"
-        )  # of these few hundred images
+        # of a few hundred images here
+        warnings.filterwarnings("ignore", ".* will save all extracted features in buffer")
         kid = KernelInceptionDistance(feature=AsTheyAre(synthetic.shape[1]), subsets=SUBSETS, subset_size=size)
     for metric in (fid, kid):
         metric.update(real, real=True)
