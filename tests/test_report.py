@@ -1,5 +1,7 @@
 """The report flags each known fault of a set in its word alone, and real held-out images in none."""
 
+import json
+import math
 import re
 from collections.abc import Callable
 
@@ -22,6 +24,7 @@ from benchmarks.report_controls import (
 from tests.conftest import IMAGES, LABELS
 from vae_augment.demo_data import FASHION_CLASSES
 from vae_augment.report import ImageSet, Report, Sets, make_report
+from vae_augment.report.page import page
 
 TRAINING, HELD_OUT, OTHERS = (ImageSet(IMAGES[a:b], LABELS[a:b]) for a, b in ((0, 160), (160, 330), (330, 500)))
 
@@ -85,6 +88,18 @@ def test_a_class_left_out_is_named_with_images_that_nothing_is_like(report_of):
     assert "Trouser" in word.sentence
     assert word.details["classes"]["Trouser"]["synthetic"] == 0
     assert all("Trouser" in pair.caption for pair in word.pairs)
+
+
+def test_what_is_taught_by_a_set_without_a_class_is_not_told(report_of):
+    report = report_of(class_left_out)
+    told = {lesson.by: lesson for lesson in report.taught}
+    assert told["real"].accuracy > 0.5 < told["both"].accuracy
+    assert "Trouser" in told["synthetic"].untold
+    assert math.isnan(told["synthetic"].accuracy)
+    assert "images: not told, as classes are missing: Trouser\n" in str(report)
+    assert json.loads(report.to_json())["taught"]["synthetic"]["accuracy"] is None
+    assert "<td>not told, as classes are missing: Trouser</td>" in page(report, "")
+    assert not any(lesson.untold for lesson in report_of(real_images).taught)
 
 
 def test_copies_of_the_training_images_lie_on_their_side(report_of):

@@ -201,6 +201,14 @@ def missing(facts: Facts) -> Word:
     return Word("missing", status, sentence, scores, title, shown, {"classes": by_class})
 
 
+def lacking(facts: Facts) -> str:
+    """Names of the classes of which there are no synthetic images, or hardly any; empty if there are all."""
+    names = facts.sets.classes
+    synthetic, training = (part.counts(len(names)) for part in (facts.sets.synthetic, facts.sets.training))
+    none = ((synthetic == 0) & (training > 0)).nonzero()[:, 0].tolist()
+    return _names(names, sorted({*none, *_absent(facts)}))
+
+
 def label_truth(facts: Facts) -> Word:
     if _are_repeats(facts):
         sentence = "The images repeat one another: too few are left to ask about."
