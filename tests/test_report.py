@@ -141,6 +141,15 @@ def of_classes(counts: dict[int, int]) -> ImageSet:
     return ImageSet(IMAGES[places], LABELS[places])
 
 
+def test_a_sentence_names_ten_classes_and_counts_the_others():
+    names = [str(c) for c in range(25)]
+    real = ImageSet(IMAGES, torch.arange(500) % 25)
+    made = ImageSet(IMAGES[::25], torch.zeros(20, dtype=torch.int64))
+    report = make_report(Sets.of((real, names), (made, names), (real, names)), show=False)
+    untold = next(lesson.untold for lesson in report.taught if lesson.by == "synthetic")
+    assert untold.endswith("1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 14 more")
+
+
 FEW = {  # images of each class: training, synthetic, held-out; what is said
     "a class was filled, and some of another": (
         ({0: 50, 1: 40, 9: 6}, {1: 20, 9: 45}, {0: 50, 1: 50, 9: 50}),

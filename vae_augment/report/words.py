@@ -30,7 +30,7 @@ LEAST_DISTINCT = 20  # images; fewer are no set of images of which more can be s
 LEAST_TOLD = 40  # distinct images that a judge is asked about
 LEANING = 0.6  # part of nearest real images that are training ones, where half would be without copying
 COPYING = -3.0  # C_T, as Meehan et al. have it
-MOST_NAMED = 5  # classes that a sentence names
+MOST_NAMED = 10  # classes that a sentence names
 BY_RATIO = "generate --ratio 1 makes as many of each class as there are real ones."
 KINDS = ("synthetic images", "held-out images", "training images")  # as `available` has them
 ABSENT = 0.2  # part of its share among real images, below which a class is as good as absent
@@ -322,9 +322,7 @@ def _more(facts: Facts, kind: int, is_short: Tensor) -> str:
     """Images of a kind, of some classes, with how many of each were given."""
     names, sets = facts.sets.classes, facts.embedded
     counts = (sets.synthetic, sets.held_out, sets.training)[kind][1].bincount(minlength=len(names)).tolist()
-    classes = is_short.nonzero()[:, 0].tolist()
-    listed = ", ".join(f"{names[c]} ({counts[c]:,})" for c in classes[:MOST_NAMED])
-    listed += ", ..." if len(classes) > MOST_NAMED else ""
+    listed = _listed([f"{names[c]} ({counts[c]:,})" for c in is_short.nonzero()[:, 0].tolist()])
     return f"{KINDS[kind]} of {listed}"
 
 
@@ -404,7 +402,11 @@ def _absent(facts: Facts) -> Iterator[int]:
 
 
 def _names(names: tuple[str, ...], chosen: list[int]) -> str:
-    return ", ".join(names[c] for c in chosen)
+    return _listed([names[c] for c in chosen])
+
+
+def _listed(texts: list[str]) -> str:
+    return ", ".join(texts[:MOST_NAMED]) + (f" and {len(texts) - MOST_NAMED:,} more" if len(texts) > MOST_NAMED else "")
 
 
 def _percent(part: float | Tensor) -> str:
