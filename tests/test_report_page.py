@@ -170,6 +170,16 @@ def test_real_images_that_generate_wrote_beside_are_left_out(form, source, folde
     assert "left out" in told["notes"][0]
 
 
+def test_what_is_left_out_is_told_in_a_line_without_a_place_in_the_code(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = shutil.copytree(folders / "made", tmp_path / "made")
+    (made / "Trouser" / "raw.nef").write_bytes(b"x")
+    assert main(["report", str(folders / "photos"), "made", "--held-out", str(folders / "more-photos")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: made: 1 files are left out")
+
+
 def test_classes_are_matched_by_name_and_others_left_out():
     real = ImageSet(IMAGES[:100], LABELS[:100] % 2)
     made = ImageSet(IMAGES[:90], torch.arange(90) % 3)

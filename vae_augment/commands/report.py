@@ -25,7 +25,7 @@ from ..export import CARD, PLAN
 from ..images import files, hugging_face
 from ..report import ImageSet, Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
-from . import show, usage
+from . import plain_warnings, show, usage
 
 LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
 
@@ -52,21 +52,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    with usage():
-        checked_path(options.out)
-        for source in filter(None, (options.real, options.synthetic, options.held_out)):
-            _refuse_unfinished(source)
-        real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
-        held_out, notes = _held_out(options)
-        sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
-        channels, side = common_look(list(sources.values()))
-        read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
-        synthetic = _without_real(*read["synthetic"], options.synthetic, notes)
-        sets = Sets.of(read["real"], synthetic, read.get("held-out"), notes)
-    report = make_report(sets, features=options.features, seed=options.seed)
-    page, figures = report.save(options.out)
+    with plain_warnings():
+        with usage():
+            checked_path(options.out)
+            sets = _sets(options)
+        report = make_report(sets, features=options.features, seed=options.seed)
+        page, figures = report.save(options.out)
     for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
         show(line)
+
+
+def _sets(options: argparse.Namespace) -> Sets:
+    for source in filter(None, (options.real, options.synthetic, options.held_out)):
+        _refuse_unfinished(source)
+    real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
+    held_out, notes = _held_out(options)
+    sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
+    channels, side = common_look(list(sources.values()))
+    read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
+    synthetic = _without_real(*read["synthetic"], options.synthetic, notes)
+    return Sets.of(read["real"], synthetic, read.get("held-out"), notes)
 
 
 def _path(source: str) -> Path:
