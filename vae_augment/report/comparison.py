@@ -92,8 +92,8 @@ def available(sets: Features3, classes: int) -> Tensor:
 
 
 def _limit(classes: int) -> int:
-    """Held-out images of a class, both halves together."""
-    return max(1, 2 * LARGEST_HALF // classes)
+    """Held-out images of a class, both halves together: each has one at least, however many classes there are."""
+    return max(2, 2 * LARGEST_HALF // classes)
 
 
 def compare(sets: Features3, axes: Tensor, classes: int, seed: int) -> list[Trial]:
