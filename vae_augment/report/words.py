@@ -8,15 +8,15 @@ of, and one image repeated misses whatever else there is.
 
 import math
 from collections.abc import Iterator
-from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from . import pairs
-from .comparison import LEAST_MATCHED, Figure, available
+from .comparison import Figure
 from .facts import Facts
 from .result import Score, Status, Word
+from .shortage import LEAST_TOLD, listed, shortage
 
 SURE = 0.001  # p-value, below which a finding is not chance; a report asks about a dozen questions
 SPREADS = (
@@ -27,12 +27,8 @@ HALF, MOST = 0.5, 0.8
 TOLD_APART = 0.8  # AUC: of a synthetic and a real image it is told which is which four times of five
 WRONG_LABELS, SOME_WRONG_LABELS = 0.1, 0.03  # parts; a tenth costs a classifier more than a third fewer images do
 LEAST_DISTINCT = 20  # images; fewer are no set of images of which more can be said than that
-LEAST_TOLD = 40  # distinct images that a judge is asked about
 LEANING = 0.6  # part of nearest real images that are training ones, where half would be without copying
 COPYING = -3.0  # C_T, as Meehan et al. have it
-MOST_NAMED = 10  # classes that a sentence names
-BY_RATIO = "generate --ratio 1 makes as many of each class as there are real ones."
-KINDS = ("synthetic images", "held-out images", "training images")  # as `available` has them
 ABSENT = 0.2  # part of its share among real images, below which a class is as good as absent
 
 
@@ -290,40 +286,7 @@ def _fisher(k: int, n: int, known: int, m: int) -> float:
 def _too_few(name: str, facts: Facts) -> Word:
     if _are_repeats(facts) or len(facts.distinct) < LEAST_TOLD:
         return Word(name, "not judged", f"There are only {len(facts.distinct)} distinct images: too few to judge.")
-    return Word(name, "not judged", f"{_shortage(facts)} {_remedy(facts)}")
-
-
-def _shortage(facts: Facts) -> str:
-    found = int(available(facts.embedded, len(facts.sets.classes)).amin(0).sum())
-    return (
-        f"Too few images to compare, {found} where {LEAST_MATCHED} are needed: of each class as many count as the fewest of "
-        "synthetic, training and half of the held-out ones."
-    )
-
-
-def _remedy(facts: Facts) -> str:
-    """Of which images more would do: of one kind, or of another; else of two."""
-    # two kinds always do: the distinct synthetic images alone are enough, or this is not asked
-    wanted = ", or ".join(_ways(facts, 1) or _ways(facts, 2)[:1])
-    return f"More {wanted} would do." + (f" {BY_RATIO}" if KINDS[0] in wanted else "")
-
-
-def _ways(facts: Facts, count: int) -> list[str]:
-    """Each choice of so many kinds of which more would do, with the classes that have too few."""
-    have, ways = available(facts.embedded, len(facts.sets.classes)), []
-    for short in combinations(range(len(KINDS)), count):
-        others = have[[kind for kind in range(len(KINDS)) if kind not in short]].amin(0)
-        if others.sum() >= LEAST_MATCHED:
-            ways.append(" and ".join(_more(facts, kind, have[kind] < others) for kind in short))
-    return ways
-
-
-def _more(facts: Facts, kind: int, is_short: Tensor) -> str:
-    """Images of a kind, of some classes, with how many of each were given."""
-    names, sets = facts.sets.classes, facts.embedded
-    counts = (sets.synthetic, sets.held_out, sets.training)[kind][1].bincount(minlength=len(names)).tolist()
-    listed = _listed([f"{names[c]} ({counts[c]:,})" for c in is_short.nonzero()[:, 0].tolist()])
-    return f"{KINDS[kind]} of {listed}"
+    return Word(name, "not judged", shortage(facts.embedded, facts.sets.classes))
 
 
 def _unjudged(name: str, facts: Facts) -> Word | None:
@@ -402,11 +365,7 @@ def _absent(facts: Facts) -> Iterator[int]:
 
 
 def _names(names: tuple[str, ...], chosen: list[int]) -> str:
-    return _listed([names[c] for c in chosen])
-
-
-def _listed(texts: list[str]) -> str:
-    return ", ".join(texts[:MOST_NAMED]) + (f" and {len(texts) - MOST_NAMED:,} more" if len(texts) > MOST_NAMED else "")
+    return listed([names[c] for c in chosen])
 
 
 def _percent(part: float | Tensor) -> str:
