@@ -1,6 +1,7 @@
 """Measures of the report against closed forms, reference formulas and distributions that are known."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sklearn.neighbors import NearestNeighbors
 from torchvision.transforms.v2 import functional as F
 
 from tests.conftest import IMAGES, LABELS
+from vae_augment.report.comparison import LARGEST_HALF, Features3, available
 from vae_augment.report.copying import c_t, standardised_u, training_side
 from vae_augment.report.diversity import gaussian_kernel, vendi_score
 from vae_augment.report.frechet import fid_and_kid
@@ -117,6 +119,18 @@ def test_fid_of_shifted_normal_features_is_the_square_of_the_shift():
     fid, kid = fid_and_kid(normal(4000, 4, seed=1), real)
     assert fid < 0.1
     assert abs(kid) < 0.3
+
+
+def test_many_classes_are_compared_by_an_image_each():
+    classes = 2 * LARGEST_HALF + 1
+    sets = Features3(*((normal(2 * classes, 2, seed=s), torch.arange(2 * classes) % classes) for s in range(3)))
+    assert available(sets, classes).amin(0).tolist() == [1] * classes
+
+
+def test_fid_and_kid_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fid_and_kid(normal(50, 4), normal(50, 4, seed=1))
 
 
 CHANGES = {

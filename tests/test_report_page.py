@@ -15,6 +15,7 @@ from tests.test_readme import REPORT, blocks, python_blocks
 from vae_augment import VAEAugment
 from vae_augment.__main__ import main
 from vae_augment.demo_data import FASHION_CLASSES
+from vae_augment.export import PLAN
 from vae_augment.report import ImageSet, Sets, as_pairs, common_look, make_report, read_samples
 
 HOSTILE = "<img src=x onerror=alert(1)> \u202eboot"
@@ -110,9 +111,16 @@ WRONG = {
     "one folder alone": (["report", "photos"], 2, "SYNTHETIC"),
     "other classes": (["report", "photos", "others"], 2, "same names"),
     "too few images": (["report", "few", "made"], 2, "give more"),
+    "one synthetic image": (["report", "photos", "single"], 2, "give more"),
     "one class": (["report", "one", "made"], 2, "two or more"),
     "no test images": (["report", "photos", "made", "--held-out", "photos"], 2, "held out"),
-    "real images among them": (["report", "photos", "mixed"], 2, "--include-real"),
+    "a set that was begun": (["report", "photos", "begun"], 2, "goes on: vae-augment generate photos --out begun"),
+    "a part of it": (["report", "photos", "folder:begun/train"], 2, "goes on: vae-augment generate photos --out begun"),
+    "one that was begun as real": (["report", "begun", "made"], 2, "not whole"),
+    "one that was begun as held out": (["report", "photos", "made", "--held-out", "begun"], 2, "not whole"),
+    "one whose plan is cut off": (["report", "photos", "cut"], 2, "goes on: vae-augment generate"),
+    "real images alone": (["report", "photos", "real"], 2, "no synthetic images"),
+    "a damaged list of real images": (["report", "photos", "damaged"], 2, "metadata.jsonl"),
 }
 
 
@@ -122,10 +130,17 @@ def test_a_mistake_is_told_with_its_remedy_and_writes_nothing(mistake, folders, 
     for name in ("photos", "made"):
         (tmp_path / name).symlink_to(folders / name)
     write(tmp_path / "few", 0, 19)
+    write(tmp_path / "single", 0, 1)
     write(tmp_path / "others" / "deeper", 0, 60)
     shutil.copytree(folders / "photos" / "Trouser", tmp_path / "one" / "Trouser")
-    write(tmp_path / "mixed" / "train", 0, 60)
-    (tmp_path / "mixed" / "train" / "metadata.jsonl").write_text('{"file_name": "a.png", "synthetic": false}\n')
+    for name, cut in (("real", None), ("damaged", -5)):
+        train = write(tmp_path / name / "train", 0, 60)
+        lines = [{"file_name": str(file.relative_to(train)), "synthetic": False} for file in train.rglob("*.png")]
+        (train / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines))[:cut])
+    for name, plan in (("begun", '{"how": "vae-augment generate photos --out begun"}'), ("cut", '{"how')):
+        write(tmp_path / name / "train", 0, 60)
+        (tmp_path / name / ".vae-augment").mkdir()
+        (tmp_path / name / PLAN).write_text(plan)
     before = set(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)
     try:
@@ -137,6 +152,32 @@ def test_a_mistake_is_told_with_its_remedy_and_writes_nothing(mistake, folders, 
     assert told in error.splitlines()[-1]
     assert "Traceback" not in error
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "source"), [("imagefolder", "both"), ("imagefolder", "folder:both/train"), ("parquet", "hf:both")]
+)
+def test_real_images_that_generate_wrote_beside_are_left_out(form, source, folders, tmp_path, monkeypatch):
+    (tmp_path / "photos").symlink_to(folders / "photos")
+    monkeypatch.chdir(tmp_path)
+    how = ["--count", "60", "--include-real", "--format", form, "--workers", "1"]
+    assert main(["generate", "photos", "--out", "both", *how]) == 0
+    assert main(["report", "photos", source, "--held-out", str(folders / "more-photos")]) == 0
+    told = json.loads(Path("report.json").read_text())
+    assert told["images"] == {"training": 170, "held_out": 170, "synthetic": 60}
+    assert told["words"]["copied"]["scores"]["copies"]["value"] < 0.1
+    assert "170 real images" in told["notes"][0]
+    assert "left out" in told["notes"][0]
+
+
+def test_what_is_left_out_is_told_in_a_line_without_a_place_in_the_code(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = shutil.copytree(folders / "made", tmp_path / "made")
+    (made / "Trouser" / "raw.nef").write_bytes(b"x")
+    assert main(["report", str(folders / "photos"), "made", "--held-out", str(folders / "more-photos")]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(notes) == 1
+    assert notes[0].startswith("note: made: 1 files are left out")
 
 
 def test_classes_are_matched_by_name_and_others_left_out():

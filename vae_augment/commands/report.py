@@ -15,11 +15,17 @@ That no copies are found is no proof of privacy.
 """
 
 import argparse
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..report import Sets, checked_path, common_look, make_report, read_source
+import torch
+
+from ..export import CARD, PLAN
+from ..images import files, hugging_face
+from ..report import ImageSet, Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
-from . import show, usage
+from . import plain_warnings, show, usage
 
 LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
 
@@ -46,33 +52,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    with usage():
-        checked_path(options.out)
-        _refuse_real_among(options.synthetic)
-        real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
-        held_out, notes = _held_out(options)
-        sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
-        channels, side = common_look(list(sources.values()))
-        read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
-        sets = Sets.of(read["real"], read["synthetic"], read.get("held-out"), notes)
-    report = make_report(sets, features=options.features, seed=options.seed)
-    page, figures = report.save(options.out)
+    with plain_warnings():
+        with usage():
+            checked_path(options.out)
+            sets = _sets(options)
+        report = make_report(sets, features=options.features, seed=options.seed)
+        page, figures = report.save(options.out)
     for line in (*str(report).split("\n"), *report.notes, f"{page}, {figures}"):
         show(line)
 
 
-def _refuse_real_among(source: str) -> None:
-    """Raise ValueError for a written set with real images in it, which would all be found copied."""
-    file = Path(source.removeprefix("folder:")).expanduser() / "train" / "metadata.jsonl"
+def _sets(options: argparse.Namespace) -> Sets:
+    for source in filter(None, (options.real, options.synthetic, options.held_out)):
+        _refuse_unfinished(source)
+    real, made = open_source(options.real, options.root), open_source(options.synthetic, options.root)
+    held_out, notes = _held_out(options)
+    sources = {"real": real, "synthetic": made} | ({"held-out": held_out} if held_out else {})
+    channels, side = common_look(list(sources.values()))
+    read = {what: read_source(source, channels, options.size or side, what) for what, source in sources.items()}
+    synthetic = _without_real(*read["synthetic"], options.synthetic, notes)
+    return Sets.of(read["real"], synthetic, read.get("held-out"), notes)
+
+
+def _path(source: str) -> Path:
+    """Where a source is, if it is a folder."""
+    return Path(source.removeprefix("hf:").removeprefix("folder:")).expanduser()
+
+
+def _refuse_unfinished(source: str) -> None:
+    """Raise ValueError for a set that `generate` has begun and not written to its end."""
+    path = _path(source)
+    for folder in (path, path.parent):  # also for its train/ alone
+        if (folder / PLAN).is_file() and not (folder / CARD).is_file():
+            raise ValueError(
+                f"{folder} is not whole: it is still being written, or was stopped. Run the same command again, which goes on: "
+                f"{_begun_by(folder)}"
+            )
+
+
+def _begun_by(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / PLAN).read_text(errors="replace"))["how"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "vae-augment generate"
+
+
+def _without_real(
+    images: ImageSet, classes: Sequence[str], source: str, notes: list[str]
+) -> tuple[ImageSet, Sequence[str]]:
+    """Leave out, with a note, the real images that `generate --include-real` wrote: all would be found copied."""
+    is_real = torch.isin(images.index, torch.tensor(_real_places(source), dtype=torch.int64))
+    if count := int(is_real.sum()):
+        notes.append(f"{count:,} real images, written beside the synthetic ones by --include-real, were left out.")
+    return images.at(~is_real), classes
+
+
+def _real_places(source: str) -> list[int]:
+    """Where the real images of a written set lie among those of `open_source`."""
+    if source.startswith("hf:"):
+        dataset = hugging_face.open_dataset(source.removeprefix("hf:"))[0]
+        is_new = dataset["synthetic"][:] if "synthetic" in dataset.column_names else []
+        return [place for place, known in enumerate(is_new) if known is False]
+    folder = _path(source)
+    if not (real := _real_files(folder) | _real_files(folder / "train")):
+        return []
+    found = files.find_images(folder, tell=False)
+    held_out = set(files.labels_and_held_out(found, folder)[1])
+    training = [file for place, file in enumerate(found) if place not in held_out]
+    return [place for place, file in enumerate(training) if file in real]
+
+
+def _real_files(folder: Path) -> set[Path]:
+    """Those that metadata.jsonl of a folder says are real."""
+    file = folder / "metadata.jsonl"
     if not file.is_file():
-        return
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        real = sum('"synthetic": false' in line for line in lines)
-    if real:
-        raise ValueError(
-            f"{source} holds {real:,} real images beside the synthetic ones, which are all copies: write it again without "
-            "--include-real"
-        )
+        return set()
+    try:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            known = [json.loads(line) for line in lines if '"synthetic"' in line]
+        return {folder / line["file_name"] for line in known if line.get("synthetic") is False}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file} does not say which images are real: write the set again") from None
 
 
 def _held_out(options: argparse.Namespace) -> tuple[LabelledImages | None, list[str]]:

@@ -3,9 +3,10 @@
 from .contents import Contents, Making, Shard
 from .labels import Classes
 from .saving import MOST_IMAGES, Saving, identity_of
-from .writer import FORMATS, PLAN, Maker, Writer, claim
+from .writer import CARD, FORMATS, PLAN, Maker, Writer, claim
 
 __all__ = [
+    "CARD",
     "FORMATS",
     "MOST_IMAGES",
     "PLAN",

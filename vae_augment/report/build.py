@@ -1,5 +1,6 @@
 """A report, from sets of images to words."""
 
+import math
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from ..numerics import float32_on_cpu
 from . import words
 from .facts import Facts, measure
+from .judging import Lesson
 from .report import Report
 from .result import Taught, Verdict, Word
 from .sets import Sets
@@ -45,7 +47,7 @@ def make_report(sets: Sets, *, features: Any = None, seed: int = 0, show: bool =
     found = tuple(
         word(facts) for word in (words.unrealistic, words.unvaried, words.copied, words.missing, words.label_truth)
     )
-    taught = tuple(Taught(x.taught_by, x.images, x.accuracy, x.error) for x in facts.lessons)
+    taught = tuple(_taught(lesson, facts) for lesson in facts.lessons)
     verdict, reason = _verdict(found, facts)
     counts = {name: len(getattr(sets, name)) for name in ("training", "held_out", "synthetic")}
     return Report(verdict, reason, found, taught, facts.features.name, counts, sets.classes, sets.notes, _plots(facts))
@@ -59,6 +61,14 @@ def _check_installed() -> None:
         raise ValueError(
             f"a report needs {error.name or 'more libraries'}: pip install 'vae-augment[report]' ({error})"
         ) from None
+
+
+def _taught(lesson: Lesson, facts: Facts) -> Taught:
+    """What a set taught; not of one that lacks classes, of which its classifier can know nothing."""
+    if lesson.taught_by == "synthetic" and (lacking := words.lacking(facts)):
+        untold = f"not told, as classes are missing: {lacking}"
+        return Taught(lesson.taught_by, lesson.images, math.nan, math.nan, untold)
+    return Taught(lesson.taught_by, lesson.images, lesson.accuracy, lesson.error)
 
 
 def _verdict(found: tuple[Word, ...], facts: Facts) -> tuple[Verdict, str]:

@@ -110,14 +110,17 @@ def confusion(names: Sequence[str], parts: Sequence[Sequence[float]]) -> str:
 
 def taught_table(taught: Sequence[Taught]) -> str:
     """Accuracies of the classifiers, as bars with intervals."""
-    rows = "".join(
-        f'<tr><th>{text(t.by)}</th><td>{t.images:,}</td><td><div class="bar a" style="--w:{100 * t.accuracy:.1f}%">'
-        f"{100 * t.accuracy:.1f} &plusmn; {196 * t.error:.1f} %</div></td></tr>"
-        for t in taught
-    )
+    rows = "".join(f"<tr><th>{text(t.by)}</th><td>{t.images:,}</td><td>{_lesson_bar(t)}</td></tr>" for t in taught)
     return (
         f'<table class="classes"><tr><th>taught by</th><th>images</th><th>held-out images right</th></tr>{rows}</table>'
     )
+
+
+def _lesson_bar(taught: Taught) -> str:
+    if taught.untold:
+        return text(taught.untold)
+    said = text(taught.text).replace("+-", "&plusmn;")
+    return f'<div class="bar a" style="--w:{100 * taught.accuracy:.1f}%">{said}</div>'
 
 
 def _percent(part: float) -> str:

@@ -83,6 +83,19 @@ class Features3:
     training: tuple[Tensor, Tensor]
 
 
+def available(sets: Features3, classes: int) -> Tensor:
+    """Images of each class that each set has for a trial, int64 `(3, classes)`: synthetic, half of held-out, training ones."""
+    synthetic, held_out, training = (
+        labels.bincount(minlength=classes) for _, labels in (sets.synthetic, sets.held_out, sets.training)
+    )
+    return torch.stack([synthetic, held_out.clamp_max(_limit(classes)) // 2, training])
+
+
+def _limit(classes: int) -> int:
+    """Held-out images of a class, both halves together: each has one at least, however many classes there are."""
+    return max(2, 2 * LARGEST_HALF // classes)
+
+
 def compare(sets: Features3, axes: Tensor, classes: int, seed: int) -> list[Trial]:
     """Draw `TRIALS` halves of the held-out images, and compare the other half, and as many of the other sets, with each.
 
@@ -92,21 +105,20 @@ def compare(sets: Features3, axes: Tensor, classes: int, seed: int) -> list[Tria
     generator = torch.Generator().manual_seed(seed)
     trials = []
     kinds = (sets.synthetic, sets.held_out, sets.training)
-    limit = max(1, 2 * LARGEST_HALF // classes)
+    counts = available(sets, classes).amin(0).tolist()
+    if sum(counts) < LEAST_MATCHED:
+        return []
     for _ in range(TRIALS):
         reference_places: list[Tensor] = []
         picks: list[list[Tensor]] = [[], [], []]
         for c in range(classes):
             mine = [_shuffled((labels == c).nonzero()[:, 0], generator) for _, labels in kinds]
-            first, second = mine[1][:limit].tensor_split(2)
-            count = min(len(mine[0]), len(second), len(mine[2]))
-            if not count:
+            first, second = mine[1][: _limit(classes)].tensor_split(2)
+            if not counts[c]:
                 continue
             reference_places.append(first)
             for kept, place in zip(picks, (mine[0], second, mine[2]), strict=True):
-                kept.append(place[:count])
-        if sum(map(len, picks[0])) < LEAST_MATCHED:
-            return []
+                kept.append(place[: counts[c]])
         reference = torch.cat(reference_places)
         pool = Reference.of(sets.held_out[0][reference], sets.held_out[1][reference], axes, classes)
         found = [

@@ -1,5 +1,7 @@
 """FID and KID of features of ours, by torchmetrics. Heusel et al. (NeurIPS 2017), Bińkowski et al. (ICLR 2018)."""
 
+import warnings
+
 from torch import Tensor, nn
 
 DIMENSIONS = 64  # principal components: a covariance of more than there are images is none
@@ -29,7 +31,10 @@ def fid_and_kid(synthetic: Tensor, real: Tensor) -> tuple[float, float]:
 
     size = min(LARGEST_SUBSET, len(synthetic), len(real))
     fid = FrechetInceptionDistance(feature=AsTheyAre(synthetic.shape[1]))
-    kid = KernelInceptionDistance(feature=AsTheyAre(synthetic.shape[1]), subsets=SUBSETS, subset_size=size)
+    with warnings.catch_warnings():
+        # of a few hundred images here
+        warnings.filterwarnings("ignore", ".* will save all extracted features in buffer")
+        kid = KernelInceptionDistance(feature=AsTheyAre(synthetic.shape[1]), subsets=SUBSETS, subset_size=size)
     for metric in (fid, kid):
         metric.update(real, real=True)
         metric.update(synthetic, real=False)

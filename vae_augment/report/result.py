@@ -88,12 +88,24 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Taught:
-    """Accuracy on held-out images of a classifier that a set has taught, with its standard error."""
+    """Accuracy on held-out images of a classifier that a set has taught, with its standard error.
+
+    Args:
+        by, images: "real", "synthetic" or "both", and how many they were.
+        accuracy, error: nan if they are not told.
+        untold: why not.
+    """
 
     by: str
     images: int
     accuracy: float
     error: float
+    untold: str = ""
+
+    @property
+    def text(self) -> str:
+        """The accuracy with its 95 % interval, or why it is not told."""
+        return self.untold or f"{100 * self.accuracy:.1f} +- {196 * self.error:.1f} %"
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +146,8 @@ class Findings:
         lines = [f"{self.verdict}: {self.reason}"]
         lines += [f"  {word.name:<12}{word.status:<12}{word.sentence}" for word in self.words]
         for lesson in self.taught:
-            error = f"{100 * lesson.accuracy:.1f} +- {196 * lesson.error:.1f} %"
-            lines.append(
-                f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {error} of held-out images right"
-            )
+            right = "" if lesson.untold else " of held-out images right"
+            lines.append(f"  taught by {lesson.by + ',':<11}{lesson.images:>7,} images: {lesson.text}{right}")
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -167,7 +177,12 @@ class Findings:
                 for word in self.words
             },
             "taught": {
-                lesson.by: {"images": lesson.images, "accuracy": lesson.accuracy, "error": lesson.error}
+                lesson.by: {
+                    "images": lesson.images,
+                    "accuracy": lesson.accuracy,
+                    "error": lesson.error,
+                    **({"untold": lesson.untold} if lesson.untold else {}),
+                }
                 for lesson in self.taught
             },
             "features": self.features,

@@ -17,6 +17,7 @@ LARGEST_SIDE = 64  # pixels: measures and networks of a minute see no more
 PROBED = 50  # images of each set, by which size and colour are chosen
 HELD_OUT_PART = 5  # each so many-th image of a class is held out, where no set of such is given
 LEAST_IMAGES = 20  # real ones, of either kind; with fewer no measure says anything
+LEAST_SYNTHETIC = 2  # which are compared with each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,10 +106,14 @@ class Sets:
             )
         else:
             kept = _matched(*held_out, classes, "held-out", told)
-        for name, found in (("real", training), ("held-out", kept)):
-            if len(found) < LEAST_IMAGES:
+        for name, found, least in (
+            ("real", training, LEAST_IMAGES),
+            ("held-out", kept, LEAST_IMAGES),
+            ("synthetic", made, LEAST_SYNTHETIC),
+        ):
+            if len(found) < least:
                 raise ValueError(
-                    f"there are {len(found)} {name} images, and a report wants {LEAST_IMAGES} at least: give more"
+                    f"a report wants {least} {name} images at least, and there are {len(found)}: give more"
                 )
         return cls(training, kept, made, classes, tuple(told), held_out is None)
 

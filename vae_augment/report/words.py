@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from . import pairs
-from .comparison import LEAST_MATCHED, Figure
+from .comparison import Figure
 from .facts import Facts
 from .result import Score, Status, Word
+from .shortage import LEAST_TOLD, listed, shortage
 
 SURE = 0.001  # p-value, below which a finding is not chance; a report asks about a dozen questions
 SPREADS = (
@@ -26,7 +27,6 @@ HALF, MOST = 0.5, 0.8
 TOLD_APART = 0.8  # AUC: of a synthetic and a real image it is told which is which four times of five
 WRONG_LABELS, SOME_WRONG_LABELS = 0.1, 0.03  # parts; a tenth costs a classifier more than a third fewer images do
 LEAST_DISTINCT = 20  # images; fewer are no set of images of which more can be said than that
-LEAST_TOLD = 40  # distinct images that a judge is asked about
 LEANING = 0.6  # part of nearest real images that are training ones, where half would be without copying
 COPYING = -3.0  # C_T, as Meehan et al. have it
 ABSENT = 0.2  # part of its share among real images, below which a class is as good as absent
@@ -136,11 +136,14 @@ def copied(facts: Facts) -> Word:
     of_training = len(copies.to_training.place[copies.is_copy & ~copies.of_held_out].unique())
     of_held_out = len(copies.to_held_out.place[copies.is_copy & copies.of_held_out].unique())
     # a real image counts once however often it is repeated, and so do synthetic ones
-    distinct = round(facts.distinct_part * count)
-    p = [_fisher(k, distinct, *copies.known) for k in (of_training, of_held_out)]
-    if 2 * min(p) < SURE:
-        which = [f"{n:,} {name}" for n, name in ((of_training, "training"), (of_held_out, "held-out")) if n]
-        sentence = f"{len(places):,} of {count:,} are copies of real images, {' and '.join(which)} ones."
+    distinct, (known, real) = round(facts.distinct_part * count), copies.known
+    p = 2 * min(_fisher(k, distinct, known, real) for k in (of_training, of_held_out))
+    which = " and ".join(f"{n:,} {name}" for n, name in ((of_training, "training"), (of_held_out, "held-out")) if n)
+    if p < SURE:
+        sentence = (
+            f"{len(places):,} of {count:,} are copies of real images, {which} ones; of {real:,} real images {known:,} have "
+            "a copy."
+        )
         return Word("copied", "bad", sentence, scores, title, shown, details)
     if _leans(facts):
         sentence = (
@@ -150,12 +153,12 @@ def copied(facts: Facts) -> Word:
         return Word("copied", "look", sentence, scores, title, shown, details)
     sentence = "They lie no nearer to real images than unseen real images do."
     if len(places):
-        known, real = copies.known
-        sentence += f" {len(places):,} of {count:,} are near copies, "
-        if len(places) * real <= known * count:
-            sentence += "no more than among real images."
-        else:  # by chance, as far as can be told: see above
-            sentence += f"of real images {known:,} of {real:,}: not surely more."
+        most = min(distinct, max(of_training, of_held_out))
+        beside = "not surely more" if most * real > known * distinct else "no more"
+        sentence += (
+            f" {len(places):,} of {count:,} are near copies, of {which} images. {most:,} of one kind for {distinct:,} distinct "
+            f"ones are {beside} than {known:,} for {real:,} real ones, p = {min(1.0, p):.2g}."
+        )
     return Word("copied", "ok", sentence, scores, title, shown, details)
 
 
@@ -192,6 +195,14 @@ def missing(facts: Facts) -> Word:
     title = "Real images, and the synthetic one that is nearest"
     shown = tuple(pairs.uncovered(facts, [*absent, *low] or [worst]))
     return Word("missing", status, sentence, scores, title, shown, {"classes": by_class})
+
+
+def lacking(facts: Facts) -> str:
+    """Names of the classes of which there are no synthetic images, or hardly any; empty if there are all."""
+    names = facts.sets.classes
+    synthetic, training = (part.counts(len(names)) for part in (facts.sets.synthetic, facts.sets.training))
+    none = ((synthetic == 0) & (training > 0)).nonzero()[:, 0].tolist()
+    return _names(names, sorted({*none, *_absent(facts)}))
 
 
 def label_truth(facts: Facts) -> Word:
@@ -275,11 +286,7 @@ def _fisher(k: int, n: int, known: int, m: int) -> float:
 def _too_few(name: str, facts: Facts) -> Word:
     if _are_repeats(facts) or len(facts.distinct) < LEAST_TOLD:
         return Word(name, "not judged", f"There are only {len(facts.distinct)} distinct images: too few to judge.")
-    sentence = (
-        f"Too few images, in classes that all sets have: {2 * LEAST_MATCHED} held-out ones are needed, {LEAST_MATCHED} of each "
-        f"other kind. Held out are {len(facts.sets.held_out):,}."
-    )
-    return Word(name, "not judged", sentence)
+    return Word(name, "not judged", shortage(facts.embedded, facts.sets.classes))
 
 
 def _unjudged(name: str, facts: Facts) -> Word | None:
@@ -358,7 +365,7 @@ def _absent(facts: Facts) -> Iterator[int]:
 
 
 def _names(names: tuple[str, ...], chosen: list[int]) -> str:
-    return ", ".join(names[c] for c in chosen)
+    return listed([names[c] for c in chosen])
 
 
 def _percent(part: float | Tensor) -> str:
