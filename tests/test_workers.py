@@ -4,8 +4,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -94,39 +92,41 @@ def make(part):
     time.sleep(0.05)
     return os.getpid()
 
+class Parts(list):
+    def __init__(self):
+        super().__init__(range(10_000))
+
+    def __setstate__(self, state):  # a worker is being started
+        print(os.getpid(), flush=True)
+        time.sleep(5)
+
+    def __reduce__(self):
+        return Parts, (), {}
+
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    for pid in in_workers(make, range(10_000), workers=2):
+    parts = Parts() if sys.argv[2] == "early" else range(10_000)
+    for pid in in_workers(make, parts, workers=2):
         print(pid, flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="asks for processes as POSIX does")
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_workers_end_when_their_parent_is_killed(tmp_path, method):
+@pytest.mark.parametrize(
+    ("method", "moment"),
+    [("fork", "late"), ("spawn", "late"), ("forkserver", "late"), ("spawn", "early"), ("forkserver", "early")],
+)
+def test_workers_end_when_their_parent_is_killed(tmp_path, method, moment):
     (tmp_path / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "killed.py"), method]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()}
-    ) as parent:
+    command = [sys.executable, str(tmp_path / "killed.py"), method, moment]
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as parent:
         pids: set[int] = set()
         while len(pids) < 2:
             pids.add(int(parent.stdout.readline()))
         assert parent.pid not in pids
         parent.kill()
-    deadline = time.monotonic() + 60  # torch's workers look every five seconds
-    while any(map(is_running, pids)):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or ") Z " not in state.read_text()  # a dead one whose new parent does not ask for it
+        parent.communicate(timeout=60)  # its output ends when no worker holds it any more
 
 
 SENT = """

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -24,13 +26,12 @@ def in_workers(make: Callable[[T], int], parts: Sequence[T], workers: int | None
         [2, 3]
     """
     wanted = min(usable_cores() if workers is None else workers, len(parts))
-    alone = wanted < 2
     loader: DataLoader[Any] = DataLoader(
         parts,  # type: ignore[arg-type]  # a list is a data set
         batch_size=None,
         collate_fn=_Told(make),  # type: ignore[arg-type]  # of single parts
-        num_workers=0 if alone else wanted,
-        multiprocessing_context=None if alone else _start_method(),
+        num_workers=0 if wanted < 2 else wanted,
+        worker_init_fn=_end_with_parent,
         generator=torch.Generator(),  # else it would draw from the user's
     )
     for done in loader:
@@ -46,14 +47,20 @@ def usable_cores() -> int:
     return max(1, cores // int(beside) if beside.isdecimal() and int(beside) else cores)
 
 
-def _start_method() -> str:
-    """Python's own, but never forkserver, its default on Linux since 3.14.
+def _end_with_parent(_: int) -> None:
+    """End a worker as soon as the process that started it has ended, killed or not.
 
-    A worker ends when its parent does. By forkserver that is a server, which outlives a process that is killed, and so would all
-    of its workers.
+    DataLoader's own look every five seconds misses a parent that ended before they began. By forkserver, Python's way on Linux
+    since 3.14, it looks at the server, which lives as long as its workers do.
     """
-    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    return "spawn" if method == "forkserver" else method
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 @dataclass(frozen=True)
