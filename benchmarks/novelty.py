@@ -33,6 +33,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Self
 
 import torch
@@ -216,7 +217,7 @@ COLUMNS_OF_TABLE = (("distance", "{:.2f}"), ("near", "{:.1f} %"), ("fd", "{:.1f}
 
 def mean_of(rows: list[dict[str, Any]], name: str, form: str) -> str:
     values = [row[name] for row in rows if name in row]
-    return form.format(sum(values) / len(values)) if values else ""
+    return form.format(fmean(values)) if values else ""
 
 
 def picture(data: list[Images], sources: list[str], path: Path) -> None:

@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -262,7 +263,7 @@ def print_tables() -> None:
             cells[4] = ", ".join(f"{value:.3f} {name}" for name, value in found["recall"].items())
         if fitted is not None:
             draws = fitted["draws"]
-            mean = {key: sum(draw[key] for draw in draws) / len(draws) for key in draws[0]}
+            mean = {key: fmean(draw[key] for draw in draws) for key in draws[0]}
             cells[5] = f"{mean['seconds']:.0f}, {mean['cpu_seconds']:.0f} ({mean['load']:.1f})"
             cells[6] = f"{mean['peak_gb']:.1f} GB"
             cells[7:] = [f"{100 * mean[key]:.1f} %" for key in ("right", "right_of_small", "small_bank")]

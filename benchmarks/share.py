@@ -23,6 +23,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -158,7 +159,7 @@ def table() -> str:
 
 
 def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return fmean(values)
 
 
 def main() -> None:

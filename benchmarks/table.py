@@ -5,6 +5,7 @@ python -m benchmarks.table
 
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from matplotlib.figure import Figure
@@ -49,7 +50,7 @@ def difference(one: dict[int, float], other: dict[int, float]) -> str:
 
 
 def mean(values: dict[int, float]) -> float:
-    return sum(values.values()) / len(values)
+    return fmean(values.values())
 
 
 def closed(ours: dict[int, float], alone: dict[int, float], oracle: dict[int, float]) -> str:
@@ -170,7 +171,7 @@ def exemplar_table() -> str:
 
 def _mean_of_seeds(errors: dict[int, float]) -> str:
     each = [errors[seed] for seed in sorted(errors)]
-    return f"{sum(each) / len(each):.2f} ({', '.join(f'{error:.2f}' for error in each)})" if each else ""
+    return f"{fmean(each):.2f} ({', '.join(f'{error:.2f}' for error in each)})" if each else ""
 
 
 def policy_table(cells: Cells, n: int = 10) -> str:

@@ -507,19 +507,20 @@ def test_bundled_weights_serve_a_quick_dataset():
     assert dataset[549][0].mode == "L"
 
 
+class Listed(Garments):
+    def __init__(self):
+        super().__init__(TO_TENSOR)
+        self.order, self.targets = list(range(100)), [0] * 500
+
+    def __getitem__(self, index):
+        return super().__getitem__(self.order[index])
+
+    def __len__(self):
+        return len(self.order)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lists_that_are_changed_in_place_are_followed(workers):
-    class Listed(Garments):
-        def __init__(self):
-            super().__init__(TO_TENSOR)
-            self.order, self.targets = list(range(100)), [0] * 500
-
-        def __getitem__(self, index):
-            return super().__getitem__(self.order[index])
-
-        def __len__(self):
-            return len(self.order)
-
     base = Listed()
     dataset = SyntheticDataset(base, ratio=1, augment=lambda image: image)
     loader = DataLoader(dataset, 50, num_workers=workers)
