@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from torchvision import transforms as v1
 from torchvision import tv_tensors
@@ -522,7 +523,7 @@ class Listed(Garments):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_lists_that_are_changed_in_place_are_followed(workers):
     base = Listed()
-    dataset = SyntheticDataset(base, ratio=1, augment=lambda image: image)
+    dataset = SyntheticDataset(base, ratio=1, augment=nn.Identity())
     loader = DataLoader(dataset, 50, num_workers=workers)
     next(iter(loader))
     base.targets[:] = [7] * 500
