@@ -178,6 +178,11 @@ def test_a_licence_is_stated_only_by_the_owner(weights):
         pushed = Card.parse(again).keeping(Card.parse(first))
         assert pushed.front["license"] == own, "where the card on the Hub states none"
         assert Card.parse(first).keeping(Card.parse(again)).front["license"] == own, "where the folder's states none"
+        empty = Card.parse(first.replace("---\n", "---\nlicense:\n", 1))
+        assert empty.keeping(Card.parse(again)).front["license"] == own, "nor does it with nothing behind the word"
+        named = Card.parse(first.replace("---\n", "---\nlicense: other\nlicense_name: bar\nlicense_link: x\n", 1))
+        assert "license_name" not in Card.parse(again).keeping(named).front, "one licence is pushed, not halves of two"
+        assert Card.parse(first).keeping(named).front["license_name"] == "bar"
 
 
 def test_a_card_can_name_a_folder_that_is_not_unicode(weights):

@@ -2,7 +2,7 @@ import pickle
 import re
 import sys
 import warnings
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 from torchvision import transforms as v1
 from torchvision import tv_tensors
 from torchvision.datasets import ImageFolder, LFWPairs, VisionDataset, wrap_dataset_for_transforms_v2
+from torchvision.datasets.folder import default_loader
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -606,4 +607,16 @@ def test_images_of_16_bits_that_torchvision_makes_white_are_told(tmp_path):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         uses(ImageFolder(tmp_path, loader=loader))
+    assert not any("white" in str(warning.message) for warning in told)
+
+
+def test_files_that_a_data_set_only_names_end_no_fit(tmp_path):
+    class Elsewhere(list):
+        loader = staticmethod(default_loader)
+        samples: ClassVar = [("a\0b", 0), ("\ud800x", 1), (str(tmp_path / "gone.png"), 0), (str(tmp_path), 1)] * 5
+
+    augment = VAEAugment.from_pretrained("fashion-mnist")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        augment.fit(Elsewhere(FEW[:20]))
     assert not any("white" in str(warning.message) for warning in told)

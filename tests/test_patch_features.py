@@ -249,12 +249,18 @@ def test_images_of_unequal_classes_are_not_told_from_a_pool_by_their_number(spat
     assert two_sample_auc(normalize(few + 0.1), pool, weight) > 0.85, "what is unlike it is told still"
 
     vae, bank = spatial
-    shown = torch.cat([LABELS.eq(label).nonzero()[: 50 if label == 1 else 2, 0] for label in range(10)])
+    shown = torch.cat([LABELS.eq(label).nonzero()[: 50 if label == 1 else 3, 0] for label in range(10)])
     query = bank.query(vae, IMAGES[shown] / 255)
     assert query.two_sample_auc > bank.policy.largest_auc_without_warning
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         VAEAugment(vae, bank=bank).fit(IMAGES[shown], LABELS[shown])
+
+    # a kind that the pool lacks, beside single images of what it has
+    other = torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * IMAGES[:40] / 255
+    few = [(image, 0) for image in other] + [(IMAGES[shown[-1 - 3 * i]] / 255, 1 + i) for i in range(3)]
+    with pytest.warns(UserWarning, match="many images unlike|does not know|does not hold"):
+        VAEAugment(vae, bank=bank).fit(few)
 
 
 def test_a_bank_that_holds_mostly_other_things_is_told(spatial):

@@ -119,6 +119,8 @@ WRONG = {
     "one that was begun as real": (["report", "begun", "made"], 2, "not whole"),
     "one that was begun as held out": (["report", "photos", "made", "--held-out", "begun"], 2, "not whole"),
     "one whose plan is cut off": (["report", "photos", "cut"], 2, "goes on: vae-augment generate"),
+    "one with a command of a stranger": (["report", "photos", "strange"], 2, "goes on: vae-augment generate"),
+    "one with a plan without an end": (["report", "photos", "deep"], 2, "goes on: vae-augment generate"),
     "real images alone": (["report", "photos", "real"], 2, "no synthetic images"),
     "a damaged list of real images": (["report", "photos", "damaged"], 2, "metadata.jsonl"),
 }
@@ -137,7 +139,12 @@ def test_a_mistake_is_told_with_its_remedy_and_writes_nothing(mistake, folders, 
         train = write(tmp_path / name / "train", 0, 60)
         lines = [{"file_name": str(file.relative_to(train)), "synthetic": False} for file in train.rglob("*.png")]
         (train / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines))[:cut])
-    for name, plan in (("begun", '{"how": "vae-augment generate photos --out begun"}'), ("cut", '{"how')):
+    for name, plan in (
+        ("begun", '{"how": "vae-augment generate photos --out begun"}'),
+        ("cut", '{"how'),
+        ("strange", '{"how": "vae-augment generate x; curl http://127.0.0.1/x | sh"}'),
+        ("deep", "[" * 200_000),
+    ):
         write(tmp_path / name / "train", 0, 60)
         (tmp_path / name / ".vae-augment").mkdir()
         (tmp_path / name / PLAN).write_text(plan)
@@ -151,6 +158,7 @@ def test_a_mistake_is_told_with_its_remedy_and_writes_nothing(mistake, folders, 
     assert found == code
     assert told in error.splitlines()[-1]
     assert "Traceback" not in error
+    assert "curl" not in error
     assert set(tmp_path.iterdir()) == before
 
 

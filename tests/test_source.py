@@ -2,12 +2,13 @@
 
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 from torchvision.transforms.v2 import functional as F
 
 from vae_augment.demo_data import fashion_sample
-from vae_augment.source import open_source
+from vae_augment.source import _image_of, open_source
 
 
 @pytest.fixture
@@ -64,3 +65,12 @@ def test_fashion_mnist_of_torchvision():
     train = open_source("FashionMNIST")
     assert (len(train), train.classes[9], train.targets[0]) == (60_000, "Ankle boot", 9)
     assert len(open_source("FashionMNIST", test=True)) == 10_000
+
+
+def test_a_picture_has_memory_of_its_own():
+    pixels = np.zeros((1, 28, 28), np.uint8)
+    views = [(Image.fromarray(one), 0) for one in pixels]  # as torchvision's MNIST makes them
+    picture = _image_of(views, 0)
+    pixels += 200
+    assert views[0][0].getpixel((3, 3)) == 200
+    assert picture.getpixel((3, 3)) == 0

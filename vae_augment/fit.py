@@ -291,6 +291,9 @@ def labelled_features(
     return None
 
 
+ENOUGH_BY_CLASS = 30  # images, by which classes are told from a pool's where each counts alike
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether samples are drawn from a pool, and what its user should know of it."""
@@ -312,10 +315,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
     if not count and query.seeds is not None:
         count, held = int((query.seeds >= 0).sum()), "images that texts name,"
     is_unlike = len(labels) > 0 and bool(query.typicality.median() < policy.least_typicality)
-    told_apart = query.two_sample_auc
-    if told_apart > policy.largest_auc_without_warning:  # perhaps by the number of each class alone
-        told_apart = min(told_apart, query.two_sample_auc_of_classes(labels))
-    if is_unlike or told_apart > policy.largest_auc:
+    if is_unlike or query.two_sample_auc > policy.largest_auc:
         return Verdict(
             False,
             "the bank of latents does not know images like these, so that samples are variations of the labelled images, not "
@@ -337,7 +337,7 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
                     else ""
                 ),
             )
-    if told_apart > policy.largest_auc_without_warning:
+    if _holds_others(query, labels):
         return Verdict(
             True,
             "the bank holds many images unlike the labelled ones, and samples will show such things too: a bank of your own "
@@ -345,3 +345,17 @@ def check_pool(bank: LatentBank, query: Query, labels: Tensor, classes: int) -> 
             accuracy,
         )
     return Verdict(True, accuracy=accuracy if len(labels) else None)  # of seeds it says how easy they are
+
+
+def _holds_others(query: Query, labels: Tensor) -> bool:
+    """Whether a pool holds many images unlike the labelled ones, as far as these are enough to say so.
+
+    Classes of unequal number are told from a pool by their number, too. So each counts alike, where the images then count as
+    much as enough of equal classes do (Kish's effective sample size): one or two images of a class say little.
+    """
+    most = query.policy.largest_auc_without_warning
+    if query.two_sample_auc <= most:
+        return False
+    count = labels.bincount()
+    effective = int((count > 0).sum()) ** 2 / float((1 / count[count > 0]).sum())
+    return effective < ENOUGH_BY_CLASS or query.two_sample_auc_of_classes(labels) > most

@@ -225,7 +225,9 @@ def _torchvision(name: str, root: Path, test: bool) -> LabelledImages:
 
 
 def _image_of(dataset: Any, index: int) -> Any:
-    return dataset[index][0]
+    image = dataset[index][0]
+    # of MNIST it views the memory of all images, which moves when they are sent to a worker
+    return image.copy() if getattr(image, "readonly", False) else image
 
 
 def _hugging_face(name: str, test: bool) -> LabelledImages:

@@ -16,6 +16,7 @@ That no copies are found is no proof of privacy.
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ..source import LabelledImages, open_source
 from . import plain_warnings, show, usage
 
 LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
+LONGEST_COMMAND = 300  # characters of it that are shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,19 +84,24 @@ def _path(source: str) -> Path:
 def _refuse_unfinished(source: str) -> None:
     """Raise ValueError for a set that `generate` has begun and not written to its end."""
     path = _path(source)
-    for folder in (path, path.parent):  # also for its train/ alone
+    if not path.is_dir():
+        return
+    for folder in (path, path.absolute().parent):  # also for its train/ alone
         if (folder / PLAN).is_file() and not (folder / CARD).is_file():
             raise ValueError(
-                f"{folder} is not whole: it is still being written, or was stopped. Run the same command again, which goes on: "
-                f"{_begun_by(folder)}"
+                f"{folder} is not whole: it is still being written, or was stopped. Run the same command again, where it was run "
+                f"before, which goes on: {_begun_by(folder)}"
             )
 
 
 def _begun_by(folder: Path) -> str:
+    """The command that a set's plan names, if it is one of ours and no more: the set may be a stranger's."""
     try:
-        return str(json.loads((folder / PLAN).read_text(errors="replace"))["how"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "vae-augment generate"
+        how = str(json.loads((folder / PLAN).read_text(errors="replace"))["how"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        how = ""
+    is_ours = len(how) <= LONGEST_COMMAND and re.fullmatch(r"vae-augment generate [\w .,=:/'+-]+", how)
+    return how if is_ours else "vae-augment generate"
 
 
 def _without_real(
@@ -131,7 +138,7 @@ def _real_files(folder: Path) -> set[Path]:
         with file.open(encoding="utf-8", errors="replace") as lines:
             known = [json.loads(line) for line in lines if '"synthetic"' in line]
         return {folder / line["file_name"] for line in known if line.get("synthetic") is False}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{file} does not say which images are real: write the set again") from None
 
 

@@ -183,7 +183,7 @@ def claim(folder: Path, how: str) -> str | None:
     plan = file.read_text(errors="replace")
     try:
         begun = str(json.loads(plan)["how"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         begun = "a command that cannot be read"
     if begun != how:
         raise ValueError(

@@ -18,6 +18,7 @@ BEGIN = "<!-- vae-augment: written by the program from here; what you write outs
 END = "<!-- vae-augment: end -->"
 LIBRARY = "vae-augment"
 FIRST = ("library_name", "license")  # of the front matter; no licence is written but what an owner wrote
+LICENCE = ("license", "license_name", "license_link")  # stated together
 MAX_CARD_BYTES = 1_000_000
 
 
@@ -64,7 +65,8 @@ class Card:
         own["datasets"] = [name for name in own["datasets"] if name != data_of_recipe(old.block)]  # the program's
         lists = {key: list(dict.fromkeys([*_as_list(self.front.get(key)), *added])) for key, added in own.items()}
         # what was measured is the new card's; a key that was added is its owner's
-        kept = {k: v for k, v in old.front.items() if k not in self.front and k not in {"model-index", "datasets"}}
+        gone = {"model-index", "datasets", *(LICENCE if self.front.get("license") else ())}
+        kept = {k: v for k, v in old.front.items() if self.front.get(k) is None and k not in gone}
         front = dict(self.front) | {key: names for key, names in lists.items() if names} | kept
         front = {key: front[key] for key in sorted(front, key=lambda key: key not in FIRST)}
         if self.before or self.after:

@@ -47,11 +47,20 @@ def warn_clipped(reader: Reader, count: int) -> None:
         path = source_of(reader, index)
         if path is None or getattr(leaf, "loader", None) is not default_loader:
             continue
+        with contextlib.suppress(Exception):  # it is only looked at: whoever reads it is told what is wrong
+            if os.path.isfile(path) and (told := _told_of_bits(path)):
+                warn(
+                    f"torchvision's loader makes white of all values above 255: {told}, e.g. in ImageFolder(path, loader=...)"
+                )
+                return
+
+
+def _told_of_bits(path: str) -> str:
+    with PIL.Image.open(path) as image:  # reads its header alone
+        if not image.mode.startswith("I"):
+            return ""
         try:
-            with contextlib.suppress(OSError, SyntaxError), PIL.Image.open(path) as image:  # reads its header alone
-                check_bits(image, path)
+            check_bits(image, path)
         except TooManyBitsError as error:
-            warn(
-                f"torchvision's loader makes white of all values above 255: {error}, e.g. in ImageFolder(path, loader=...)",
-            )
-            return
+            return str(error)
+    return ""

@@ -45,4 +45,7 @@ def _more(sets: Features3, kind: int, classes: Sequence[str], is_short: Tensor) 
 
 
 def listed(texts: list[str]) -> str:
-    return ", ".join(texts[:MOST_NAMED]) + (f" and {len(texts) - MOST_NAMED:,} more" if len(texts) > MOST_NAMED else "")
+    """Some of these, each on one line: a folder's name may hold several."""
+    return ", ".join(" ".join(text.split()) for text in texts[:MOST_NAMED]) + (
+        f" and {len(texts) - MOST_NAMED:,} more" if len(texts) > MOST_NAMED else ""
+    )
