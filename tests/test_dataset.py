@@ -599,6 +599,11 @@ def test_images_of_16_bits_that_torchvision_makes_white_are_told(tmp_path):
     assert len(white) == 3
     assert str(tmp_path) in white[0]
 
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="white of all values above 255"):
+            LatentBank.from_images(weights.vae, ImageFolder(tmp_path))
+
     def loader(file):
         return Image.fromarray((np.asarray(Image.open(file)) * (255 / 65535)).astype("uint8"))
 

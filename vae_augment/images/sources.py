@@ -1,6 +1,5 @@
 """Sources: the files that the images of a data set lie in, as far as it says."""
 
-import contextlib
 import os
 
 import PIL.Image
@@ -42,25 +41,25 @@ def warn_clipped(reader: Reader, count: int) -> None:
     Args:
         reader: of a data set with so many samples; some of them are looked at.
     """
-    for index in spread_places(count, LOOKED_AT).tolist():
-        leaf, _ = reader.locate(index)
-        path = source_of(reader, index)
-        if path is None or getattr(leaf, "loader", None) is not default_loader:
-            continue
-        with contextlib.suppress(Exception):  # it is only looked at: whoever reads it is told what is wrong
-            if os.path.isfile(path) and (told := _told_of_bits(path)):
-                warn(
-                    f"torchvision's loader makes white of all values above 255: {told}, e.g. in ImageFolder(path, loader=...)"
-                )
-                return
+    told = next(
+        filter(None, (_too_many_bits(reader, index) for index in spread_places(count, LOOKED_AT).tolist())), None
+    )
+    if told is not None:
+        warn(f"torchvision's loader makes white of all values above 255: {told}, e.g. in ImageFolder(path, loader=...)")
 
 
-def _told_of_bits(path: str) -> str:
-    with PIL.Image.open(path) as image:  # reads its header alone
-        if not image.mode.startswith("I"):
-            return ""
-        try:
-            check_bits(image, path)
-        except TooManyBitsError as error:
-            return str(error)
-    return ""
+def _too_many_bits(reader: Reader, index: int) -> TooManyBitsError | None:
+    """What is wrong with the file of a sample that torchvision's loader reads; None also of what is no image."""
+    leaf, _ = reader.locate(index)
+    path = source_of(reader, index)
+    if path is None or getattr(leaf, "loader", None) is not default_loader:
+        return None
+    try:
+        if os.path.isfile(path):
+            with PIL.Image.open(path) as image:  # reads its header alone
+                check_bits(image, path)
+    except TooManyBitsError as error:
+        return error if image.mode.startswith("I") else None  # of floats the loader makes black
+    except Exception:  # it is only looked at: whoever reads it is told what is wrong
+        return None
+    return None
