@@ -15,21 +15,18 @@ That no copies are found is no proof of privacy.
 """
 
 import argparse
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from ..export import CARD, PLAN
+from ..export import check_whole, real_files
 from ..images import files, hugging_face
 from ..report import ImageSet, Sets, checked_path, common_look, make_report, read_source
 from ..source import LabelledImages, open_source
 from . import plain_warnings, show, usage
 
 LEAST_SIZE, MOST_SIZE = 8, 128  # pixels; more see no more in a minute
-LONGEST_COMMAND = 300  # characters of it that are shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,21 +84,7 @@ def _refuse_unfinished(source: str) -> None:
     if not path.is_dir():
         return
     for folder in (path, path.absolute().parent):  # also for its train/ alone
-        if (folder / PLAN).is_file() and not (folder / CARD).is_file():
-            raise ValueError(
-                f"{folder} is not whole: it is still being written, or was stopped. Run the same command again, where it was run "
-                f"before, which goes on: {_begun_by(folder)}"
-            )
-
-
-def _begun_by(folder: Path) -> str:
-    """The command that a set's plan names, if it is one of ours and no more: the set may be a stranger's."""
-    try:
-        how = str(json.loads((folder / PLAN).read_text(errors="replace"))["how"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        how = ""
-    is_ours = len(how) <= LONGEST_COMMAND and re.fullmatch(r"vae-augment generate [\w .,=:/'+-]+", how)
-    return how if is_ours else "vae-augment generate"
+        check_whole(folder)
 
 
 def _without_real(
@@ -121,25 +104,12 @@ def _real_places(source: str) -> list[int]:
         is_new = dataset["synthetic"][:] if "synthetic" in dataset.column_names else []
         return [place for place, known in enumerate(is_new) if known is False]
     folder = _path(source)
-    if not (real := _real_files(folder) | _real_files(folder / "train")):
+    if not (real := real_files(folder) | real_files(folder / "train")):
         return []
     found = files.find_images(folder, tell=False)
     held_out = set(files.labels_and_held_out(found, folder)[1])
     training = [file for place, file in enumerate(found) if place not in held_out]
     return [place for place, file in enumerate(training) if file in real]
-
-
-def _real_files(folder: Path) -> set[Path]:
-    """Those that metadata.jsonl of a folder says are real."""
-    file = folder / "metadata.jsonl"
-    if not file.is_file():
-        return set()
-    try:
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            known = [json.loads(line) for line in lines if '"synthetic"' in line]
-        return {folder / line["file_name"] for line in known if line.get("synthetic") is False}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f"{file} does not say which images are real: write the set again") from None
 
 
 def _held_out(options: argparse.Namespace) -> tuple[LabelledImages | None, list[str]]:

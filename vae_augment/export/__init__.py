@@ -3,10 +3,10 @@
 from .contents import Contents, Making, Shard
 from .labels import Classes
 from .saving import MOST_IMAGES, Saving, identity_of
-from .writer import CARD, FORMATS, PLAN, Maker, Writer, claim
+from .writer import FORMATS, PLAN, Maker, Writer, claim
+from .written import check_whole, real_files
 
 __all__ = [
-    "CARD",
     "FORMATS",
     "MOST_IMAGES",
     "PLAN",
@@ -17,6 +17,8 @@ __all__ = [
     "Saving",
     "Shard",
     "Writer",
+    "check_whole",
     "claim",
     "identity_of",
+    "real_files",
 ]
